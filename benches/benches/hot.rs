@@ -1,0 +1,3 @@
+//! Hot paths.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! What the measurements of HyperCache are made of: peers behind one trait, seeded workloads,
+//! clocks, reports.

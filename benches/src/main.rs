@@ -1,0 +1,5 @@
+//! The benchmark program.
+
+fn main() {
+    println!("see --help");
+}
