@@ -1,2 +1,9 @@
 //! What the measurements of HyperCache are made of: peers behind one trait, seeded workloads,
-//! clocks, reports.
+//! clocks, measured loops and reports. The program that runs them is `hypercache-bench`.
+
+pub mod cache;
+pub mod commands;
+pub mod drive;
+pub mod measure;
+pub mod report;
+pub mod workload;

@@ -1,0 +1,229 @@
+//! Peers and HyperCache behind one trait: bytes in under a byte key, bytes copied out.
+//!
+//! Each peer is used the way that suits it best within that contract: its fastest hasher among
+//! ours (`ahash` for all that take one), told how many entries to expect, shards as its own
+//! defaults or better, values in the container whose read costs it least. The weigher is key plus
+//! value bytes, which is what a user who thinks in bytes writes.
+
+mod foyer;
+mod lru;
+mod moka;
+mod null;
+mod quick;
+mod seg;
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+pub use null::Null;
+
+/// What all caches can do here.
+pub trait Cache: Send + Sync {
+    /// As printed in tables.
+    fn name(&self) -> &'static str;
+
+    /// Copies the value into the front of `buf` and returns its length; `None` on a miss.
+    /// `buf` holds the longest value of the workload.
+    fn get(&self, key: &[u8], buf: &mut [u8]) -> Option<usize>;
+
+    /// Stores a copy.
+    fn set(&self, key: &[u8], value: &[u8]);
+
+    /// Removes.
+    fn remove(&self, key: &[u8]);
+
+    /// [`Self::get`] that leaves the policy alone, where the cache knows how.
+    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Option<usize> {
+        self.get(key, buf)
+    }
+
+    /// Copies the values of all keys into `buf`, one after another, and returns how many hit.
+    fn get_many(&self, keys: &[&[u8]], buf: &mut [u8]) -> usize {
+        let mut hits = 0;
+        let mut at = 0;
+        for key in keys {
+            if let Some(len) = self.get(key, &mut buf[at..]) {
+                at += len;
+                hits += 1;
+            }
+        }
+        hits
+    }
+
+    /// Does now what the cache has put off.
+    fn settle(&self) {}
+
+    /// Changes the budget; `false`: it cannot.
+    fn resize(&self, _budget: u64) -> bool {
+        false
+    }
+
+    /// What it says of its own writing, if it does.
+    fn written(&self) -> Option<Written> {
+        None
+    }
+}
+
+/// Bytes that a log-structured cache has written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// By writes of the caller.
+    pub by_writes: u64,
+    /// By moving live entries out of the way.
+    pub by_moves: u64,
+    /// Keys and values of live entries now.
+    pub live_payload: u64,
+    /// Charged to the budget now.
+    pub used: u64,
+}
+
+/// What a cache is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Byte budget.
+    pub budget: u64,
+    /// Entries to expect, for those that want an estimate.
+    pub entries: u64,
+    /// Bytes of key and value of a typical entry.
+    pub entry_bytes: u64,
+    /// Commit all memory first, where the cache can.
+    pub prefault: bool,
+}
+
+impl Spec {
+    /// A budget for entries of 16-byte keys and values of `value_len`.
+    #[must_use]
+    pub fn new(budget: u64, value_len: u64) -> Self {
+        let entry_bytes = crate::workload::KEY_LEN as u64 + value_len;
+        Self { budget, entries: (budget / entry_bytes).max(1), entry_bytes, prefault: false }
+    }
+
+    /// A power of two of shards, at most `most`, that leaves each a hundred entries or so.
+    fn shards(&self, most: u64) -> usize {
+        let wanted = (self.entries / 128).max(1).min(most);
+        1 << wanted.ilog2()
+    }
+}
+
+/// Which cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Kind {
+    /// moka 0.12 (sync).
+    Moka,
+    /// quick_cache 0.7.
+    Quick,
+    /// foyer-memory 0.22, S3-FIFO.
+    Foyer,
+    /// lru 0.16, sharded under parking_lot's mutex.
+    Lru,
+    /// segcache 0.4, merge eviction.
+    Segcache,
+    /// HyperCache.
+    #[cfg(feature = "ours")]
+    Ours,
+}
+
+impl Kind {
+    /// All, in the order of the tables.
+    pub const ALL: &[Self] = &[
+        Self::Moka,
+        Self::Foyer,
+        Self::Quick,
+        Self::Lru,
+        Self::Segcache,
+        #[cfg(feature = "ours")]
+        Self::Ours,
+    ];
+
+    /// Whether this is HyperCache.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        #[cfg(feature = "ours")]
+        return self == Self::Ours;
+        #[cfg(not(feature = "ours"))]
+        false
+    }
+
+    /// Whether it is one of the four that acceptance ratios are taken against. Segcache is beside
+    /// them: a cell must not lose to it.
+    #[must_use]
+    pub fn is_rival(self) -> bool {
+        matches!(self, Self::Moka | Self::Foyer | Self::Quick | Self::Lru)
+    }
+
+    /// As printed in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Moka => "moka",
+            Self::Quick => "quick_cache",
+            Self::Foyer => "foyer",
+            Self::Lru => "lru-mtx",
+            Self::Segcache => "segcache",
+            #[cfg(feature = "ours")]
+            Self::Ours => "hypercache",
+        }
+    }
+
+    /// Builds an empty one.
+    pub fn build(self, spec: &Spec) -> Result<Box<dyn crate::drive::Subject>> {
+        Ok(match self {
+            Self::Moka => Box::new(moka::Moka::new(spec)),
+            Self::Quick => Box::new(quick::Quick::new(spec)?),
+            Self::Foyer => Box::new(foyer::Foyer::new(spec)),
+            Self::Lru => Box::new(lru::Lru::new(spec)),
+            Self::Segcache => Box::new(seg::Seg::new(spec)?),
+            #[cfg(feature = "ours")]
+            Self::Ours => Box::new(ours::Ours::new(spec)?),
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(feature = "ours")]
+pub mod ours;
+
+/// What most peers keep keys and values in.
+type Boxed = Box<[u8]>;
+
+/// Copies a value out; a buffer that is too small is a fault of the workload and counts as a miss.
+#[inline]
+fn copy_out(value: &[u8], buf: &mut [u8]) -> Option<usize> {
+    buf.get_mut(..value.len())?.copy_from_slice(value);
+    Some(value.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::key_of;
+
+    #[test]
+    fn every_cache_keeps_the_contract() {
+        for &kind in Kind::ALL {
+            let cache = kind.build(&Spec::new(4 << 20, 64)).unwrap();
+            let mut buf = [0; 256];
+            let (one, two) = (key_of(1), key_of(2));
+            assert_eq!(cache.get(&one, &mut buf), None, "{kind}");
+            cache.set(&one, b"first");
+            cache.set(&two, &[7; 64]);
+            cache.settle();
+            assert_eq!(cache.get(&one, &mut buf), Some(5), "{kind}");
+            assert_eq!(&buf[..5], b"first", "{kind}");
+            cache.set(&one, b"second!");
+            assert_eq!(cache.peek(&one, &mut buf), Some(7), "{kind}");
+            assert_eq!(&buf[..7], b"second!", "{kind}");
+            assert_eq!(cache.get_many(&[&one, &key_of(3), &two], &mut buf), 2, "{kind}");
+            assert_eq!(&buf[..8], b"second!\x07", "{kind}");
+            cache.remove(&one);
+            assert_eq!(cache.get(&one, &mut buf), None, "{kind}");
+        }
+    }
+}

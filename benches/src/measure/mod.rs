@@ -1,0 +1,20 @@
+//! Clocks, histograms, memory: what is measured with.
+
+mod clock;
+mod histogram;
+mod memory;
+
+pub use clock::{OwnTime, Ticker, pin_to_core, thread_cpu_ns, thread_switches};
+pub use histogram::Histogram;
+pub use memory::{Resident, resident_bytes};
+
+/// The middle one; the mean of the middle two for an even number; NaN for none.
+#[must_use]
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}

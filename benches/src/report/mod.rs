@@ -1,0 +1,120 @@
+//! Tables for people, CSV for programs.
+
+mod csv;
+mod table;
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+pub use csv::Csv;
+pub use table::{Align, Table};
+
+/// A progress bar of `steps`; hidden where standard error is no terminal.
+#[must_use]
+pub fn progress(steps: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    let style = "{msg:<34!} [{bar:40.cyan/blue}] {percent:>3} %  {elapsed_precise} left {eta}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// `12345678` as `12,345,678`.
+#[must_use]
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Bytes as MiB with one digit.
+#[must_use]
+pub fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Nanoseconds with the digits that mean something.
+#[must_use]
+pub fn ns(ns: f64) -> String {
+    match ns {
+        _ if ns.is_nan() => "-".to_owned(),
+        _ if ns.abs() < 100.0 => format!("{ns:.1}"),
+        _ => count(ns.round().max(0.0) as u64),
+    }
+}
+
+/// A duration in the unit a person would pick.
+#[must_use]
+pub fn duration(ns: f64) -> String {
+    match ns {
+        _ if ns < 1e3 => format!("{ns:.0} ns"),
+        _ if ns < 1e4 => format!("{:.2} us", ns / 1e3),
+        _ if ns < 1e6 => format!("{:.1} us", ns / 1e3),
+        _ if ns < 1e9 => format!("{:.2} ms", ns / 1e6),
+        _ => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+/// A share as per cent.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// Parses "64MiB", "1GiB", "4096", "10 MB".
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a number of bytes"))?;
+    let scale = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1_u64,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        other => {
+            return Err(format!(
+                "unit {other:?} is unknown; B, KiB, MiB, GiB, TiB, kB, MB, GB are known"
+            ));
+        }
+    };
+    Ok((number * scale as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(ns(7.25), "7.2");
+        assert_eq!(ns(f64::NAN), "-");
+        assert_eq!(duration(1_500.0), "1.50 us");
+    }
+
+    #[test]
+    fn bytes_are_parsed() {
+        assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_bytes("1.5 GiB"), Ok(3 << 29));
+        assert_eq!(parse_bytes("4096"), Ok(4096));
+        assert!(parse_bytes("64 parsecs").is_err());
+        assert!(parse_bytes("much").is_err());
+    }
+}
