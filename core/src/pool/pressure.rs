@@ -1,0 +1,259 @@
+//! The pressure level of a pool: which share of its limit eviction could not give back.
+//!
+//! Everybody who asks gets the level with one relaxed load, also in a signal handler. Everybody
+//! who changes what is held pays two more loads: the gauge keeps the *band* of bytes in which the
+//! present level holds, `low <= bytes < high`, so that a change inside it is seen to be none
+//! without any arithmetic. Only a value outside the band takes the lock.
+//!
+//! A level is entered at its threshold and left two points of per cent below it, so that a level
+//! at the edge does not flap. Where a threshold is so low that two points are more than half of
+//! it, half of it is what the level is left at: every level can be left.
+//!
+//! Two threads that change the held bytes race to tell the gauge. It must not be left with the
+//! older of the two values, so whoever moves the level reads the bytes again after the new band is
+//! published, and whoever changed the bytes reads the band after its change; a fence on either
+//! side makes sure that one of the two sees the other (Dekker).
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::config::Thresholds;
+use crate::types::Pressure;
+
+/// How far below its threshold a level is left, in points of per cent.
+const HYSTERESIS_PCT: u64 = 2;
+
+/// The bytes of a pool at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Bytes that eviction could not give back.
+    pub held: u64,
+    /// Bytes charged.
+    pub used: u64,
+    /// The limit that the thresholds are shares of.
+    pub limit: u64,
+}
+
+/// Level, band and waiters of one pool.
+#[derive(Debug)]
+pub struct PressureGauge {
+    by_used: bool,
+    level: AtomicU8,
+    watched: AtomicBool,
+    waiters: AtomicU32,
+    low: AtomicU64,
+    high: AtomicU64,
+    limit: AtomicU64,
+    changes: AtomicU64,
+    thresholds: Mutex<Thresholds>,
+    changed: Condvar,
+}
+
+impl PressureGauge {
+    /// A gauge at [`Pressure::None`] that goes by held bytes, or by used ones if `by_used`.
+    ///
+    /// It knows no limit yet: the first update brings it.
+    #[must_use]
+    pub fn new(thresholds: Thresholds, by_used: bool) -> Self {
+        Self {
+            by_used,
+            level: AtomicU8::new(encode(Pressure::None)),
+            watched: AtomicBool::new(false),
+            waiters: AtomicU32::new(0),
+            low: AtomicU64::new(0),
+            high: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            thresholds: Mutex::new(thresholds),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The present level: one relaxed load.
+    #[inline]
+    #[must_use]
+    pub fn level(&self) -> Pressure {
+        decode(self.level.load(Ordering::Relaxed))
+    }
+
+    /// How often the level has changed; also the sequence that [`PressureGauge::wait`] goes by.
+    #[must_use]
+    pub fn level_changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The thresholds in force.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        *self.thresholds.lock()
+    }
+
+    /// Brings the level in line with these bytes.
+    ///
+    /// Where several threads change them, [`PressureGauge::update_with`] is the one that cannot
+    /// be left with an older value.
+    #[inline]
+    pub fn update(&self, held: u64, used: u64, limit: u64) {
+        self.update_with(|| Reading { held, used, limit });
+    }
+
+    /// Brings the level in line with the bytes that `now` reads; call it after every change.
+    ///
+    /// `now` is called again whenever the level moves, and must not call the gauge.
+    #[inline]
+    pub fn update_with(&self, now: impl Fn() -> Reading) {
+        // After the caller's change and before the band: see the essay above.
+        fence(Ordering::SeqCst);
+        if !self.holds(now()) {
+            self.settle(&now, None);
+        }
+    }
+
+    /// Puts other thresholds in force. They must have passed [`Thresholds::check`].
+    pub fn set_thresholds(&self, thresholds: Thresholds, now: impl Fn() -> Reading) {
+        self.settle(&now, Some(thresholds));
+    }
+
+    /// Waits until the level has changed since `seq` (0 at first), and moves `seq` on. `None`: the
+    /// time is over.
+    pub fn wait(&self, seq: &mut u64, timeout: Duration) -> Option<Pressure> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut lock = self.thresholds.lock();
+        // Counted before the sequence is read, and in one total order with both: a change that
+        // sees no waiter comes before this look at the sequence.
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        let seen = loop {
+            let now = self.changes.load(Ordering::SeqCst);
+            if now != *seq {
+                break Some(now);
+            }
+            match deadline {
+                Some(deadline) => {
+                    if self.changed.wait_until(&mut lock, deadline).timed_out() {
+                        let now = self.changes.load(Ordering::SeqCst);
+                        break (now != *seq).then_some(now);
+                    }
+                }
+                None => self.changed.wait(&mut lock),
+            }
+        };
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
+        // The level and the sequence move together under the lock that is held here.
+        let level = self.level();
+        drop(lock);
+        seen.map(|now| {
+            *seq = now;
+            level
+        })
+    }
+
+    /// Whether the notifier is to be woken at a change of level. Set once, by the first watch.
+    pub(crate) fn set_watched(&self) {
+        self.watched.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether `reading` belongs to the present level.
+    #[inline]
+    fn holds(&self, reading: Reading) -> bool {
+        let bytes = self.bytes(reading);
+        self.low.load(Ordering::Relaxed) <= bytes
+            && bytes < self.high.load(Ordering::Relaxed)
+            && self.limit.load(Ordering::Relaxed) == reading.limit
+    }
+
+    #[inline]
+    fn bytes(&self, reading: Reading) -> u64 {
+        if self.by_used { reading.used } else { reading.held }
+    }
+
+    #[cold]
+    fn settle(&self, now: &dyn Fn() -> Reading, thresholds: Option<Thresholds>) {
+        let mut lock = self.thresholds.lock();
+        if let Some(thresholds) = thresholds {
+            *lock = thresholds;
+        }
+        let before = self.level();
+        loop {
+            let reading = now();
+            let (level, low, high) =
+                settle_at(self.level(), self.bytes(reading), reading.limit, *lock);
+            self.level.store(encode(level), Ordering::Relaxed);
+            self.low.store(low, Ordering::Relaxed);
+            self.high.store(high, Ordering::Relaxed);
+            self.limit.store(reading.limit, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            // Bounded in practice: it runs again only when another thread crossed a threshold in
+            // these few instructions.
+            if self.holds(now()) {
+                break;
+            }
+        }
+        let changed = before != self.level();
+        if changed {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(lock);
+        if changed {
+            if self.waiters.load(Ordering::SeqCst) != 0 {
+                self.changed.notify_all();
+            }
+            if self.watched.load(Ordering::SeqCst) {
+                super::watch::poke();
+            }
+        }
+    }
+}
+
+/// The level at `bytes` of `limit`, coming from `from`, and the band in which it holds.
+fn settle_at(
+    from: Pressure,
+    bytes: u64,
+    limit: u64,
+    thresholds: Thresholds,
+) -> (Pressure, u64, u64) {
+    let steps = [
+        (Pressure::Elevated, thresholds.elevated_pct),
+        (Pressure::High, thresholds.high_pct),
+        (Pressure::Critical, thresholds.critical_pct),
+    ];
+    let mut level = Pressure::None;
+    let mut low = 0;
+    let mut high = u64::MAX;
+    for (step, pct) in steps {
+        let enter = share(limit, u64::from(pct));
+        let leave = enter - share(limit, HYSTERESIS_PCT).min(enter / 2);
+        let bound = if step <= from { leave } else { enter };
+        if bytes >= bound {
+            (level, low) = (step, leave);
+        } else {
+            high = high.min(bound.max(enter));
+        }
+    }
+    (level, low, high)
+}
+
+/// `pct` per cent of `limit`, rounded up, at least 1: a level is never entered by nothing.
+fn share(limit: u64, pct: u64) -> u64 {
+    let bytes = (u128::from(limit) * u128::from(pct)).div_ceil(100);
+    u64::try_from(bytes).unwrap_or(u64::MAX).max(1)
+}
+
+const fn encode(level: Pressure) -> u8 {
+    match level {
+        Pressure::None => 0,
+        Pressure::Elevated => 1,
+        Pressure::High => 2,
+        Pressure::Critical => 3,
+    }
+}
+
+const fn decode(code: u8) -> Pressure {
+    match code {
+        0 => Pressure::None,
+        1 => Pressure::Elevated,
+        2 => Pressure::High,
+        _ => Pressure::Critical,
+    }
+}
