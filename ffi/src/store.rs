@@ -1,0 +1,300 @@
+//! Stores: opening, closing, configuration, statistics.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::mem;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+
+use hypercache_core::{Result, Store, StoreConfig, metrics_text};
+
+use crate::abi::*;
+use crate::boundary::{
+    Outcome, buffer, call, call_detailed, check_flags, fill, invalid, out, pool, quiet, read,
+    store, text, unsupported, zeroed,
+};
+use crate::convert::{latency_op, policy, policy_number};
+
+/// A C string that lasts: the names that configurations hand out must outlive the call, and the
+/// engine keeps them without the NUL that C wants. Each distinct text is kept once, for good, and
+/// only if somebody has asked for it.
+pub(crate) fn lasting(text: Option<&str>) -> *const c_char {
+    static KEPT: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
+    let Some(Ok(text)) = text.map(CString::new) else { return ptr::null() };
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = kept.get(text.as_c_str()) {
+        return known.as_ptr();
+    }
+    let text: &'static CStr = Box::leak(text.into_boxed_c_str());
+    kept.insert(text);
+    text.as_ptr()
+}
+
+/// # Safety
+/// `config` is NULL or an hc_store_config of as many bytes as its size says.
+unsafe fn store_config(config: *const hc_store_config) -> Result<StoreConfig> {
+    // SAFETY: as the caller's contract.
+    let c = unsafe { read(config) }?;
+    check_flags("hc_store_config.flags", c.flags, HC_STORE_LATENCY)?;
+    for (set, message) in [
+        (c.reserved != 0, "hc_store_config.reserved is not 0"),
+        (c.filter_fpr != 0.0, "filter_fpr is set; this release has no filter"),
+        (c.soft_ttl_ms != 0, "soft_ttl_ms is set; this release has no soft times to live"),
+        (c.idle_ttl_ms != 0, "idle_ttl_ms is set; this release has no idle times to live"),
+        (c.stale_if_error_ms != 0, "stale_if_error_ms is set; this release has no leases"),
+        (c.negative_ttl_ms != 0, "negative_ttl_ms is set; this release has no negative entries"),
+        (c.lease_ms != 0, "lease_ms is set; this release has no leases"),
+        (c.negative_pct != 0, "negative_pct is set; this release has no negative entries"),
+    ] {
+        if set {
+            return Err(unsupported(message));
+        }
+    }
+    if c.default_ttl_ms == HC_TTL_KEEP {
+        return Err(invalid(
+            "default_ttl_ms is HC_TTL_KEEP; a duration or HC_TTL_NEVER is allowed",
+        ));
+    }
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    Ok(StoreConfig {
+        // SAFETY: strings in a config are NULL or NUL-terminated, by its contract.
+        name: owned(unsafe { text("hc_store_config.name", c.name) }?),
+        limit_bytes: c.limit_bytes,
+        limit_entries: c.limit_entries,
+        value_len_max: c.value_len_max,
+        default_ttl_ms: if c.default_ttl_ms == HC_TTL_NEVER { 0 } else { c.default_ttl_ms },
+        shards: c.shards,
+        policy: policy(c.policy)?,
+        // SAFETY: strings in a config are NULL or NUL-terminated, by its contract.
+        policy_options: owned(unsafe { text("policy_options", c.policy_options) }?),
+        hash_seed: c.hash_seed,
+        floor_bytes: c.floor_bytes,
+        jitter_pct: c.jitter_pct,
+        latency: c.flags & HC_STORE_LATENCY != 0,
+    })
+}
+
+/// A store as a handle that holds one reference.
+fn handle(store: Store) -> *mut hc_store {
+    store.into_raw().cast_mut().cast()
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_open(
+    pool: *mut hc_pool,
+    config: *const hc_store_config,
+    out: *mut *mut hc_store,
+    err: *mut hc_error,
+) -> hc_status {
+    let inside = || -> Outcome {
+        // SAFETY: the header asks for a handle that holds a reference.
+        let pool = unsafe { self::pool(pool) }?;
+        // SAFETY: the header asks for a place to write to.
+        let place = unsafe { self::out(out, "out is NULL") }?;
+        // SAFETY: the header asks for a whole config.
+        let config = unsafe { store_config(config) }?;
+        place.write(handle(pool.open_store(&config)?));
+        Ok(HC_OK)
+    };
+    // SAFETY: the header asks for NULL or an hc_error.
+    unsafe { call_detailed(err, inside) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_destroy(store: *mut hc_store) {
+    quiet(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        unsafe { self::store(store) }?.destroy();
+        Ok(())
+    });
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_find(
+    pool: *mut hc_pool,
+    name: *const c_char,
+    out: *mut *mut hc_store,
+) -> hc_status {
+    call(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        let pool = unsafe { self::pool(pool) }?;
+        // SAFETY: the header asks for a place to write to.
+        let place = unsafe { self::out(out, "out is NULL") }?;
+        // SAFETY: the header asks for a NUL-terminated string.
+        let name = unsafe { text("name", name) }?.ok_or_else(|| invalid("name is NULL"))?;
+        match pool.find_store(name)? {
+            Some(store) => {
+                place.write(handle(store));
+                Ok(HC_OK)
+            }
+            None => Ok(HC_NOT_FOUND),
+        }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_retain(store: *mut hc_store) -> *mut hc_store {
+    quiet(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        mem::forget(unsafe { self::store(store) }?.clone());
+        Ok(())
+    });
+    store
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_release(store: *mut hc_store) {
+    if !store.is_null() {
+        quiet(|| {
+            // SAFETY: the handle came from Store::into_raw; its reference ends here.
+            drop(unsafe { Store::from_raw(store.cast_const().cast()) });
+            Ok(())
+        });
+    }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_set_limit(store: *mut hc_store, limit_bytes: u64) -> hc_status {
+    call(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        unsafe { self::store(store) }?.set_limit(limit_bytes)?;
+        Ok(HC_OK)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_config_get(
+    store: *mut hc_store,
+    config: *mut hc_store_config,
+) -> hc_status {
+    call(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        let c = unsafe { self::store(store) }?.config();
+        let value = hc_store_config {
+            name: lasting(c.name.as_deref()),
+            limit_bytes: c.limit_bytes,
+            limit_entries: c.limit_entries,
+            value_len_max: c.value_len_max,
+            default_ttl_ms: c.default_ttl_ms,
+            shards: c.shards,
+            policy: policy_number(c.policy),
+            policy_options: lasting(c.policy_options.as_deref()),
+            hash_seed: c.hash_seed,
+            floor_bytes: c.floor_bytes,
+            flags: if c.latency { HC_STORE_LATENCY } else { 0 },
+            jitter_pct: c.jitter_pct,
+            ..zeroed()
+        };
+        // SAFETY: the header asks for a struct of as many bytes as its size says.
+        unsafe { fill(config, value) }?;
+        Ok(HC_OK)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_validate(store: *mut hc_store, err: *mut hc_error) -> hc_status {
+    let inside = || -> Outcome {
+        // SAFETY: the header asks for a handle that holds a reference.
+        unsafe { self::store(store) }?.validate()?;
+        Ok(HC_OK)
+    };
+    // SAFETY: the header asks for NULL or an hc_error.
+    unsafe { call_detailed(err, inside) }
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_stats_get(
+    store: *mut hc_store,
+    stats: *mut hc_store_stats,
+) -> hc_status {
+    call(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        let s = unsafe { self::store(store) }?.stats();
+        let value = hc_store_stats {
+            entries: s.entries,
+            payload_bytes: s.payload_bytes,
+            dead_bytes: s.dead_bytes,
+            waiting_bytes: s.waiting_bytes,
+            used_bytes: s.used_bytes,
+            limit_bytes: s.limit_bytes,
+            pinned_bytes: s.pinned_bytes,
+            hits: s.hits,
+            misses: s.misses,
+            stale_hits: s.stale_hits,
+            inserts: s.inserts,
+            updates: s.updates,
+            deletes: s.deletes,
+            invalidated: s.invalidated,
+            evicted: s.evicted,
+            evicted_bytes: s.evicted_bytes,
+            expired: s.expired,
+            not_admitted: s.not_admitted,
+            rejected: s.rejected,
+            written_bytes: s.written_bytes,
+            moved_bytes: s.moved_bytes,
+            filter_skips: s.filter_skips,
+            leases: s.leases,
+            lease_waits: s.lease_waits,
+            sessions: s.sessions,
+            sessions_idle: s.sessions_idle,
+            sessions_expired: s.sessions_expired,
+            sessions_ended: s.sessions_ended,
+            faults: s.faults,
+            poisoned_shards: s.poisoned_shards,
+            ..zeroed()
+        };
+        // SAFETY: the header asks for a struct of as many bytes as its size says.
+        unsafe { fill(stats, value) }?;
+        Ok(HC_OK)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_latency_get(
+    store: *mut hc_store,
+    op: i32,
+    out: *mut hc_latency,
+) -> hc_status {
+    call(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        let store = unsafe { self::store(store) }?;
+        let Some(l) = store.latency(latency_op(op)?) else { return Ok(HC_NOT_FOUND) };
+        let value = hc_latency {
+            count: l.count,
+            min_ns: l.min_ns,
+            mean_ns: l.mean_ns,
+            p50_ns: l.p50_ns,
+            p90_ns: l.p90_ns,
+            p99_ns: l.p99_ns,
+            p999_ns: l.p999_ns,
+            max_ns: l.max_ns,
+            ..zeroed()
+        };
+        // SAFETY: the header asks for a struct of as many bytes as its size says.
+        unsafe { fill(out, value) }?;
+        Ok(HC_OK)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_metrics_text(
+    buf: *mut c_char,
+    cap: usize,
+    len: *mut usize,
+) -> hc_status {
+    call(|| {
+        // SAFETY: the header asks for cap writable bytes.
+        let buf = unsafe { buffer(buf.cast::<c_void>(), cap) }?;
+        // SAFETY: the header asks for a place to write to.
+        let len = unsafe { out(len, "len is NULL") }?;
+        let text = metrics_text();
+        len.write(text.len());
+        match buf.get_mut(..text.len()) {
+            Some(room) => {
+                room.write_copy_of_slice(text.as_bytes());
+                Ok(HC_OK)
+            }
+            None => Ok(HC_SMALL_BUFFER),
+        }
+    })
+}
