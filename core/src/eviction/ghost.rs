@@ -281,7 +281,6 @@ mod tests {
             copy.recall(&mut memory, spread(n), window)
         });
         assert!(kept.count() > 8_000);
-        let mut ghosts = ghosts;
         let mut confused = 0;
         for n in 200_000..1_200_000 {
             confused += u32::from(ghosts.recall(&mut memory, spread(n), window));

@@ -1,0 +1,7 @@
+//! The eviction policies, driven as a store drives them: against reference twins step by step, and
+//! against published simulators on real traces.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+mod sim;
+mod twins;

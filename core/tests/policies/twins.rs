@@ -1,0 +1,267 @@
+//! Each policy beside a twin that is written for being read: lists in memory, no log, no
+//! positions. Every step must have the same outcome: hit or miss, and the same keys evicted in
+//! the same order.
+
+use crate::sim::{Event, Sim, mix};
+use hypercache_core::PolicyKind;
+use hypercache_core::eviction::AnyPolicy;
+use std::collections::{HashMap, VecDeque};
+
+trait Twin {
+    /// Whether `key` hits.
+    fn get(&mut self, key: u64) -> bool;
+    /// Writes a key; the keys that had to go.
+    fn set(&mut self, key: u64, size: u64) -> Vec<u64>;
+    fn remove(&mut self, key: u64);
+    /// All keys.
+    fn keys(&self) -> Vec<u64>;
+}
+
+/// FIFO, or LRU where `touch` is set: a list with the next victim in front.
+struct List {
+    capacity: u64,
+    touch: bool,
+    entries: VecDeque<(u64, u64)>,
+}
+
+impl List {
+    fn take(&mut self, key: u64) -> Option<(u64, u64)> {
+        let at = self.entries.iter().position(|entry| entry.0 == key)?;
+        self.entries.remove(at)
+    }
+}
+
+impl Twin for List {
+    fn get(&mut self, key: u64) -> bool {
+        let found = self.entries.iter().any(|entry| entry.0 == key);
+        if found && self.touch {
+            let entry = self.take(key).unwrap();
+            self.entries.push_back(entry);
+        }
+        found
+    }
+
+    fn set(&mut self, key: u64, size: u64) -> Vec<u64> {
+        self.take(key);
+        let mut gone = Vec::new();
+        while self.entries.iter().map(|entry| entry.1).sum::<u64>() + size > self.capacity {
+            gone.push(self.entries.pop_front().unwrap().0);
+        }
+        self.entries.push_back((key, size));
+        gone
+    }
+
+    fn remove(&mut self, key: u64) {
+        self.take(key);
+    }
+
+    fn keys(&self) -> Vec<u64> {
+        self.entries.iter().map(|entry| entry.0).collect()
+    }
+}
+
+/// S3-FIFO with an exact queue of ghosts.
+struct S3 {
+    capacity: u64,
+    small_share: u64,
+    threshold: u8,
+    small: VecDeque<u64>,
+    main: VecDeque<u64>,
+    /// Size and hits.
+    entries: HashMap<u64, (u64, u8)>,
+    ghosts: VecDeque<(Option<u64>, u64)>,
+    ghost_share: u64,
+    filled: bool,
+    spared: u32,
+}
+
+impl S3 {
+    fn new(capacity: u64, small_pct: u64, ghost_pct: u64, threshold: u8) -> Self {
+        let small_share = capacity * small_pct / 100;
+        let ghost_share = (capacity - small_share) * ghost_pct / 100;
+        Self {
+            capacity,
+            small_share,
+            threshold,
+            small: VecDeque::new(),
+            main: VecDeque::new(),
+            entries: HashMap::new(),
+            ghosts: VecDeque::new(),
+            ghost_share,
+            filled: false,
+            spared: 0,
+        }
+    }
+
+    fn sum(&self, queue: &VecDeque<u64>) -> u64 {
+        queue.iter().map(|key| self.entries[key].0).sum()
+    }
+
+    fn evict_one(&mut self) -> Option<u64> {
+        self.filled = true;
+        let over = self.sum(&self.main) > self.capacity - self.small_share;
+        let from_main = over || self.small.is_empty();
+        let key = if from_main { self.main.pop_front() } else { self.small.pop_front() }.unwrap();
+        let (size, hits) = self.entries[&key];
+        let stays = hits >= if from_main { 1 } else { self.threshold };
+        if stays && self.spared < 32 {
+            self.spared += 1;
+            self.main.push_back(key);
+            self.entries.insert(key, (size, if from_main { hits - 1 } else { 0 }));
+            return None;
+        }
+        self.spared = 0;
+        self.entries.remove(&key);
+        if !from_main {
+            self.ghosts.push_back((Some(key), size));
+            while self.ghosts.iter().map(|ghost| ghost.1).sum::<u64>() > self.ghost_share {
+                self.ghosts.pop_front();
+            }
+        }
+        Some(key)
+    }
+}
+
+impl Twin for S3 {
+    fn get(&mut self, key: u64) -> bool {
+        let entry = self.entries.get_mut(&key);
+        entry.map(|entry| entry.1 = (entry.1 + 1).min(3)).is_some()
+    }
+
+    fn set(&mut self, key: u64, size: u64) -> Vec<u64> {
+        let (mut hits, mut to_main) = (0, false);
+        if let Some(&(_, before)) = self.entries.get(&key) {
+            (hits, to_main) = (before, self.main.contains(&key));
+            self.remove(key);
+        } else {
+            // A recalled ghost leaves a gap: the queue is as long as what went through it.
+            if let Some(ghost) = self.ghosts.iter_mut().rfind(|ghost| ghost.0 == Some(key)) {
+                (ghost.0, to_main) = (None, true);
+            }
+            to_main |= !self.filled && self.sum(&self.small) >= self.small_share;
+        }
+        let mut gone = Vec::new();
+        while self.sum(&self.small) + self.sum(&self.main) + size > self.capacity {
+            gone.extend(self.evict_one());
+        }
+        if to_main {
+            self.main.push_back(key)
+        } else {
+            self.small.push_back(key)
+        }
+        self.entries.insert(key, (size, hits));
+        gone
+    }
+
+    fn remove(&mut self, key: u64) {
+        self.small.retain(|&other| other != key);
+        self.main.retain(|&other| other != key);
+        self.entries.remove(&key);
+    }
+
+    fn keys(&self) -> Vec<u64> {
+        self.small.iter().chain(&self.main).copied().collect()
+    }
+}
+
+/// Skewed requests with a drifting scan, overwrites and removals; sizes of 1 to `sizes`.
+fn compare(mut sim: Sim<AnyPolicy>, mut twin: impl Twin, keys: u64, sizes: u64, what: &str) {
+    let mut random = mix(keys);
+    let (mut hits, mut evictions) = (0, 0);
+    for step in 0..30_000_u64 {
+        random = mix(random);
+        let uniform = (random >> 40) as f64 / (1 << 24) as f64;
+        let key = if random.is_multiple_of(4) {
+            keys + step / 3 % (keys * 2)
+        } else {
+            (keys as f64 * uniform * uniform * uniform) as u64
+        };
+        let size = 1 + mix(key ^ (step / 1000)) % sizes;
+        match (random >> 8) % 64 {
+            0 => {
+                sim.remove(key);
+                twin.remove(key);
+            }
+            1 | 2 => {
+                sim.set(key, size as u32);
+                assert_eq!(evicted(&sim), twin.set(key, size), "{what}, step {step}, write {key}");
+            }
+            _ => {
+                let hit = sim.get(key);
+                assert_eq!(hit, twin.get(key), "{what}, step {step}, look-up {key}");
+                hits += u64::from(hit);
+                if !hit {
+                    sim.set(key, size as u32);
+                    let gone = twin.set(key, size);
+                    assert_eq!(evicted(&sim), gone, "{what}, step {step}, insertion of {key}");
+                    evictions += gone.len();
+                }
+            }
+        }
+    }
+    let in_order = [sim.queue(0), sim.queue(1)].concat();
+    assert_eq!(in_order, twin.keys(), "{what}");
+    assert!(hits > 1000 && evictions > 1000, "{what}: {hits} hits, {evictions} evictions");
+}
+
+fn evicted(sim: &Sim<AnyPolicy>) -> Vec<u64> {
+    let gone = sim.events.iter().filter_map(|event| match event {
+        Event::Evicted { key } => Some(*key),
+        Event::Placed { .. }
+        | Event::Declined { .. }
+        | Event::Kept { .. }
+        | Event::Moved { .. }
+        | Event::Promoted { .. } => None,
+    });
+    gone.collect()
+}
+
+fn policy(kind: PolicyKind, options: &str) -> AnyPolicy {
+    AnyPolicy::new(kind, Some(options)).unwrap()
+}
+
+/// Both units, several capacities.
+fn shards() -> impl Iterator<Item = (u64, u64, u64)> {
+    [(10, 1), (97, 1), (500, 1), (60, 6), (700, 9)].into_iter().flat_map(|(capacity, sizes)| {
+        [0, capacity]
+            .into_iter()
+            .filter(move |&entries| entries == 0 || sizes == 1)
+            .map(move |entries| (capacity, entries, sizes))
+    })
+}
+
+#[test]
+fn fifo() {
+    for (capacity, entries, sizes) in shards() {
+        let sim = Sim::new(policy(PolicyKind::Fifo, ""), capacity, entries, capacity);
+        let twin = List { capacity, touch: false, entries: VecDeque::new() };
+        compare(sim, twin, capacity * 2, sizes, &format!("fifo {capacity}/{entries}"));
+    }
+}
+
+#[test]
+fn lru_of_share_0_is_exact() {
+    for (capacity, entries, sizes) in shards() {
+        let sim = Sim::new(policy(PolicyKind::Lru, "share=0"), capacity, entries, capacity);
+        let twin = List { capacity, touch: true, entries: VecDeque::new() };
+        compare(sim, twin, capacity * 2, sizes, &format!("lru {capacity}/{entries}"));
+    }
+}
+
+#[test]
+fn s3fifo() {
+    for (capacity, entries, sizes) in shards() {
+        for (small, ghost, threshold) in [(10, 100, 1), (10, 100, 2), (30, 50, 3), (5, 0, 1)] {
+            let options = format!("small={small},ghost={ghost},threshold={threshold}");
+            // Eight words a ghost: no bucket overflows, and none is left alone until the clock
+            // wraps.
+            let ghosts = capacity * ghost / 100 / sizes.div_ceil(2);
+            let memory = vec![0; 8 * ghosts as usize];
+            let policy = policy(PolicyKind::S3Fifo, &options);
+            let sim = Sim::with_memory(policy, capacity, entries, memory);
+            let twin = S3::new(capacity, small, ghost, threshold as u8);
+            let what = format!("s3fifo {options} {capacity}/{entries}");
+            compare(sim, twin, capacity * 2, sizes, &what);
+        }
+    }
+}
