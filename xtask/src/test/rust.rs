@@ -1,0 +1,113 @@
+//! What cargo checks: format, lints, tests, documentation, models.
+
+use anyhow::Result;
+
+use crate::process;
+use crate::steps::{Outcome, Progress, passed, skipped};
+use crate::tools;
+use crate::tree::{Tree, files_with, stem};
+
+/// The crate that holds the engine, and with it the models.
+const CORE: &str = "hypercache-core";
+
+pub fn format(tree: &Tree, progress: &Progress) -> Result<Outcome> {
+    progress.run(process::cargo(&tree.root).args(["fmt", "--all", "--check"]))?;
+    passed("")
+}
+
+/// The code as it is released.
+pub fn lints(tree: &Tree, progress: &Progress) -> Result<Outcome> {
+    let mut cargo = process::cargo(&tree.root);
+    progress.run(cargo.args(["clippy", "--workspace", "--", "-D", "warnings"]))?;
+    passed("")
+}
+
+/// The tests, benches and examples too, and the code that only they switch on.
+pub fn lints_everywhere(tree: &Tree, progress: &Progress) -> Result<Outcome> {
+    let mut cargo = process::cargo(&tree.root);
+    cargo.args(["clippy", "--workspace", "--all-targets", "--all-features"]);
+    progress.run(cargo.args(["--", "-D", "warnings"]))?;
+    passed("")
+}
+
+pub fn tests(tree: &Tree, progress: &Progress, quick: bool) -> Result<Outcome> {
+    let mut cargo = process::cargo(&tree.root);
+    let nextest = tools::NEXTEST.find().is_some();
+    cargo.args(if nextest { ["nextest", "run"].as_slice() } else { ["test"].as_slice() });
+    if quick {
+        cargo.args(["-p", CORE, "-p", "hypercache-ffi", "-p", "xtask"]);
+        cargo.env("PROPTEST_CASES", "256");
+    } else {
+        cargo.arg("--workspace");
+    }
+    cargo.arg("--all-features");
+    if nextest {
+        cargo.arg("--no-fail-fast");
+    } else {
+        // Documentation has a step of its own.
+        cargo.args(["--no-fail-fast", "--lib", "--bins", "--tests"]);
+    }
+    let said = progress.run(&mut cargo)?;
+    passed(format!("{} tests", counted(&said)))
+}
+
+pub fn doc_tests(tree: &Tree, progress: &Progress) -> Result<Outcome> {
+    let mut cargo = process::cargo(&tree.root);
+    let said = progress.run(cargo.args(["test", "--workspace", "--doc", "--all-features"]))?;
+    passed(format!("{} tests", counted(&said)))
+}
+
+pub fn documentation(tree: &Tree, progress: &Progress) -> Result<Outcome> {
+    let mut cargo = process::cargo(&tree.root);
+    cargo.args(["doc", "--no-deps", "-p", CORE, "-p", "hypercache-ffi"]);
+    progress.run(cargo.env("RUSTDOCFLAGS", "-D warnings"))?;
+    passed("")
+}
+
+/// Runs each `core/tests/loom_*.rs`. They need the crate built with loom's atomics, so they have
+/// a target folder of their own: the flag would throw out everything built without it.
+pub fn models(tree: &Tree, progress: &Progress) -> Result<Outcome> {
+    let models: Vec<String> = files_with(&tree.root.join("core/tests"), &["rs"])?
+        .iter()
+        .map(|file| stem(file))
+        .filter(|name| name.starts_with("loom_"))
+        .collect();
+    if models.is_empty() {
+        return skipped("Models of the memory ordering: there is no core/tests/loom_*.rs yet.");
+    }
+    let mut cargo = process::cargo(&tree.root);
+    cargo.args(["test", "-p", CORE]);
+    for model in &models {
+        cargo.args(["--test", model]);
+    }
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    cargo.env("RUSTFLAGS", format!("{flags} --cfg loom").trim());
+    cargo.env("CARGO_TARGET_DIR", tree.target.join("loom"));
+    let said = progress.run(&mut cargo)?;
+    passed(format!("{} models in {} files", counted(&said), models.len()))
+}
+
+/// How many tests passed, by the closing lines of nextest ("12 tests run: 12 passed") and of
+/// cargo's own runner ("test result: ok. 12 passed").
+fn counted(said: &str) -> u64 {
+    said.lines()
+        .filter(|line| line.contains("tests run:") || line.contains("test result:"))
+        .filter_map(|line| {
+            let before = line.split(" passed").next()?;
+            before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn counts_both_runners() {
+        assert_eq!(counted("     Summary [   0.02s] 12 tests run: 12 passed, 0 skipped"), 12);
+        let said = "test result: ok. 3 passed; 0 failed\n\ntest result: ok. 4 passed; 0 failed";
+        assert_eq!(counted(said), 7);
+        assert_eq!(counted("nothing"), 0);
+    }
+}
