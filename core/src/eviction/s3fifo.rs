@@ -1,9 +1,7 @@
 //! S3-FIFO: a small queue that most newcomers leave again soon, a main queue with reinsertion, and
 //! ghosts of what left the small queue.
 //!
-//! Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP'23; with
-//! the later change of its authors that, until the first eviction, newcomers beyond the small
-//! queue's share go to main.
+//! Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP'23.
 //!
 //! - A newcomer is appended to small; if its ghost is remembered, to main.
 //! - Room comes from main if it is above its share or small is empty, else from small.
@@ -15,8 +13,12 @@
 //!
 //! Options: `small`, the share of the small queue in per cent; `ghost`, the number of ghosts in
 //! per cent of main's entries (0: none); `threshold`, hits in small that earn a place in main. The
-//! paper's implementation asks for two; one is better on the traces of the tests (mean reduction of
-//! FIFO's misses 0.097 instead of 0.094) and is the default.
+//! paper's implementation asks for two; one is better on real traces (91 points of trace and
+//! capacity, mean reduction of FIFO's misses 0.090 instead of 0.086) and is the default. Ghosts are
+//! worth their four bytes an entry up to about the default: 120 per cent gains 0.0007.
+//!
+//! What the authors' simulator does otherwise and this does not: newcomers larger than the small
+//! queue are refused there, which a cache that was promised to take long values cannot do.
 
 use super::ghost::{Ghosts, Window};
 use super::{Context, EntryMeta, Placement, Policy, Verdict, View, options};
@@ -42,8 +44,6 @@ pub struct S3Fifo {
     threshold: u8,
     /// Entries moved or kept since one went.
     spared: u8,
-    /// Room was needed at least once.
-    filled: bool,
     ghosts: Ghosts,
 }
 
@@ -55,7 +55,6 @@ impl S3Fifo {
             ghost_pct,
             threshold: threshold as u8,
             spared: 0,
-            filled: false,
             ghosts: Ghosts::default(),
         })
     }
@@ -103,8 +102,7 @@ impl Policy for S3Fifo {
     fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement {
         let window = self.window(cx.view);
         let returns = self.ghosts.recall(cx.memory, entry.fingerprint, window);
-        let first_fill = !self.filled && cx.view.used(SMALL) >= self.small_share(cx.view);
-        Placement::Queue { queue: if returns || first_fill { MAIN } else { SMALL }, hits: 0 }
+        Placement::Queue { queue: if returns { MAIN } else { SMALL }, hits: 0 }
     }
 
     #[inline]
@@ -115,7 +113,6 @@ impl Policy for S3Fifo {
 
     #[inline]
     fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
-        self.filled = true;
         let [small, main] = &cx.view.queues;
         let main_is_over = cx.view.used(MAIN) > self.main_share(cx.view);
         if main.entries != 0 && (main_is_over || small.entries == 0) { MAIN } else { SMALL }
@@ -155,6 +152,6 @@ impl Policy for S3Fifo {
 
     fn clear(&mut self) {
         self.ghosts.clear();
-        (self.spared, self.filled) = (0, false);
+        self.spared = 0;
     }
 }
