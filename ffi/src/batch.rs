@@ -8,11 +8,11 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
-use hypercache_core::{BatchEntry, BatchRead, Result, View};
+use hypercache_core::{BatchEntry, BatchRead, Error, Result, View};
 
 use crate::abi::*;
 use crate::boundary::{
-    Place, array, buffer, bytes, call, key, out_array, put_out, quiet, status_of, store,
+    Outcome, Place, array, buffer, bytes, call, key, out_array, put_out, quiet, status_of, store,
 };
 use crate::convert::{entry_options, put_status, read_put_options};
 use crate::read::{CLEARED, peek, show, unpin};
@@ -54,6 +54,12 @@ impl<'a> Group<'a> {
     }
 }
 
+/// Gives a failure of the store as the status of every key that it kept from being looked up.
+fn fail_rest(rest: &mut [Place<hc_status>], error: Error) -> Outcome {
+    rest.fill(MaybeUninit::new(status_of(error.kind())));
+    Err(error)
+}
+
 /// HC_OK if every status is, else HC_PARTIAL.
 fn all_ok(statuses: &[Place<hc_status>]) -> hc_status {
     // SAFETY: the callers have written every status of their batch by now.
@@ -87,14 +93,15 @@ pub unsafe extern "C" fn hc_get_many(
         // SAFETY: the header asks for room for n statuses.
         let statuses = unsafe { out_array(statuses, n, NULL_STATUSES) }?;
         let peek = peek(flags)?;
+        values.fill(MaybeUninit::new(NOTHING));
         for (first, keys) in (0..n).step_by(GROUP).zip(keys.chunks(GROUP)) {
-            let statuses = &mut statuses[first..first + keys.len()];
             let values = &mut values[first..first + keys.len()];
-            values.fill(MaybeUninit::new(NOTHING));
             // SAFETY: the header asks for readable keys.
-            let group = unsafe { Group::of(keys, statuses) };
+            let group = unsafe { Group::of(keys, &mut statuses[first..]) };
             let mut reads = [BatchRead::Miss; GROUP];
-            let outcome = store.get_many(group.keys(), peek, room, &mut reads[..group.len]);
+            if let Err(error) = store.get_many(group.keys(), peek, room, &mut reads[..group.len]) {
+                return fail_rest(&mut statuses[first..], error);
+            }
             let mut taken = 0;
             for (&at, read) in group.at[..group.len].iter().zip(&reads) {
                 let at = usize::from(at);
@@ -113,10 +120,7 @@ pub unsafe extern "C" fn hc_get_many(
                     BatchRead::Miss => status = HC_NOT_FOUND,
                     BatchRead::Failed(kind) => status = status_of(kind),
                 }
-                if let Err(error) = &outcome {
-                    status = status_of(error.kind());
-                }
-                statuses[at].write(status);
+                statuses[first + at].write(status);
                 if !types.is_null() {
                     // SAFETY: not NULL, so room for n types by the header; first + at < n.
                     unsafe { types.add(first + at).write(value_type) };
@@ -150,21 +154,20 @@ pub unsafe extern "C" fn hc_pin_many(
         // Cleared first: unpinning all n is right whatever happens below.
         views.fill(MaybeUninit::new(CLEARED));
         for (first, keys) in (0..n).step_by(GROUP).zip(keys.chunks(GROUP)) {
-            let statuses = &mut statuses[first..first + keys.len()];
             // SAFETY: the header asks for readable keys.
-            let group = unsafe { Group::of(keys, statuses) };
+            let group = unsafe { Group::of(keys, &mut statuses[first..]) };
             let mut pinned: [Option<View>; GROUP] = [const { None }; GROUP];
             let mut failed = [HC_NOT_FOUND; GROUP];
             let outcome =
                 store.pin_many(group.keys(), peek, &mut pinned[..group.len], &mut |at, error| {
                     failed[at] = status_of(error.kind())
                 });
-            if let Err(error) = &outcome {
-                failed = [status_of(error.kind()); GROUP];
+            if let Err(error) = outcome {
+                return fail_rest(&mut statuses[first..], error);
             }
             for ((&at, view), failed) in group.at[..group.len].iter().zip(&mut pinned).zip(failed) {
                 let at = usize::from(at);
-                statuses[at].write(match view.take() {
+                statuses[first + at].write(match view.take() {
                     Some(view) => {
                         views[first + at].write(show(view));
                         HC_OK
@@ -239,11 +242,6 @@ pub unsafe extern "C" fn hc_put_many(
                     Err(error) => status_of(error.kind()),
                 };
             });
-            if let Err(error) = outcome {
-                for &at in &index[..len] {
-                    group[at] = status_of(error.kind());
-                }
-            }
             for (at, &status) in group[..entries.len()].iter().enumerate() {
                 if status != HC_OK {
                     all = HC_PARTIAL;
@@ -252,6 +250,14 @@ pub unsafe extern "C" fn hc_put_many(
                     // SAFETY: not NULL, so room for n statuses by the header; first + at < n.
                     unsafe { statuses.add(first + at).write(status) };
                 }
+            }
+            if let Err(error) = outcome {
+                if statuses.is_null() {
+                    return Err(error);
+                }
+                // SAFETY: not NULL, so room for n statuses by the header.
+                let statuses = unsafe { out_array(statuses, n, NULL_STATUSES) }?;
+                return fail_rest(&mut statuses[first..], error);
             }
         }
         Ok(all)
