@@ -108,11 +108,12 @@ impl LatencyHistogram {
         Self([const { Stripe::new() }; STRIPES])
     }
 
-    /// Records a duration for a thread whose reader slot is `slot`; 0 counts as 1 ns.
+    /// Records a duration for a thread whose reader slot is `slot` (any number for a thread without
+    /// one); 0 counts as 1 ns.
     #[inline]
-    pub fn record(&self, slot: u32, ns: u64) {
+    pub fn record(&self, slot: usize, ns: u64) {
         let ns = ns.clamp(1, (1 << RANGE_BITS) - 1);
-        let stripe = &self.0[slot as usize % STRIPES];
+        let stripe = &self.0[slot % STRIPES];
         stripe.buckets[bucket_of(ns)].fetch_add(1, Ordering::Relaxed);
         stripe.sum.fetch_add(ns, Ordering::Relaxed);
         if ns > stripe.max.load(Ordering::Relaxed) {
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(histogram.summary(), LatencySummary::default());
         let mut all = Vec::new();
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        for i in 0..100_000_u32 {
+        for i in 0..100_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
             // Log-uniform from 16 ns to 2^36 ns.
             let ns = (16.0 * 2_f64.powf((state >> 11) as f64 / 2_f64.powi(53) * 32.0)) as u64;
