@@ -97,16 +97,7 @@ pub fn install(
     prefix: &Path,
     run: &dyn Fn(&mut Command) -> Result<String>,
 ) -> Result<Installed> {
-    let cc = tools::CC.need()?;
-    let mut cargo = process::cargo(&tree.root);
-    cargo.args(["rustc", "--release", "--package", "hypercache-ffi", "--lib"]);
-    cargo.args(["--crate-type", "staticlib", "--", "--print", "native-static-libs"]);
-    let said = run(&mut cargo)?;
-    let libraries = said
-        .lines()
-        .find_map(|line| line.split_once("native-static-libs: "))
-        .map_or(SYSTEM_LIBRARIES, |(_, libraries)| libraries.trim());
-    let archive = tree.target.join("release").join("libhypercache.a");
+    let (archive, libraries) = archive(tree, "release", &[], run)?;
 
     let lib = prefix.join("lib");
     for folder in ["lib/pkgconfig", "lib/cmake/hypercache", "include", "share/doc/hypercache"] {
@@ -117,14 +108,7 @@ pub fn install(
     let soname = format!("libhypercache.so.{}", abi_of(&tree.version)?);
     let file = format!("libhypercache.so.{}", tree.version);
     let fresh = lib.join(format!(".{file}.new"));
-    let mut link = process::program(cc, &tree.root);
-    link.arg("-shared").arg("-o").arg(&fresh).arg(format!("-Wl,-soname,{soname}"));
-    link.arg(format!("-Wl,--version-script={}", version_script(tree)?.display()));
-    link.args(["-Wl,--whole-archive"]).arg(&archive).args(["-Wl,--no-whole-archive"]);
-    // The archive holds all of Rust's standard library; what no hc_ function reaches goes.
-    link.args(["-Wl,--gc-sections", "-Wl,-z,nodelete", "-Wl,-z,relro,-z,now", "-Wl,-z,defs"]);
-    link.args(["-Wl,--as-needed"]).args(libraries.split_whitespace());
-    run(&mut link)?;
+    link(tree, &archive, &libraries, &soname, &fresh, run)?;
     rename(&fresh, &lib.join(&file))?;
     symlink(&file, &lib.join(&soname))?;
     symlink(&soname, &lib.join("libhypercache.so"))?;
@@ -141,7 +125,7 @@ pub fn install(
         ("VERSION", tree.version.as_str()),
         ("SONAME", soname.as_str()),
         ("LIBRARY_FILE", file.as_str()),
-        ("LIBS_PRIVATE", libraries),
+        ("LIBS_PRIVATE", libraries.as_str()),
     ];
     let templates = files_with(&packaging(tree), &["in"])?;
     if templates.is_empty() {
@@ -158,6 +142,48 @@ pub fn install(
         place(text.as_bytes(), &in_folder(prefix, folder, &name))?;
     }
     Ok(Installed { prefix: prefix.to_path_buf(), soname })
+}
+
+/// Builds the static library in a profile and returns it with the system libraries it needs.
+pub fn archive(
+    tree: &Tree,
+    profile: &str,
+    features: &[&str],
+    run: &dyn Fn(&mut Command) -> Result<String>,
+) -> Result<(PathBuf, String)> {
+    let mut cargo = process::cargo(&tree.root);
+    cargo.args(["rustc", "--profile", profile, "--package", "hypercache-ffi", "--lib"]);
+    for feature in features {
+        cargo.args(["--features", feature]);
+    }
+    cargo.args(["--crate-type", "staticlib", "--", "--print", "native-static-libs"]);
+    let said = run(&mut cargo)?;
+    let libraries = said
+        .lines()
+        .find_map(|line| line.split_once("native-static-libs: "))
+        .map_or(SYSTEM_LIBRARIES, |(_, libraries)| libraries.trim());
+    let folder = if profile == "dev" { "debug" } else { profile };
+    Ok((tree.target.join(folder).join("libhypercache.a"), libraries.to_owned()))
+}
+
+/// Links the shared library from the static one.
+pub fn link(
+    tree: &Tree,
+    archive: &Path,
+    libraries: &str,
+    soname: &str,
+    to: &Path,
+    run: &dyn Fn(&mut Command) -> Result<String>,
+) -> Result<()> {
+    let mut link = process::program(tools::CC.need()?, &tree.root);
+    link.arg("-shared").arg("-o").arg(to).arg(format!("-Wl,-soname,{soname}"));
+    link.arg(format!("-Wl,--version-script={}", version_script(tree)?.display()));
+    link.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
+    // The archive holds all of Rust's standard library; what no hc_ function reaches goes.
+    link.args(["-Wl,--gc-sections", "-Wl,-z,nodelete", "-Wl,-z,relro,-z,now", "-Wl,-z,defs"]);
+    link.arg("-Wl,--as-needed").args(libraries.split_whitespace());
+    run(&mut link)?;
+    Ok(())
 }
 
 fn packaging(tree: &Tree) -> PathBuf {

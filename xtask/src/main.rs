@@ -39,8 +39,8 @@ enum Task {
     Test(TestArgs),
     /// Install the library, its headers and its pkg-config and CMake files
     Install(InstallArgs),
-    /// Write include/hypercache.h from the Rust side of the C interface, or check it
-    Header(HeaderArgs),
+    /// Prove that include/hypercache.h is what the library defines
+    Header,
     /// Measure: runs `hypercache-bench` with what follows (try `cargo xtask bench --help`)
     Bench(BenchArgs),
 }
@@ -93,13 +93,6 @@ struct InstallArgs {
 }
 
 #[derive(Args)]
-struct HeaderArgs {
-    /// Change nothing; fail where the header and the Rust side disagree
-    #[arg(long)]
-    check: bool,
-}
-
-#[derive(Args)]
 #[command(disable_help_flag = true)]
 struct BenchArgs {
     /// A subcommand of `hypercache-bench` and its options
@@ -113,7 +106,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&tree, &args),
         Task::Test(args) => test::run(&tree, &args),
         Task::Install(args) => install::run(&tree, &args.prefix),
-        Task::Header(args) => header::run(&tree, args.check),
+        Task::Header => header::run(&tree),
         Task::Bench(args) => bench::run(&tree, &args.args),
     });
     match done {

@@ -143,6 +143,16 @@ impl Steps {
         }
     }
 
+    /// A step that could not be run because of an earlier failure.
+    pub fn not_run(&mut self, name: &'static str) {
+        if self.manner.list {
+            println!("{name}");
+        } else if self.wants(name) {
+            let note = "not run".to_owned();
+            self.rows.push(Row { name, mark: Mark::NotRun, time: Duration::ZERO, note });
+        }
+    }
+
     /// Whether the user asked for this step.
     pub fn wants(&self, name: &str) -> bool {
         let only = &self.manner.only;
@@ -161,12 +171,7 @@ impl Steps {
             return;
         }
         if self.failed && !self.manner.keep_going {
-            self.rows.push(Row {
-                name,
-                mark: Mark::NotRun,
-                time: Duration::ZERO,
-                note: "not run".to_owned(),
-            });
+            self.not_run(name);
             return;
         }
         let file = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
@@ -220,7 +225,7 @@ impl Steps {
             return ExitCode::SUCCESS;
         }
         let count = |mark| self.rows.iter().filter(|row| row.mark == mark).count();
-        println!();
+        println!("\nSummary");
         for row in &self.rows {
             println!("{}", self.line(row));
         }
@@ -233,7 +238,7 @@ impl Steps {
         let (failed, not_run) = (count(Mark::Failed), count(Mark::NotRun));
         let mut total = format!("\nTotal {}", clock(self.start.elapsed()));
         if not_run > 0 {
-            total.push_str(&format!(", {not_run} steps not run after the failure"));
+            total.push_str(&format!(", {not_run} not run after the failure"));
         }
         println!("{total}");
         println!("{} passed, {failed} failed", count(Mark::Passed));

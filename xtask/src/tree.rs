@@ -4,9 +4,6 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
-
-use crate::process;
 
 /// The checkout as the tasks see it.
 pub struct Tree {
@@ -18,30 +15,19 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Asks cargo, which knows every setting that moves the target folder.
+    /// This program lies in the target folder, wherever the user's configuration puts that, and
+    /// in the checkout's own version: the packages of the workspace share one.
     pub fn find() -> Result<Self> {
         let here = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = here.parent().context("xtask has no parent folder")?.to_path_buf();
-        let mut cargo = process::cargo(&root);
-        cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
-        let metadata: Value = serde_json::from_str(&process::stdout_of(&mut cargo)?)
-            .context("`cargo metadata` printed something else than JSON")?;
-        let target = metadata
-            .get("target_directory")
-            .and_then(Value::as_str)
-            .context("`cargo metadata` names no target folder")?
-            .into();
-        let version = metadata
-            .get("packages")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .find(|package| package.get("name").and_then(Value::as_str) == Some("hypercache-ffi"))
-            .and_then(|package| package.get("version").and_then(Value::as_str))
-            .context("the workspace has no package `hypercache-ffi`")?
-            .to_owned();
-        Ok(Self { root, target, version })
+        let program = env::current_exe().context("cannot tell where this program is")?;
+        let target = program
+            .parent()
+            .and_then(Path::parent)
+            .context("this program is not in a target folder: run it as `cargo xtask`")?
+            .to_path_buf();
+        Ok(Self { root, target, version: env!("CARGO_PKG_VERSION").to_owned() })
     }
 
     /// A folder for what the tasks build with other tools than cargo.

@@ -1,11 +1,12 @@
 //! The examples, built in every way a user may build against the installed tree, and run.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::demo::{Language, runner};
-use crate::install::Installed;
+use crate::install::{self, Installed};
 use crate::process;
 use crate::steps::{Outcome, Progress, passed, skipped};
 use crate::tools;
@@ -194,6 +195,23 @@ pub fn moved(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<
         bail!("{} does not load the library from the moved tree:\n{linked}", show(program));
     }
     passed("CMake finds it where it was moved to")
+}
+
+/// A program that was built for this header runs with a later library whose structs have grown
+/// (the ffi crate's feature `grown`).
+pub fn grown(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<Outcome> {
+    let folder = tree.fresh("grown")?;
+    let run = &|command: &mut Command| progress.run(command);
+    let (archive, libraries) = install::archive(tree, "dev", &["grown"], run)?;
+    let library = folder.join(&installed.soname);
+    install::link(tree, &archive, &libraries, &installed.soname, &library, run)?;
+    let all = examples(tree)?;
+    for example in &all {
+        let program = build(tree, progress, &folder, example, &installed.flags()?)?;
+        let mut run = process::program(&program, &folder);
+        progress.run(run.env("LD_LIBRARY_PATH", &folder))?;
+    }
+    passed(format!("{} programs", all.len()))
 }
 
 pub fn with_sanitizers(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<Outcome> {

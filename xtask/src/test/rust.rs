@@ -1,5 +1,7 @@
 //! What cargo checks: format, lints, tests, documentation, models.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::process;
@@ -31,29 +33,39 @@ pub fn lints_everywhere(tree: &Tree, progress: &Progress) -> Result<Outcome> {
 }
 
 pub fn tests(tree: &Tree, progress: &Progress, quick: bool) -> Result<Outcome> {
-    let mut cargo = process::cargo(&tree.root);
-    let nextest = tools::NEXTEST.find().is_some();
-    cargo.args(if nextest { ["nextest", "run"].as_slice() } else { ["test"].as_slice() });
+    let mut cargo = runner(tree);
     if quick {
-        cargo.args(["-p", CORE, "-p", "hypercache-ffi", "-p", "xtask"]);
+        cargo.args(["-p", CORE, "-p", "hypercache-ffi"]);
         cargo.env("PROPTEST_CASES", "256");
     } else {
-        cargo.arg("--workspace");
+        cargo.args(["--workspace", "--exclude", "xtask"]);
     }
-    cargo.arg("--all-features");
-    if nextest {
-        cargo.arg("--no-fail-fast");
-    } else {
-        // Documentation has a step of its own.
-        cargo.args(["--no-fail-fast", "--lib", "--bins", "--tests"]);
-    }
-    let said = progress.run(&mut cargo)?;
+    let said = progress.run(cargo.arg("--no-fail-fast"))?;
     passed(format!("{} tests", counted(&said)))
+}
+
+/// The tests of these tasks, in the profile that they are built in anyway.
+pub fn own_tests(tree: &Tree, progress: &Progress) -> Result<Outcome> {
+    let mut cargo = process::cargo(&tree.root);
+    let said = progress.run(cargo.args(["test", "--profile", "dev", "-p", "xtask"]))?;
+    passed(format!("{} tests", counted(&said)))
+}
+
+/// nextest where it is installed (a process a test, so that memory is measured undisturbed), else
+/// cargo's own runner; documentation has a step of its own.
+fn runner(tree: &Tree) -> Command {
+    let mut cargo = process::cargo(&tree.root);
+    if tools::NEXTEST.find().is_some() {
+        cargo.args(["nextest", "run"]);
+    } else {
+        cargo.args(["test", "--lib", "--bins", "--tests"]);
+    }
+    cargo
 }
 
 pub fn doc_tests(tree: &Tree, progress: &Progress) -> Result<Outcome> {
     let mut cargo = process::cargo(&tree.root);
-    let said = progress.run(cargo.args(["test", "--workspace", "--doc", "--all-features"]))?;
+    let said = progress.run(cargo.args(["test", "--workspace", "--doc"]))?;
     passed(format!("{} tests", counted(&said)))
 }
 
