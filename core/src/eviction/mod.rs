@@ -96,7 +96,7 @@ pub struct QueueView {
 pub struct View {
     /// The queues; those beyond [`Policy::queues`] are empty.
     pub queues: [QueueView; QUEUES_MAX],
-    /// Bytes that live entries may take.
+    /// Bytes that live entries may take at most; what is dead or held back in the log counts too.
     pub capacity_bytes: u64,
     /// Entries that may be live; 0: bounded by bytes only.
     pub capacity_entries: u64,

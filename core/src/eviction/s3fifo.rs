@@ -59,19 +59,13 @@ impl S3Fifo {
         })
     }
 
-    fn small_share(&self, view: &View) -> u64 {
-        share(view.capacity(), self.small_pct)
-    }
-
-    fn main_share(&self, view: &View) -> u64 {
-        view.capacity() - self.small_share(view)
+    fn main_part(&self, of: u64) -> u64 {
+        of - share(of, self.small_pct)
     }
 
     fn window(&self, view: &View) -> Window {
-        Window {
-            length: share(self.main_share(view), self.ghost_pct),
-            by_entries: view.by_entries(),
-        }
+        let main = self.main_part(view.capacity());
+        Window { length: share(main, self.ghost_pct), by_entries: view.by_entries() }
     }
 }
 
@@ -113,9 +107,14 @@ impl Policy for S3Fifo {
 
     #[inline]
     fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
-        let [small, main] = &cx.view.queues;
-        let main_is_over = cx.view.used(MAIN) > self.main_share(cx.view);
-        if main.entries != 0 && (main_is_over || small.entries == 0) { MAIN } else { SMALL }
+        let [small, main] = cx.view.queues;
+        if main.entries == 0 || small.entries == 0 {
+            return if small.entries == 0 { MAIN } else { SMALL };
+        }
+        // Shares of what is live: room is needed, so that is all that fits, whatever part of the
+        // capacity is dead or held back.
+        let live = cx.view.used(SMALL) + cx.view.used(MAIN);
+        if cx.view.used(MAIN) > self.main_part(live) { MAIN } else { SMALL }
     }
 
     #[inline]

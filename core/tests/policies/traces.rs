@@ -19,7 +19,7 @@ const MATCHES: [(PolicyKind, &str, &str); 4] = [
 const TOLERANCE: f64 = 0.010;
 const CAPACITY_MIN: u64 = 1000;
 /// Longer files take longer than a test should.
-const FILE_MAX: u64 = 2_500_000;
+const FILE_MAX: u64 = 2_200_000;
 
 struct Point {
     what: String,

@@ -63,7 +63,7 @@ impl Twin for List {
 /// S3-FIFO with an exact queue of ghosts.
 struct S3 {
     capacity: u64,
-    small_share: u64,
+    small_pct: u64,
     threshold: u8,
     small: VecDeque<u64>,
     main: VecDeque<u64>,
@@ -76,11 +76,10 @@ struct S3 {
 
 impl S3 {
     fn new(capacity: u64, small_pct: u64, ghost_pct: u64, threshold: u8) -> Self {
-        let small_share = capacity * small_pct / 100;
-        let ghost_share = (capacity - small_share) * ghost_pct / 100;
+        let ghost_share = (capacity - capacity * small_pct / 100) * ghost_pct / 100;
         Self {
             capacity,
-            small_share,
+            small_pct,
             threshold,
             small: VecDeque::new(),
             main: VecDeque::new(),
@@ -96,7 +95,8 @@ impl S3 {
     }
 
     fn evict_one(&mut self) -> Option<u64> {
-        let over = self.sum(&self.main) > self.capacity - self.small_share;
+        let live = self.sum(&self.small) + self.sum(&self.main);
+        let over = self.sum(&self.main) > live - live * self.small_pct / 100;
         let from_main = over || self.small.is_empty();
         let key = if from_main { self.main.pop_front() } else { self.small.pop_front() }.unwrap();
         let (size, hits) = self.entries[&key];
