@@ -6,4 +6,5 @@ pub mod commands;
 pub mod drive;
 pub mod measure;
 pub mod report;
+pub mod trace;
 pub mod workload;

@@ -1,5 +1,33 @@
-//! The benchmark program.
+//! Measures HyperCache beside its peers and replays workloads through its C interface.
 
-fn main() {
-    println!("see --help");
+use clap::{Parser, Subcommand};
+use hypercache_bench::commands::{churn, limit, raw, speed, tail};
+
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Speed(speed::Args),
+    Tail(tail::Args),
+    Limit(limit::Args),
+    #[command(hide = true)]
+    LimitChild(limit::ChildArgs),
+    Churn(churn::Args),
+    Raw(raw::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Speed(args) => speed::run(&args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Limit(args) => limit::run(&args),
+        Command::LimitChild(args) => limit::run_child(&args),
+        Command::Churn(args) => churn::run(&args),
+        Command::Raw(args) => raw::run(&args),
+    }
 }

@@ -4,7 +4,7 @@
 use ahash::RandomState;
 use foyer_memory::{Cache as FoyerCache, CacheBuilder, CacheProperties, S3FifoConfig};
 
-use super::{Boxed, Cache, Spec, copy_out};
+use super::{Boxed, Cache, Peek, Spec, copy_out};
 
 pub(super) struct Foyer(FoyerCache<Boxed, Boxed, RandomState, CacheProperties>);
 
@@ -34,6 +34,10 @@ impl Cache for Foyer {
     #[inline]
     fn set(&self, key: &[u8], value: &[u8]) {
         self.0.insert(key.into(), value.into());
+    }
+
+    fn peek(&self, key: &[u8], _buf: &mut [u8]) -> Peek {
+        if self.0.contains(key) { Peek::Present } else { Peek::Absent }
     }
 
     fn remove(&self, key: &[u8]) {

@@ -5,7 +5,7 @@ use ahash::RandomState;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::{Cache, Spec, copy_out};
+use super::{Cache, Peek, Spec, copy_out};
 
 struct Shard {
     entries: LruCache<Box<[u8]>, Box<[u8]>, RandomState>,
@@ -82,8 +82,9 @@ impl Cache for Lru {
         }
     }
 
-    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Option<usize> {
-        copy_out(self.shard(key).lock().entries.peek(key)?, buf)
+    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Peek {
+        let shard = self.shard(key).lock();
+        shard.entries.peek(key).and_then(|value| copy_out(value, buf)).into()
     }
 
     fn resize(&self, budget: u64) -> bool {

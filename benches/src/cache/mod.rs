@@ -34,10 +34,9 @@ pub trait Cache: Send + Sync {
     /// Removes.
     fn remove(&self, key: &[u8]);
 
-    /// [`Self::get`] that leaves the policy alone, where the cache knows how.
-    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Option<usize> {
-        self.get(key, buf)
-    }
+    /// Whether the key is there, without the policy noticing; the value too, where the cache can
+    /// show it so.
+    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Peek;
 
     /// Copies the values of all keys into `buf`, one after another, and returns how many hit.
     fn get_many(&self, keys: &[&[u8]], buf: &mut [u8]) -> usize {
@@ -63,6 +62,23 @@ pub trait Cache: Send + Sync {
     /// What it says of its own writing, if it does.
     fn written(&self) -> Option<Written> {
         None
+    }
+}
+
+/// What a look that is no access found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// Nothing.
+    Absent,
+    /// An entry, whose value the cache cannot show without counting an access.
+    Present,
+    /// An entry; its value, of this length, is in the buffer.
+    Value(usize),
+}
+
+impl From<Option<usize>> for Peek {
+    fn from(len: Option<usize>) -> Self {
+        len.map_or(Self::Absent, Self::Value)
     }
 }
 
@@ -218,8 +234,11 @@ mod tests {
             assert_eq!(cache.get(&one, &mut buf), Some(5), "{kind}");
             assert_eq!(&buf[..5], b"first", "{kind}");
             cache.set(&one, b"second!");
-            assert_eq!(cache.peek(&one, &mut buf), Some(7), "{kind}");
-            assert_eq!(&buf[..7], b"second!", "{kind}");
+            match cache.peek(&one, &mut buf) {
+                Peek::Value(7) => assert_eq!(&buf[..7], b"second!", "{kind}"),
+                seen => assert_eq!(seen, Peek::Present, "{kind}"),
+            }
+            assert_eq!(cache.peek(&key_of(3), &mut buf), Peek::Absent, "{kind}");
             assert_eq!(cache.get_many(&[&one, &key_of(3), &two], &mut buf), 2, "{kind}");
             assert_eq!(&buf[..8], b"second!\x07", "{kind}");
             cache.remove(&one);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::{Boxed, Cache, Spec, copy_out};
+use super::{Boxed, Cache, Peek, Spec, copy_out};
 
 pub(super) struct Moka(::moka::sync::Cache<Boxed, Arc<[u8]>, RandomState>);
 
@@ -33,6 +33,10 @@ impl Cache for Moka {
     #[inline]
     fn set(&self, key: &[u8], value: &[u8]) {
         self.0.insert(key.into(), value.into());
+    }
+
+    fn peek(&self, key: &[u8], _buf: &mut [u8]) -> Peek {
+        if self.0.contains_key(key) { Peek::Present } else { Peek::Absent }
     }
 
     fn remove(&self, key: &[u8]) {

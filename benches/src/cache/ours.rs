@@ -6,7 +6,7 @@ use std::slice;
 use anyhow::Result;
 use hypercache_core::{BatchRead, Pool, PoolConfig, Read, Store, StoreConfig};
 
-use super::{Cache, Spec, Written};
+use super::{Cache, Peek, Spec, Written};
 
 /// A pool with one store in it.
 pub struct Ours {
@@ -72,8 +72,8 @@ impl Cache for Ours {
         let _ = self.store.delete(key);
     }
 
-    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Option<usize> {
-        self.store.get_with(key, writable(buf), true).ok().and_then(length)
+    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Peek {
+        self.store.get_with(key, writable(buf), true).ok().and_then(length).into()
     }
 
     #[inline]

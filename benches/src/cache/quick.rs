@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use quick_cache::sync::{Cache as QuickCache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
-use super::{Cache, Spec, copy_out};
+use super::{Cache, Peek, Spec, copy_out};
 
 #[derive(Clone)]
 struct Bytes;
@@ -51,8 +51,8 @@ impl Cache for Quick {
         self.0.remove(key);
     }
 
-    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Option<usize> {
-        copy_out(&self.0.peek(key)?, buf)
+    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Peek {
+        self.0.peek(key).and_then(|value| copy_out(&value, buf)).into()
     }
 
     fn resize(&self, budget: u64) -> bool {

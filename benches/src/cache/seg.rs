@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use segcache::{Policy, Segcache, Value};
 
-use super::{Cache, Spec, copy_out};
+use super::{Cache, Peek, Spec, copy_out};
 
 pub(super) struct Seg(Segcache);
 
@@ -54,7 +54,7 @@ impl Cache for Seg {
         self.0.delete(key);
     }
 
-    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Option<usize> {
-        Self::copy(self.0.get_no_freq_incr(key), buf)
+    fn peek(&self, key: &[u8], buf: &mut [u8]) -> Peek {
+        Self::copy(self.0.get_no_freq_incr(key), buf).into()
     }
 }

@@ -1,1 +1,37 @@
-//! The subcommands.
+//! The subcommands, one file each.
+
+pub mod churn;
+pub mod limit;
+pub mod raw;
+pub mod speed;
+pub mod tail;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::cache::Kind;
+
+/// Which caches a comparison takes.
+#[derive(Args, Clone, Debug)]
+pub struct Caches {
+    /// Caches to compare, separated by commas [default: all that the table knows]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    caches: Vec<Kind>,
+}
+
+impl Caches {
+    /// Those asked for, or these.
+    fn or(&self, default: &[Kind]) -> Result<Vec<Kind>> {
+        let chosen = if self.caches.is_empty() { default } else { &self.caches };
+        let mut kinds: Vec<Kind> = Vec::new();
+        for &kind in chosen {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        if kinds.is_empty() {
+            bail!("no cache to measure");
+        }
+        Ok(kinds)
+    }
+}

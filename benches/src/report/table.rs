@@ -123,7 +123,11 @@ impl fmt::Display for Painted<'_> {
             self.paint(f, "2", &self.line(&table.header, &widths))?;
             writeln!(f, "\n  {rule}")?;
         }
-        for row in &table.rows {
+        let shown = match table.rows.as_slice() {
+            [rows @ .., Row::Rule] => rows,
+            rows => rows,
+        };
+        for row in shown {
             match row {
                 Row::Cells { cells, strong: true } => {
                     self.paint(f, "1;36", &self.line(cells, &widths))?;

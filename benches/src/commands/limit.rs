@@ -1,0 +1,495 @@
+//! `limit`: what the process's memory grows by when a cache is told to keep to a budget.
+//!
+//! Every cache runs in a child process of its own, because memory that one has freed hides what
+//! the next one takes. A child fills its cache in phases of unique keys, a few budgets each, whose
+//! value sizes change from phase to phase; resident memory is read from the page tables, huge
+//! pages included, a hundred times a phase; after each phase every entry is read back, compared,
+//! and counted.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
+use indicatif::ProgressBar;
+
+use super::Caches;
+use crate::cache::{Kind, Peek, Spec};
+use crate::drive::Subject;
+use crate::measure::Resident;
+use crate::report::{Csv, Table, count, mib, parse_bytes, percent, progress};
+use crate::workload::{KEY_LEN, ValueBytes, key_of, mix};
+
+/// Compare memory taken with the budget asked for
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    caches: Caches,
+    /// The budget
+    #[arg(long, default_value = "256MiB", value_parser = parse_bytes)]
+    limit: u64,
+    /// Lengths of the values in each phase, in bytes; "mixed" is 16 to 4,096
+    #[arg(long, value_delimiter = ',', default_values = ["64", "1024", "300", "64", "mixed"])]
+    phases: Vec<String>,
+    /// Budgets of unique sets a phase
+    #[arg(long, default_value_t = 3)]
+    budgets: u64,
+    /// Seconds to wait after the shrink before memory is read again
+    #[arg(long, default_value_t = 30)]
+    settle_seconds: u64,
+    /// Only the first phase, at this many limits from three quarters of the limit to one and a
+    /// half; 0: leave them out
+    #[arg(long, default_value_t = 9)]
+    sweep: u64,
+    /// Caches of the sweep [default: HyperCache]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    sweep_caches: Vec<Kind>,
+    /// Also write every figure to this file
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+/// One cache under one limit, in this process; started by `limit`
+#[derive(ClapArgs, Clone, Debug)]
+pub struct ChildArgs {
+    /// Which cache
+    #[arg(long, value_enum)]
+    cache: Kind,
+    /// The budget in bytes
+    #[arg(long)]
+    limit: u64,
+    /// As for `limit`
+    #[arg(long, value_delimiter = ',')]
+    phases: Vec<String>,
+    /// As for `limit`
+    #[arg(long)]
+    budgets: u64,
+    /// As for `limit`; without it, no shrink
+    #[arg(long)]
+    settle_seconds: Option<u64>,
+}
+
+/// How much the process may grow beyond the limit.
+const SLACK: u64 = 4 << 20;
+
+/// What a child says after each step.
+#[derive(Clone, Debug)]
+struct Step {
+    name: String,
+    limit: u64,
+    peak: u64,
+    now: u64,
+    entries: u64,
+    payload: u64,
+}
+
+impl Step {
+    fn to_line(&self) -> String {
+        format!(
+            "step {} {} {} {} {} {}",
+            self.name, self.limit, self.peak, self.now, self.entries, self.payload
+        )
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.strip_prefix("step ")?.split(' ');
+        let name = fields.next()?.to_owned();
+        let mut number = || fields.next()?.parse().ok();
+        Some(Self {
+            name,
+            limit: number()?,
+            peak: number()?,
+            now: number()?,
+            entries: number()?,
+            payload: number()?,
+        })
+    }
+}
+
+/// Runs the comparison and prints its tables.
+pub fn run(args: &Args) -> Result<()> {
+    let mut default = vec![Kind::Moka, Kind::Foyer, Kind::Quick];
+    default.extend(Kind::ALL.iter().filter(|kind| kind.is_ours()));
+    let kinds = args.caches.or(&default)?;
+    let mut csv = Csv::create(
+        args.csv.as_deref(),
+        &["cache", "limit", "step", "rss_peak", "rss_now", "entries", "payload_bytes"],
+    )?;
+    let bar = progress(1000 * kinds.len() as u64, "limit");
+    let mut drift = Vec::new();
+    for (at, &kind) in kinds.iter().enumerate() {
+        bar.set_message(format!("phases: {kind}"));
+        let steps = child(kind, args.limit, args, Some(args.settle_seconds), &bar, at as u64)?;
+        record(&mut csv, kind, &steps)?;
+        drift.push((kind, steps));
+    }
+    bar.finish_and_clear();
+    drift_table(args, &drift);
+    if args.sweep > 0 {
+        let ours = Kind::ALL.iter().copied().filter(|kind| kind.is_ours()).collect();
+        let kinds: Vec<Kind> =
+            if args.sweep_caches.is_empty() { ours } else { args.sweep_caches.clone() };
+        sweep(args, &kinds, &mut csv)?;
+    }
+    Ok(())
+}
+
+fn record(csv: &mut Csv, kind: Kind, steps: &[Step]) -> Result<()> {
+    for step in steps {
+        csv.row(&[
+            kind.name().to_owned(),
+            step.limit.to_string(),
+            step.name.clone(),
+            step.peak.to_string(),
+            step.now.to_string(),
+            step.entries.to_string(),
+            step.payload.to_string(),
+        ])?;
+    }
+    Ok(())
+}
+
+fn drift_table(args: &Args, drift: &[(Kind, Vec<Step>)]) {
+    let title = format!(
+        "Told to keep to {}: phases of {} budgets of unique keys in one cache",
+        mib(args.limit),
+        args.budgets
+    );
+    let header = [
+        "<cache",
+        "<phase",
+        "RSS peak",
+        "of limit",
+        "RSS after",
+        "entries",
+        "bytes an entry",
+        "live payload",
+    ];
+    let mut table = Table::new(title, &header);
+    for (kind, steps) in drift {
+        for step in steps {
+            let row = vec![
+                kind.name().to_owned(),
+                step.name.clone(),
+                mib(step.peak),
+                format!("{:.2}", step.peak as f64 / step.limit as f64),
+                mib(step.now),
+                count(step.entries),
+                per_entry(step),
+                percent(step.payload as f64 / step.limit as f64),
+            ];
+            if kind.is_ours() {
+                table.strong(row);
+            } else {
+                table.row(row);
+            }
+        }
+        table.rule();
+    }
+    table.note("RSS: growth of the process since before the cache was made, huge pages included.");
+    table
+        .note("Bytes an entry: the larger of limit and RSS after the phase, by entries read back.");
+    for (kind, steps) in drift.iter().filter(|(kind, _)| kind.is_ours()) {
+        let worst = steps.iter().filter(|step| step.name != "released");
+        let over = worst.map(|step| step.peak as i64 - step.limit as i64).max().unwrap_or(0);
+        let verdict = if over <= SLACK as i64 { "ok" } else { "--" };
+        table.note(format!(
+            "{kind}: at most {:+.2} MiB beyond the limit; 4 MiB are allowed: {verdict}",
+            over as f64 / f64::from(1 << 20)
+        ));
+    }
+    table.print();
+}
+
+fn per_entry(step: &Step) -> String {
+    if step.entries == 0 {
+        return "-".to_owned();
+    }
+    format!("{:.1}", step.limit.max(step.now) as f64 / step.entries as f64)
+}
+
+fn sweep(args: &Args, kinds: &[Kind], csv: &mut Csv) -> Result<()> {
+    let (least, most) = (args.limit * 3 / 4, args.limit * 3 / 2);
+    let limits: Vec<u64> = match args.sweep {
+        1 => vec![args.limit],
+        n => (0..n).map(|at| least + (most - least) * at / (n - 1)).collect(),
+    };
+    let bar = progress(1000 * (limits.len() * kinds.len()) as u64, "sweep");
+    let phase = args.phases.first().map_or("64", String::as_str);
+    let title = format!("Bytes an entry at {} limits, values of {phase} bytes", limits.len());
+    let header = ["<cache", "limit", "RSS peak", "beyond", "entries", "bytes an entry"];
+    let mut table = Table::new(title, &header);
+    let mut at = 0;
+    for &kind in kinds {
+        for &limit in &limits {
+            bar.set_message(format!("sweep: {kind} {}", mib(limit)));
+            let args = Args { phases: vec![phase.to_owned()], ..args.clone() };
+            let steps = child(kind, limit, &args, None, &bar, at)?;
+            at += 1;
+            record(csv, kind, &steps)?;
+            if let Some(step) = steps.first() {
+                table.row(vec![
+                    kind.name().to_owned(),
+                    mib(limit),
+                    mib(step.peak),
+                    format!("{:+.2} MiB", (step.peak as f64 - limit as f64) / f64::from(1 << 20)),
+                    count(step.entries),
+                    per_entry(step),
+                ]);
+            }
+        }
+        table.rule();
+    }
+    bar.finish_and_clear();
+    table.print();
+    Ok(())
+}
+
+fn child(
+    kind: Kind,
+    limit: u64,
+    args: &Args,
+    settle: Option<u64>,
+    bar: &ProgressBar,
+    place: u64,
+) -> Result<Vec<Step>> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let value = <Kind as clap::ValueEnum>::to_possible_value(&kind).context("hidden cache")?;
+    let mut command = Command::new(program);
+    command
+        .arg("limit-child")
+        .args(["--cache", value.get_name()])
+        .args(["--limit", &limit.to_string()])
+        .args(["--phases", &args.phases.join(",")])
+        .args(["--budgets", &args.budgets.to_string()])
+        .stdout(Stdio::piped());
+    if let Some(seconds) = settle {
+        command.args(["--settle-seconds", &seconds.to_string()]);
+    }
+    let mut child = command.spawn().context("cannot start a child process")?;
+    let out = child.stdout.take().context("the child has no output")?;
+    let mut steps = Vec::new();
+    for line in BufReader::new(out).lines() {
+        let line = line?;
+        if let Some(share) = line.strip_prefix("progress ") {
+            let share: f64 = share.parse().unwrap_or(0.0);
+            bar.set_position(place * 1000 + (share * 1000.0) as u64);
+        } else if let Some(step) = Step::parse(&line) {
+            steps.push(step);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("the child that measures {kind} ended with {status}");
+    }
+    Ok(steps)
+}
+
+/// Lengths of a phase's values.
+#[derive(Clone, Copy)]
+enum Lens {
+    Fixed(usize),
+    Mixed,
+}
+
+impl Lens {
+    const MIXED: (usize, usize) = (16, 4096);
+
+    fn parse(text: &str) -> Result<Self> {
+        if text == "mixed" {
+            return Ok(Self::Mixed);
+        }
+        match text.parse() {
+            Ok(len) if len <= 1 << 20 => Ok(Self::Fixed(len)),
+            _ => bail!("phase is {text:?}; a length up to 1,048,576 or \"mixed\" is allowed"),
+        }
+    }
+
+    fn of(self, id: u64) -> usize {
+        match self {
+            Self::Fixed(len) => len,
+            Self::Mixed => {
+                let (least, most) = Self::MIXED;
+                least + (mix(id) % (most - least + 1) as u64) as usize
+            }
+        }
+    }
+
+    fn longest(self) -> usize {
+        match self {
+            Self::Fixed(len) => len,
+            Self::Mixed => Self::MIXED.1,
+        }
+    }
+}
+
+/// A phase: its ids and which of them are still there. The bits are made, and touched, before
+/// memory is first read.
+struct Phase {
+    name: String,
+    lens: Lens,
+    first: u64,
+    ids: u64,
+    alive: Vec<u64>,
+}
+
+impl Phase {
+    fn new(name: &str, place: u64, bytes: u64) -> Result<Self> {
+        let lens = Lens::parse(name)?;
+        let first = (place + 1) << 40;
+        let (mut ids, mut sum) = (0, 0);
+        while sum < bytes {
+            sum += (KEY_LEN + lens.of(first + ids)) as u64;
+            ids += 1;
+        }
+        let alive = vec![u64::MAX; ids.div_ceil(64) as usize];
+        Ok(Self { name: name.to_owned(), lens, first, ids, alive })
+    }
+}
+
+/// Where values are put together and read back into.
+struct Scratch {
+    values: ValueBytes,
+    value: Vec<u8>,
+    buf: Vec<u8>,
+}
+
+impl Scratch {
+    /// The value of an id, recognisable as its own.
+    fn value(&mut self, id: u64, len: usize) -> &[u8] {
+        self.value.clear();
+        self.value.extend_from_slice(self.values.get(id, len));
+        let mark = len.min(8);
+        self.value[..mark].copy_from_slice(&id.to_le_bytes()[..mark]);
+        &self.value
+    }
+}
+
+/// Measures one cache in this process.
+pub fn run_child(args: &ChildArgs) -> Result<()> {
+    let mut phases = Vec::new();
+    for (place, name) in args.phases.iter().enumerate() {
+        phases.push(Phase::new(name, place as u64, args.budgets * args.limit)?);
+    }
+    let longest = phases.iter().map(|phase| phase.lens.longest()).max().unwrap_or(0);
+    let mut scratch = Scratch {
+        values: ValueBytes::new(longest, 1),
+        value: vec![1; longest],
+        buf: vec![1; longest],
+    };
+    let first_len = phases.first().map_or(64, |phase| match phase.lens {
+        Lens::Fixed(len) => len as u64,
+        Lens::Mixed => 2056,
+    });
+    let mut out = std::io::stdout();
+    writeln!(out, "progress 0.0")?;
+    let steps = phases.len() as f64 + 0.5;
+
+    let mut resident = Resident::begin();
+    let cache = args.cache.build(&Spec::new(args.limit, first_len))?;
+    for at in 0..phases.len() {
+        resident.reset_peak();
+        let phase = &phases[at];
+        let stride = (phase.ids / 128).max(1);
+        for nth in 0..phase.ids {
+            let id = phase.first + nth;
+            cache.set(&key_of(id), scratch.value(id, phase.lens.of(id)));
+            if nth % stride == 0 {
+                resident.sample();
+                let done = at as f64 + 0.7 * nth as f64 / phase.ids as f64;
+                writeln!(out, "progress {:.4}", done / steps)?;
+            }
+        }
+        cache.settle();
+        let now = resident.sample();
+        let (entries, payload) = read_back(&*cache, &mut phases[..=at], &mut scratch)?;
+        resident.sample();
+        let step = Step {
+            name: phases[at].name.clone(),
+            limit: args.limit,
+            peak: resident.peak(),
+            now,
+            entries,
+            payload,
+        };
+        writeln!(out, "{}", step.to_line())?;
+    }
+    if let Some(seconds) = args.settle_seconds {
+        shrink(&*cache, args.limit / 4, seconds, &mut resident, &mut phases, &mut scratch)?;
+        drop(cache);
+        resident.reset_peak();
+        let now = resident.sample();
+        let name = "released".to_owned();
+        let step = Step { name, limit: args.limit, peak: now, now, entries: 0, payload: 0 };
+        writeln!(out, "{}", step.to_line())?;
+    }
+    Ok(())
+}
+
+fn shrink(
+    cache: &dyn Subject,
+    limit: u64,
+    seconds: u64,
+    resident: &mut Resident,
+    phases: &mut [Phase],
+    scratch: &mut Scratch,
+) -> Result<()> {
+    if !cache.resize(limit) {
+        return Ok(());
+    }
+    let mut out = std::io::stdout();
+    for (name, wait) in [("shrunk", 0), ("later", seconds)] {
+        resident.reset_peak();
+        std::thread::sleep(Duration::from_secs(wait));
+        let now = resident.sample();
+        let (entries, payload) = read_back(cache, phases, scratch)?;
+        let name = if wait > 0 { format!("{wait}s-{name}") } else { name.to_owned() };
+        let step = Step { name, limit, peak: resident.peak(), now, entries, payload };
+        writeln!(out, "{}", step.to_line())?;
+    }
+    Ok(())
+}
+
+/// Reads back, one by one, all that may still be there. An entry with other bytes than were put
+/// in is a fault worth stopping for.
+fn read_back(
+    cache: &dyn Subject,
+    phases: &mut [Phase],
+    scratch: &mut Scratch,
+) -> Result<(u64, u64)> {
+    let (mut entries, mut payload) = (0, 0);
+    for phase in phases {
+        for word in 0..phase.alive.len() {
+            let mut left = phase.alive[word];
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                let nth = word as u64 * 64 + u64::from(bit);
+                let id = phase.first + nth;
+                let len = phase.lens.of(id);
+                let seen = match nth < phase.ids {
+                    true => cache.peek(&key_of(id), &mut scratch.buf),
+                    false => Peek::Absent,
+                };
+                match seen {
+                    Peek::Absent => {
+                        phase.alive[word] &= !(1 << bit);
+                        continue;
+                    }
+                    Peek::Present => {}
+                    Peek::Value(found) => {
+                        scratch.value(id, len);
+                        if scratch.buf[..found] != scratch.value[..] {
+                            bail!("{} returned {found} other bytes for id {id}", cache.name());
+                        }
+                    }
+                }
+                entries += 1;
+                payload += (KEY_LEN + len) as u64;
+            }
+        }
+    }
+    Ok((entries, payload))
+}

@@ -1,0 +1,563 @@
+//! `speed`: nanoseconds an operation, beside the peers, cell by cell.
+//!
+//! All caches of a cell are alive at once and take turns, round after round, each time for a few
+//! ten milliseconds; a cell's figure is the median of its rounds, and ratios are taken within the
+//! run. So a neighbour that wakes up disturbs one round of everybody. Figures are the thread's
+//! own processor time, less what the loop costs around a cache that does nothing.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args as ClapArgs, ValueEnum};
+use indicatif::ProgressBar;
+
+use super::Caches;
+use crate::cache::{Kind, Null, Spec};
+use crate::drive::{Sample, Subject, Task, run_lanes};
+use crate::measure::median;
+use crate::report::{Csv, Table, ns, progress};
+use crate::workload::{KEY_LEN, Rng, ValueBytes, Zipf};
+
+/// Compare the speed of reads and writes, cell by cell
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    caches: Caches,
+    /// What to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Op::ALL)]
+    ops: Vec<Op>,
+    /// Sizes of the working set
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Size::L2, Size::Llc, Size::Dram])]
+    sizes: Vec<Size>,
+    /// Lengths of the values, in bytes
+    #[arg(long, value_delimiter = ',', default_values_t = [64, 256, 4096])]
+    values: Vec<usize>,
+    /// Numbers of threads
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    threads: Vec<usize>,
+    /// Rounds a cell; its figure is their median
+    #[arg(long, default_value_t = 9)]
+    rounds: u32,
+    /// Milliseconds a round and cache
+    #[arg(long, default_value_t = 40)]
+    millis: u64,
+    /// Live keys and values as a share of the limit while overwriting
+    #[arg(long, default_value_t = 0.6)]
+    live_share: f64,
+    /// Which time the tables show; the CSV has both
+    #[arg(long, value_enum, default_value_t = Clock::Cpu)]
+    clock: Clock,
+    /// Seed of the workload
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Also write every figure to this file
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+/// What a table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Op {
+    /// Reads of resident keys, uniformly random.
+    Hit,
+    /// Reads of absent keys.
+    Miss,
+    /// Sets of new keys into a full cache.
+    Set,
+    /// Sets of resident keys.
+    Overwrite,
+    /// Zipf 0.99 over resident keys, 95 % reads.
+    Zipf,
+    /// Batches of 32 reads against single ones.
+    Batch,
+    /// Two readers of one key against two readers of private stores.
+    Hotkey,
+}
+
+impl Op {
+    const ALL: [Self; 7] =
+        [Self::Hit, Self::Miss, Self::Set, Self::Overwrite, Self::Zipf, Self::Batch, Self::Hotkey];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Hit => "Hit: uniformly random over resident keys, value copied out",
+            Self::Miss => "Miss: keys that were never stored",
+            Self::Set => "Set of new keys into a full cache, every one evicts",
+            Self::Overwrite => "Overwrite of resident keys",
+            Self::Zipf => "Zipf 0.99 over resident keys, 95 % reads, 5 % overwrites",
+            Self::Batch => "Reads in batches of 32, a key, against the best single hit",
+            Self::Hotkey => "Two readers of one key: private store / shared store (1 is perfect)",
+        }
+    }
+
+    /// How many times faster than the best of the four it is meant to be.
+    fn goal(self, len: usize) -> Option<f64> {
+        match self {
+            Self::Hit => (len <= 256).then_some(1.5),
+            Self::Miss => Some(1.0),
+            Self::Set => (len <= 256).then_some(2.0),
+            Self::Overwrite => (len <= 256).then_some(1.5),
+            Self::Zipf => None,
+            Self::Batch => Some(4.0),
+            Self::Hotkey => Some(0.95),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Set => "set",
+            Self::Overwrite => "overwrite",
+            Self::Zipf => "zipf",
+            Self::Batch => "batch",
+            Self::Hotkey => "hotkey",
+        }
+    }
+}
+
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How large the working set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Size {
+    /// 256 KiB of keys and values.
+    L2,
+    /// 16 MiB.
+    Llc,
+    /// 256 MiB.
+    Dram,
+}
+
+impl Size {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::L2 => 256 << 10,
+            Self::Llc => 16 << 20,
+            Self::Dram => 256 << 20,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Llc => "llc",
+            Self::Dram => "dram",
+        }
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which clock tables show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Clock {
+    /// The thread's processor time.
+    Cpu,
+    /// Time on the wall.
+    Wall,
+}
+
+impl std::fmt::Display for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+        })
+    }
+}
+
+/// One measured cell: a place in the matrix and a figure a cache.
+struct Cell {
+    op: Op,
+    size: Size,
+    len: usize,
+    threads: usize,
+    /// In the order of the caches.
+    figures: Vec<Figure>,
+    /// What `hotkey` and `batch` are held against: per cache the private or single figure.
+    against: Vec<Figure>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Figure {
+    cpu: f64,
+    wall: f64,
+    hit_share: f64,
+}
+
+impl Figure {
+    fn shown(&self, clock: Clock) -> f64 {
+        match clock {
+            Clock::Cpu => self.cpu,
+            Clock::Wall => self.wall,
+        }
+    }
+}
+
+/// The caches of one cell, alive together.
+struct Field {
+    caches: Vec<Box<dyn Subject>>,
+    /// Ids never used before, a cache.
+    next_id: Vec<u64>,
+}
+
+/// Runs the comparison and prints its tables.
+pub fn run(args: &Args) -> Result<()> {
+    let kinds = args.caches.or(Kind::ALL)?;
+    let mut bench = Bench {
+        args,
+        kinds: &kinds,
+        csv: Csv::create(
+            args.csv.as_deref(),
+            &["op", "size", "value_len", "threads", "cache", "cpu_ns", "wall_ns", "hit_share"],
+        )?,
+        bar: progress(0, "speed"),
+        cells: Vec::new(),
+    };
+    bench.bar.set_length(bench.planned());
+    for &size in &args.sizes {
+        for &len in &args.values {
+            bench.place(size, len)?;
+        }
+    }
+    bench.bar.finish_and_clear();
+    for &op in &args.ops {
+        bench.table(op);
+    }
+    Ok(())
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    kinds: &'a [Kind],
+    csv: Csv,
+    bar: ProgressBar,
+    cells: Vec<Cell>,
+}
+
+impl Bench<'_> {
+    fn wants(&self, op: Op) -> bool {
+        self.args.ops.contains(&op)
+    }
+
+    fn planned(&self) -> u64 {
+        let per_size = |size: &Size| -> usize {
+            (self.args.ops.iter())
+                .map(|op| match op {
+                    Op::Batch => 1 + usize::from(!self.wants(Op::Hit)),
+                    Op::Hotkey => usize::from(*size == Size::L2),
+                    _ => self.args.threads.len(),
+                })
+                .sum()
+        };
+        let cells: usize = self.args.sizes.iter().map(per_size).sum();
+        (cells * self.args.values.len()) as u64
+    }
+
+    /// All cells of one size and one length of values.
+    fn place(&mut self, size: Size, len: usize) -> Result<()> {
+        self.bar.set_message(format!("{size}, {len} B: fill"));
+        let values = ValueBytes::new(len, self.args.seed);
+        let entry = (KEY_LEN + len) as u64;
+        let keys = (size.bytes() / entry).max(1);
+        // The smallest pool of HyperCache is 1 MiB, so nobody gets less.
+        let budget = |bytes: u64| bytes.max(1 << 20);
+
+        if [Op::Hit, Op::Miss, Op::Zipf, Op::Batch, Op::Hotkey].iter().any(|&op| self.wants(op)) {
+            let spec = Spec { entries: keys, ..Spec::new(budget(2 * size.bytes()), len as u64) };
+            let mut field = self.field(&spec, keys, len, &values)?;
+            self.reads(&mut field, size, len, keys, &values)?;
+            self.hot_key(&mut field, &spec, size, len, &values)?;
+        }
+        if self.wants(Op::Overwrite) {
+            let limit = (size.bytes() as f64 / self.args.live_share) as u64;
+            let spec = Spec::new(budget(limit), len as u64);
+            let keys = if limit < 1 << 20 {
+                (f64::from(1 << 20) * self.args.live_share) as u64 / entry
+            } else {
+                keys
+            };
+            let mut field = self.field(&spec, keys, len, &values)?;
+            for &threads in &self.args.threads {
+                let task = Task::Overwrite { keys, len, values: &values };
+                let figures = self.measure(&mut field, threads, &task, "overwrite")?;
+                self.push(Op::Overwrite, size, len, threads, figures, Vec::new())?;
+            }
+        }
+        if self.wants(Op::Set) {
+            let spec = Spec::new(budget(size.bytes()), len as u64);
+            let mut field = self.field(&spec, 2 * spec.entries, len, &values)?;
+            for &threads in &self.args.threads {
+                let task = Task::SetNew { first: 0, len, values: &values };
+                let figures = self.measure(&mut field, threads, &task, "set")?;
+                self.push(Op::Set, size, len, threads, figures, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reads(
+        &mut self,
+        field: &mut Field,
+        size: Size,
+        len: usize,
+        keys: u64,
+        values: &ValueBytes,
+    ) -> Result<()> {
+        let mut single = Vec::new();
+        for &threads in &self.args.threads {
+            if self.wants(Op::Hit) {
+                let figures = self.measure(field, threads, &Task::Get { keys }, "hit")?;
+                if threads == 1 {
+                    single.clone_from(&figures);
+                }
+                self.push(Op::Hit, size, len, threads, figures, Vec::new())?;
+            }
+            if self.wants(Op::Miss) {
+                let figures = self.measure(field, threads, &Task::Miss, "miss")?;
+                self.push(Op::Miss, size, len, threads, figures, Vec::new())?;
+            }
+        }
+        if self.wants(Op::Batch) {
+            if single.is_empty() {
+                single = self.measure(field, 1, &Task::Get { keys }, "single")?;
+            }
+            let figures = self.measure(field, 1, &Task::GetMany { keys }, "batch")?;
+            self.push(Op::Batch, size, len, 1, figures, single)?;
+        }
+        if self.wants(Op::Zipf) {
+            let zipf = Zipf::new(keys, 0.99);
+            let mut rng = Rng::new(self.args.seed);
+            let ids: Vec<u32> = (0..1 << 20).map(|_| zipf.sample(&mut rng) as u32).collect();
+            for &threads in &self.args.threads {
+                let task = Task::Mixed { ids: &ids, len, values };
+                let figures = self.measure(field, threads, &task, "zipf")?;
+                self.push(Op::Zipf, size, len, threads, figures, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hot_key(
+        &mut self,
+        field: &mut Field,
+        spec: &Spec,
+        size: Size,
+        len: usize,
+        values: &ValueBytes,
+    ) -> Result<()> {
+        if !self.wants(Op::Hotkey) || size != Size::L2 {
+            return Ok(());
+        }
+        let private = self.field(spec, 1_000.min(spec.entries), len, values)?;
+        let lanes = [Task::GetOne { id: 7 }; 2];
+        let rounds = self.args.rounds;
+        let mut shared: Vec<Vec<Sample>> = vec![Vec::new(); self.kinds.len()];
+        let mut apart = shared.clone();
+        for round in 0..=rounds {
+            for at in 0..self.kinds.len() {
+                let (one, other) = (&*field.caches[at], &*private.caches[at]);
+                let ops = self.args.millis * 20_000;
+                let apart_sample = run_lanes(&[one, other], &lanes, ops, u64::from(round));
+                let shared_sample = run_lanes(&[one], &lanes, ops, u64::from(round));
+                if round > 0 {
+                    shared[at].push(shared_sample);
+                    apart[at].push(apart_sample);
+                }
+            }
+        }
+        self.bar.inc(1);
+        let loop_cost = Figure { cpu: 0.0, wall: 0.0, hit_share: 1.0 };
+        let figures = shared.iter().map(|samples| figure(samples, &loop_cost)).collect();
+        let against = apart.iter().map(|samples| figure(samples, &loop_cost)).collect();
+        self.push(Op::Hotkey, size, len, 2, figures, against)
+    }
+
+    fn field(&self, spec: &Spec, keys: u64, len: usize, values: &ValueBytes) -> Result<Field> {
+        let mut caches = Vec::new();
+        for kind in self.kinds {
+            let cache = kind.build(spec)?;
+            cache.fill(0..keys, len, values);
+            caches.push(cache);
+        }
+        Ok(Field { next_id: vec![keys; caches.len()], caches })
+    }
+
+    /// Rounds over all caches of the field; the loop without a cache takes part.
+    fn measure(
+        &self,
+        field: &mut Field,
+        threads: usize,
+        task: &Task<'_>,
+        what: &str,
+    ) -> Result<Vec<Figure>> {
+        let count = self.kinds.len();
+        let seed = self.args.seed;
+        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); count + 1];
+        let mut ops = vec![2_000_u64; count + 1];
+        self.bar.set_message(format!("{what}, {threads} threads"));
+        for round in 0..self.args.rounds + 2 {
+            for turn in 0..=count {
+                let at = (turn + round as usize) % (count + 1);
+                let cache: &dyn Subject = field.caches.get(at).map_or(&Null, |cache| &**cache);
+                let tasks: Vec<Task<'_>> =
+                    (0..threads).map(|lane| lane_task(task, field.next_id.get(at), lane)).collect();
+                let seed = seed ^ (u64::from(round) << 32);
+                let sample = run_lanes(&[cache], &tasks, ops[at], seed);
+                if let Some(next) = field.next_id.get_mut(at) {
+                    *next += ops[at];
+                }
+                if round < 2 {
+                    // The first two rounds warm up and say how many operations make a turn.
+                    let per_op = sample.wall_per_op().max(0.2);
+                    ops[at] = ((self.args.millis as f64 * 1e6 / per_op) as u64).clamp(320, 1 << 25);
+                } else {
+                    samples[at].push(sample);
+                }
+            }
+        }
+        self.bar.inc(1);
+        let none = Figure { cpu: 0.0, wall: 0.0, hit_share: 0.0 };
+        let loop_cost = figure(&samples[count], &none);
+        Ok(samples[..count].iter().map(|samples| figure(samples, &loop_cost)).collect())
+    }
+
+    fn push(
+        &mut self,
+        op: Op,
+        size: Size,
+        len: usize,
+        threads: usize,
+        figures: Vec<Figure>,
+        against: Vec<Figure>,
+    ) -> Result<()> {
+        for (kind, figure) in self.kinds.iter().zip(&figures) {
+            self.csv.row(&[
+                op.name().to_owned(),
+                size.name().to_owned(),
+                len.to_string(),
+                threads.to_string(),
+                kind.name().to_owned(),
+                format!("{:.2}", figure.cpu),
+                format!("{:.2}", figure.wall),
+                format!("{:.5}", figure.hit_share),
+            ])?;
+        }
+        self.cells.push(Cell { op, size, len, threads, figures, against });
+        Ok(())
+    }
+
+    fn table(&self, op: Op) {
+        let cells: Vec<&Cell> = self.cells.iter().filter(|cell| cell.op == op).collect();
+        if cells.is_empty() {
+            return;
+        }
+        let mut header = vec!["<size", "value", "threads"];
+        header.extend(self.kinds.iter().map(|kind| kind.name()));
+        let ours = self.kinds.iter().position(|kind| kind.is_ours());
+        if ours.is_some() {
+            header.extend(["best of 4", "ratio", "goal", "segcache"]);
+        }
+        let clock = self.args.clock;
+        let mut table = Table::new(op.title(), &header);
+        let mut lossy = false;
+        let mut size = None;
+        for cell in cells {
+            if size.replace(cell.size).is_some_and(|before| before != cell.size) {
+                table.rule();
+            }
+            let shown: Vec<f64> = match op {
+                Op::Hotkey => (cell.figures.iter().zip(&cell.against))
+                    .map(|(shared, apart)| apart.shown(clock) / shared.shown(clock))
+                    .collect(),
+                _ => cell.figures.iter().map(|figure| figure.shown(clock)).collect(),
+            };
+            let mut row =
+                vec![cell.size.to_string(), format!("{} B", cell.len), cell.threads.to_string()];
+            for (&value, figure) in shown.iter().zip(&cell.figures) {
+                let reads_resident = matches!(op, Op::Hit | Op::Batch | Op::Hotkey);
+                let mark = if reads_resident && figure.hit_share < 0.999 { "*" } else { "" };
+                lossy |= !mark.is_empty();
+                row.push(if op == Op::Hotkey {
+                    format!("{value:.2}{mark}")
+                } else {
+                    format!("{}{mark}", ns(value))
+                });
+            }
+            if let Some(ours) = ours {
+                row.extend(self.verdict(cell, &shown, ours));
+            }
+            table.row(row);
+        }
+        match op {
+            Op::Hotkey => table.note("Ratio of two threads' times; nobody's lines bounce at 1."),
+            _ => table.note(format!(
+                "Nanoseconds of {clock} time an operation and thread, median of {} rounds, without the loop.",
+                self.args.rounds
+            )),
+        };
+        if lossy {
+            table.note("* the cache did not hold all keys (below 99.9 % hits).");
+        }
+        table.print();
+    }
+
+    fn verdict(&self, cell: &Cell, shown: &[f64], ours: usize) -> Vec<String> {
+        let clock = self.args.clock;
+        let rivals = match cell.op {
+            Op::Batch => cell.against.iter().map(|figure| figure.shown(clock)).collect(),
+            _ => shown.to_vec(),
+        };
+        let mine = shown[ours];
+        let goal = cell.op.goal(cell.len);
+        let met = |ratio: f64| goal.is_none_or(|goal| ratio >= goal);
+        let goal_text = |ratio: f64| match goal {
+            Some(goal) => format!("{goal:.2} {}", if met(ratio) { "ok" } else { "--" }),
+            None => String::new(),
+        };
+        if cell.op == Op::Hotkey {
+            return vec![String::new(), String::new(), goal_text(mine), String::new()];
+        }
+        let best = (self.kinds.iter().zip(&rivals))
+            .filter(|(kind, _)| kind.is_rival())
+            .map(|(_, &value)| value)
+            .fold(f64::NAN, f64::min);
+        let segcache = (self.kinds.iter().zip(&rivals))
+            .find(|(kind, _)| **kind == Kind::Segcache)
+            .map_or(f64::NAN, |(_, &value)| value);
+        let times =
+            |ratio: f64| if ratio.is_nan() { "-".to_owned() } else { format!("{ratio:.2}x") };
+        vec![ns(best), times(best / mine), goal_text(best / mine), times(segcache / mine)]
+    }
+}
+
+/// Lanes that set new keys must not meet.
+fn lane_task<'a>(task: &Task<'a>, next: Option<&u64>, lane: usize) -> Task<'a> {
+    match *task {
+        Task::SetNew { len, values, .. } => {
+            Task::SetNew { first: next.copied().unwrap_or(0) | ((lane as u64) << 40), len, values }
+        }
+        other => other,
+    }
+}
+
+fn figure(samples: &[Sample], loop_cost: &Figure) -> Figure {
+    let mut cpu: Vec<f64> = samples.iter().map(Sample::cpu_per_op).collect();
+    let mut wall: Vec<f64> = samples.iter().map(Sample::wall_per_op).collect();
+    let ops: u64 = samples.iter().map(|sample| sample.ops).sum();
+    let hits: u64 = samples.iter().map(|sample| sample.hits).sum();
+    Figure {
+        cpu: (median(&mut cpu) - loop_cost.cpu).max(0.1),
+        wall: (median(&mut wall) - loop_cost.wall).max(0.1),
+        hit_share: hits as f64 / ops.max(1) as f64,
+    }
+}

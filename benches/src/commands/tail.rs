@@ -1,0 +1,212 @@
+//! `tail`: how long the slowest sets take, in the thread's own processor time.
+//!
+//! Two loads: new keys into a full, prefaulted cache, where every set must make its own room; and
+//! a cache that grows from empty, where the index grows underneath. The caches take turns, run by
+//! run. Every set is timed (see [`crate::measure::OwnTime`]).
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+
+use super::Caches;
+use crate::cache::{Kind, Spec};
+use crate::drive::Subject;
+use crate::measure::{Histogram, OwnTime, Ticker, median};
+use crate::report::{Csv, Table, count, duration, mib, parse_bytes, progress};
+use crate::workload::{KEY_LEN, ValueBytes, key_of};
+
+/// Compare the slowest sets
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    caches: Caches,
+    /// Byte budget of the full cache
+    #[arg(long, default_value = "1GiB", value_parser = parse_bytes)]
+    limit: u64,
+    /// Length of its values, in bytes
+    #[arg(long, default_value_t = 256)]
+    value_len: usize,
+    /// Runs a cache
+    #[arg(long, default_value_t = 9)]
+    runs: u32,
+    /// Timed sets a run
+    #[arg(long, default_value_t = 2_000_000)]
+    sets: u64,
+    /// Entries that the growing cache grows to; 0: leave it out
+    #[arg(long, default_value_t = 10_000_000)]
+    growth: u64,
+    /// Runs of the growing cache
+    #[arg(long, default_value_t = 3)]
+    growth_runs: u32,
+    /// Length of its values, in bytes
+    #[arg(long, default_value_t = 64)]
+    growth_value_len: usize,
+    /// Seed of the workload
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Also write every run to this file
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+const SHARES: [f64; 4] = [0.5, 0.99, 0.999, 0.9999];
+
+/// The runs of one cache.
+#[derive(Default)]
+struct Runs {
+    means: Vec<f64>,
+    quantiles: [Vec<f64>; SHARES.len()],
+    maxima: Vec<f64>,
+}
+
+impl Runs {
+    fn add(&mut self, histogram: &Histogram) {
+        self.means.push(histogram.mean());
+        for (quantiles, share) in self.quantiles.iter_mut().zip(SHARES) {
+            quantiles.push(histogram.quantile(share));
+        }
+        self.maxima.push(histogram.max());
+    }
+}
+
+/// Runs the comparison and prints its tables.
+pub fn run(args: &Args) -> Result<()> {
+    let mut default = vec![Kind::Quick];
+    default.extend(Kind::ALL.iter().filter(|kind| kind.is_ours()));
+    let kinds = args.caches.or(&default)?;
+    let ticker = Ticker::calibrate();
+    let mut csv = Csv::create(
+        args.csv.as_deref(),
+        &[
+            "load", "cache", "run", "sets", "mean_ns", "p50_ns", "p99_ns", "p999_ns", "p9999_ns",
+            "max_ns",
+        ],
+    )?;
+    let note = "Own processor time of each set: time-stamp counter; calls over 4 us are looked into \
+                with the kernel's per-thread clock, so preemption does not count.";
+
+    let steady = steady(args, &kinds, ticker, &mut csv)?;
+    let title = format!(
+        "Sets of {}-byte values into a full cache of {}, median of {} runs of {}",
+        args.value_len,
+        mib(args.limit),
+        args.runs,
+        count(args.sets)
+    );
+    print(&title, &kinds, steady, note);
+    if args.growth > 0 {
+        let growth = growth(args, &kinds, ticker, &mut csv)?;
+        let title = format!(
+            "Growth from empty to {} entries of {} bytes, median of {} runs",
+            count(args.growth),
+            args.growth_value_len,
+            args.growth_runs
+        );
+        print(&title, &kinds, growth, note);
+    }
+    Ok(())
+}
+
+fn steady(args: &Args, kinds: &[Kind], ticker: Ticker, csv: &mut Csv) -> Result<Vec<Runs>> {
+    let values = ValueBytes::new(args.value_len, args.seed);
+    let spec = Spec { prefault: true, ..Spec::new(args.limit, args.value_len as u64) };
+    let filled = 2 * spec.entries;
+    let steps = kinds.len() as u64 * (u64::from(args.runs) + 1);
+    let bar = progress(steps, "steady: fill");
+    let mut caches = Vec::new();
+    for kind in kinds {
+        let cache = kind.build(&spec)?;
+        cache.fill(0..filled, args.value_len, &values);
+        caches.push(cache);
+        bar.inc(1);
+    }
+    let mut runs: Vec<Runs> = kinds.iter().map(|_| Runs::default()).collect();
+    for run in 0..args.runs {
+        for (at, cache) in caches.iter().enumerate() {
+            bar.set_message(format!("steady: {} run {}", kinds[at], run + 1));
+            let first = filled + u64::from(run) * args.sets;
+            let histogram =
+                timed(&**cache, first..first + args.sets, args.value_len, &values, ticker);
+            record(csv, "steady", kinds[at], run, &histogram)?;
+            runs[at].add(&histogram);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(runs)
+}
+
+fn growth(args: &Args, kinds: &[Kind], ticker: Ticker, csv: &mut Csv) -> Result<Vec<Runs>> {
+    let values = ValueBytes::new(args.growth_value_len, args.seed);
+    let payload = args.growth * (KEY_LEN + args.growth_value_len) as u64;
+    // Room for everything with its overhead: nothing is evicted while it grows.
+    let budget = (payload * 3 / 2).max(4 << 20);
+    let bar = progress(kinds.len() as u64 * u64::from(args.growth_runs), "growth");
+    let mut runs: Vec<Runs> = kinds.iter().map(|_| Runs::default()).collect();
+    for run in 0..args.growth_runs {
+        for (at, kind) in kinds.iter().enumerate() {
+            bar.set_message(format!("growth: {kind} run {}", run + 1));
+            let spec = Spec {
+                prefault: true,
+                entries: args.growth,
+                ..Spec::new(budget, args.growth_value_len as u64)
+            };
+            let cache = kind.build(&spec)?;
+            let ids = 0..args.growth;
+            let histogram = timed(&*cache, ids, args.growth_value_len, &values, ticker);
+            record(csv, "growth", *kind, run, &histogram)?;
+            runs[at].add(&histogram);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(runs)
+}
+
+fn timed(
+    cache: &dyn Subject,
+    ids: std::ops::Range<u64>,
+    len: usize,
+    values: &ValueBytes,
+    ticker: Ticker,
+) -> Histogram {
+    let mut histogram = Histogram::default();
+    let mut own = OwnTime::new(ticker);
+    for id in ids {
+        let (key, value) = (key_of(id), values.get(id, len));
+        histogram.record(own.time(|| cache.set(&key, value)));
+    }
+    histogram
+}
+
+fn record(csv: &mut Csv, load: &str, kind: Kind, run: u32, histogram: &Histogram) -> Result<()> {
+    let mut row = vec![
+        load.to_owned(),
+        kind.name().to_owned(),
+        run.to_string(),
+        histogram.count().to_string(),
+        format!("{:.1}", histogram.mean()),
+    ];
+    row.extend(SHARES.map(|share| format!("{:.0}", histogram.quantile(share))));
+    row.push(format!("{:.0}", histogram.max()));
+    csv.row(&row)
+}
+
+fn print(title: &str, kinds: &[Kind], runs: Vec<Runs>, note: &str) {
+    let header = ["<cache", "mean", "p50", "p99", "p99.9", "p99.99", "median max", "worst max"];
+    let mut table = Table::new(title, &header);
+    for (kind, mut runs) in kinds.iter().zip(runs) {
+        let mut row = vec![kind.name().to_owned(), duration(median(&mut runs.means))];
+        row.extend(runs.quantiles.iter_mut().map(|quantiles| duration(median(quantiles))));
+        row.push(duration(median(&mut runs.maxima)));
+        row.push(duration(runs.maxima.iter().copied().fold(0.0, f64::max)));
+        if kind.is_ours() {
+            table.strong(row);
+        } else {
+            table.row(row);
+        }
+    }
+    table.note(note);
+    table.print();
+}

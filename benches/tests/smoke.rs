@@ -1,0 +1,152 @@
+//! Runs every subcommand with tiny parameters and checks what must hold on any machine, however
+//! slow or busy: that it ends well, prints its tables, writes its CSV, and that the figures are
+//! possible. Never times.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A CSV file that goes away with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("hc-bench-{name}-{}.csv", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    fn rows(&self) -> Vec<HashMap<String, String>> {
+        let text = std::fs::read_to_string(&self.0).unwrap();
+        let mut lines = text.lines();
+        let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+        lines
+            .map(|line| {
+                let cells: Vec<&str> = line.split(',').collect();
+                assert_eq!(cells.len(), header.len(), "{line}");
+                header.iter().zip(cells).map(|(&k, v)| (k.to_owned(), v.to_owned())).collect()
+            })
+            .collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn run(args: &[&str]) -> String {
+    let done = Command::new(env!("CARGO_BIN_EXE_hypercache-bench")).args(args).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{args:?} ended with {}\n{out}\n{err}", done.status);
+    out.into_owned()
+}
+
+fn number(row: &HashMap<String, String>, column: &str) -> f64 {
+    row[column].parse().unwrap_or_else(|_| panic!("{column} is {:?}", row[column]))
+}
+
+#[test]
+fn speed() {
+    let csv = Scratch::new("speed");
+    let tiny = ["--sizes", "l2", "--values", "64,4096", "--rounds", "1", "--millis", "1"];
+    let out = run(&[&["speed", "--csv", csv.path()][..], &tiny].concat());
+    for title in ["Hit", "Miss", "Set of new", "Overwrite", "Zipf", "batches", "Two readers"] {
+        assert!(out.contains(title), "no table {title:?} in\n{out}");
+    }
+    let rows = csv.rows();
+    assert!(rows.len() > 40);
+    for row in &rows {
+        assert!(number(row, "cpu_ns") > 0.0 && number(row, "wall_ns") > 0.0, "{row:?}");
+        let hits = number(row, "hit_share");
+        match row["op"].as_str() {
+            "miss" | "set" | "overwrite" => assert_eq!(hits, 0.0, "{row:?}"),
+            // Peers with few entries a shard may drop some; HyperCache has room for all.
+            _ if row["cache"] == "hypercache" && row["op"] != "zipf" => {
+                assert_eq!(hits, 1.0, "{row:?}");
+            }
+            _ => assert!((0.5..=1.0).contains(&hits), "{row:?}"),
+        }
+    }
+}
+
+#[test]
+fn tail() {
+    let csv = Scratch::new("tail");
+    let tiny = ["--limit", "2MiB", "--runs", "2", "--sets", "2000", "--growth", "5000"];
+    let out = run(&[&["tail", "--csv", csv.path(), "--growth-runs", "1"][..], &tiny].concat());
+    assert!(out.contains("Sets of 256-byte values") && out.contains("Growth from empty"));
+    for row in csv.rows() {
+        let order = ["p50_ns", "p99_ns", "p999_ns", "p9999_ns", "max_ns"].map(|c| number(&row, c));
+        assert!(order.is_sorted() && order[0] > 0.0, "{row:?}");
+    }
+}
+
+#[test]
+fn limit() {
+    let csv = Scratch::new("limit");
+    let limit = 8 << 20;
+    let tiny = ["--limit", "8MiB", "--settle-seconds", "0", "--sweep", "2", "--phases", "64,mixed"];
+    let out = run(&[&["limit", "--csv", csv.path()][..], &tiny].concat());
+    assert!(out.contains("Told to keep to 8.0 MiB"));
+    let rows = csv.rows();
+    for cache in ["moka", "foyer", "quick_cache"] {
+        assert!(rows.iter().any(|row| row["cache"] == cache && row["step"] == "mixed"));
+    }
+    for row in rows {
+        assert!(number(&row, "payload_bytes") <= number(&row, "limit"), "{row:?}");
+        assert!(number(&row, "rss_peak") >= number(&row, "rss_now"), "{row:?}");
+        if row["cache"] == "hypercache" && row["step"] != "released" {
+            assert!(
+                number(&row, "rss_peak") <= number(&row, "limit") + f64::from(4 << 20),
+                "{row:?}"
+            );
+            assert!(number(&row, "entries") * 130.0 > 0.0, "{row:?}");
+        }
+        assert!(number(&row, "limit") <= f64::from(limit) * 1.5, "{row:?}");
+    }
+}
+
+#[test]
+fn churn() {
+    let csv = Scratch::new("churn");
+    run(&["churn", "--csv", csv.path(), "--limit", "4MiB", "--budgets", "4"]);
+    let rows = csv.rows();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert!(number(&row, "live_payload") <= number(&row, "limit"), "{row:?}");
+        assert!(number(&row, "entries") > 0.0, "{row:?}");
+        if row["cache"] == "hypercache" {
+            assert!(number(&row, "write_amplification") >= 1.0, "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn raw() {
+    let csv = Scratch::new("raw");
+    run(&["raw", "--csv", csv.path(), "--rounds", "1", "--blocks", "5000", "--lens", "16,64,5000"]);
+    let rows = csv.rows();
+    assert!(rows.len() >= 18);
+    assert!(rows.iter().all(|row| number(row, "cpu_ns") >= 0.0));
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    for (args, named) in [
+        (&["speed", "--sizes", "l9"][..], "l9"),
+        (&["limit", "--limit", "8 parsecs"], "parsecs"),
+        (&["limit", "--phases", "sixty", "--limit", "1MiB"], "sixty"),
+        (&["dance"], "dance"),
+    ] {
+        let program = env!("CARGO_BIN_EXE_hypercache-bench");
+        let done = Command::new(program).args(args).output().unwrap();
+        let err = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && err.contains(named), "{args:?}: {err}");
+    }
+}
