@@ -132,7 +132,9 @@ pub fn install(
         bail!("{} holds no templates", show(&packaging(tree)));
     }
     for template in templates {
-        let text = filled(&template, &values)?;
+        let text = std::fs::read_to_string(&template)
+            .with_context(|| format!("cannot read {}", show(&template)))?;
+        let text = filled(&text, &values).with_context(|| show(&template))?;
         let name = template.with_extension("");
         let folder = match name.extension().and_then(|extension| extension.to_str()) {
             Some("pc") => "lib/pkgconfig",
@@ -206,16 +208,15 @@ fn version_script(tree: &Tree) -> Result<PathBuf> {
 
 /// The template with each `@NAME@` replaced. CMake's own `@PACKAGE_INIT@` is not ours to fill, so
 /// a name without a value is an error.
-fn filled(template: &Path, values: &[(&str, &str)]) -> Result<String> {
-    let mut text = std::fs::read_to_string(template)
-        .with_context(|| format!("cannot read {}", show(template)))?;
+fn filled(template: &str, values: &[(&str, &str)]) -> Result<String> {
+    let mut text = template.to_owned();
     for (name, value) in values {
         text = text.replace(&format!("@{name}@"), value);
     }
     for word in text.split('@').skip(1).step_by(2) {
         let named = word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
         if named && !word.is_empty() {
-            bail!("{}: nothing is known to fill @{word}@ with", show(template));
+            bail!("nothing is known to fill @{word}@ with");
         }
     }
     Ok(text)
@@ -245,4 +246,23 @@ fn symlink(target: &str, link: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, &fresh)
         .with_context(|| format!("cannot create {}", show(&fresh)))?;
     rename(&fresh, link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{abi_of, filled};
+
+    #[test]
+    fn templates_are_filled_whole() {
+        let values = [("VERSION", "1.2.3"), ("SONAME", "lib.so.1")];
+        assert_eq!(filled("a @VERSION@ b @SONAME@", &values).unwrap(), "a 1.2.3 b lib.so.1");
+        let error = filled("a @VERSION@ b @PLACE@", &values).unwrap_err().to_string();
+        assert!(error.contains("@PLACE@"), "{error}");
+        assert_eq!(filled("write to a@b.c or d@e.f", &values).unwrap(), "write to a@b.c or d@e.f");
+    }
+
+    #[test]
+    fn the_first_number_is_the_abi() {
+        assert_eq!(abi_of("0.1.0").unwrap(), "0");
+    }
 }

@@ -181,3 +181,31 @@ pub fn ended(status: ExitStatus) -> String {
     }
     status.code().map_or_else(|| "failed".to_owned(), |code| format!("failed with status {code}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Log, line_of, program};
+
+    #[test]
+    fn commands_read_as_typed() {
+        let mut command = program("cc", Path::new("/"));
+        command.args(["-o", "a b", "it's"]).env("LANG", "C");
+        assert_eq!(line_of(&command), r"LANG=C cc -o 'a b' 'it'\''s'");
+    }
+
+    #[test]
+    fn failures_show_the_end_of_the_output() {
+        let file = std::env::temp_dir().join(format!("xtask-log-{}", std::process::id()));
+        let log = Log::create(file.clone()).unwrap();
+        let mut command = program("sh", Path::new("/"));
+        command.args(["-c", "seq 100; echo oops >&2; exit 3"]);
+        let error = log.run(&mut command, &|_| ()).unwrap_err().to_string();
+        assert!(error.contains("failed with status 3"), "{error}");
+        assert!(error.contains("oops") && !error.contains("\n7\n"), "{error}");
+        let kept = std::fs::read_to_string(&file).unwrap();
+        assert!(kept.contains("\n7\n"), "the log has all of it: {kept}");
+        std::fs::remove_file(file).unwrap();
+    }
+}

@@ -6,6 +6,7 @@
 
 mod headers;
 mod installed;
+mod links;
 mod readme;
 mod rust;
 mod symbols;
@@ -41,6 +42,7 @@ pub fn run(tree: &Tree, args: &TestArgs) -> Result<ExitCode> {
 
 fn rust_steps(tree: &Tree, args: &TestArgs, steps: &mut Steps) {
     steps.step("format", "run `cargo fmt`", |progress| rust::format(tree, progress));
+    steps.step("links", READ_AND_RERUN, |progress| links::check(tree, progress));
     steps.step("lints", READ_AND_RERUN, |progress| rust::lints(tree, progress));
     steps.step("lints with test hooks", READ_AND_RERUN, |progress| {
         rust::lints_everywhere(tree, progress)
