@@ -117,9 +117,7 @@ impl Reservation {
         match self.madvise(offset, bytes, libc::MADV_DONTNEED) {
             Ok(()) => true,
             // A host that locks its memory (mlockall) has to say that it means it.
-            Err(libc::EINVAL) => {
-                self.madvise(offset, bytes, libc::MADV_DONTNEED_LOCKED).is_ok()
-            }
+            Err(libc::EINVAL) => self.madvise(offset, bytes, libc::MADV_DONTNEED_LOCKED).is_ok(),
             Err(_) => false,
         }
     }

@@ -314,24 +314,31 @@ impl Space {
             return;
         }
         harvesting.is_closed = false;
-        let (segments, mut runs) = {
+        let (mut segments, mut runs) = {
             let mut state = self.state.lock();
             (
                 std::mem::replace(&mut state.inside_closed, List::EMPTY),
                 std::mem::replace(&mut state.inside_closed_runs, List::EMPTY),
             )
         };
-        let mut id = segments.head;
-        while id != SEG_NONE {
+        // Nobody looks at it any more, but a view that was made before may still pin it. It then
+        // waits like any other memory.
+        let mut free = List::EMPTY;
+        while let Some(id) = segments.pop_front(|id| self.meta(id)) {
+            if self.meta(id).pins.load(Acquire) != 0 {
+                self.state.lock().waiting.push_back(id, |id| self.meta(id));
+                continue;
+            }
             self.wipe_segment(id);
             found.segments += 1;
             found.bytes += self.seg_bytes();
             self.count_waiting(-self.seg_bytes().cast_signed());
-            id = self.meta(id).next.load(Relaxed);
+            free.push_back(id, |id| self.meta(id));
         }
-        self.free_all(&mut self.state.lock(), segments);
+        self.free_all(&mut self.state.lock(), free);
         while let Some(id) = runs.pop_front(|id| self.run_meta(id)) {
-            if !self.free_waiting_run(id, found) {
+            let is_pinned = self.run_meta(id).pins.load(Acquire) != 0;
+            if is_pinned || !self.free_waiting_run(id, found) {
                 self.state.lock().waiting_runs.push_back(id, |id| self.run_meta(id));
             }
         }

@@ -1,0 +1,16 @@
+//! Memory primitives: what stands between the engine and the operating system.
+//!
+//! - [`sys`]: address space and pages.
+//! - [`slot`], [`guard`]: how a reader says where it is, without a lock and without a fence.
+//! - [`barrier`]: how a reclaimer makes every reader's word visible to itself.
+//! - [`lock`]: the writer lock, one word that may live anywhere in memory.
+//! - [`fork`]: how a child process is told from its parent.
+//! - [`racy`]: the loads that race with writers by design.
+
+pub mod barrier;
+pub mod fork;
+pub mod guard;
+pub mod lock;
+pub mod racy;
+pub mod slot;
+pub mod sys;

@@ -1,0 +1,97 @@
+//! One reader's word: whether it is inside a look-up, and which memory it has announced.
+//!
+//! The word packs a sequence (40 bits, odd while the reader is inside) and one announced id (24
+//! bits, 0: none). Only its owner writes it; reclaimers read it. Three stores make a look-up:
+//!
+//! 1. [`Slot::enter`]: odd sequence, nothing announced (relaxed).
+//! 2. [`Slot::announce`]: the same sequence with the id (relaxed). The reader then loads the index
+//!    slot *again*: if it still names that memory, the memory cannot be reused until the word
+//!    changes, because a reclaimer unlinks first, then runs a heavy barrier, then reads the words.
+//! 3. [`Slot::leave`]: the next even sequence (release), so that whoever sees it also sees
+//!    everything the reader did before, a pin above all.
+//!
+//! The store of step 2 and the load behind it may be reordered by the processor; the reclaimer's
+//! heavy barrier stands for the fence that the reader does not pay (see [`super::barrier`]).
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bits of the word that hold the announced id plus one.
+pub const ID_BITS: u32 = 24;
+const ID_MASK: u64 = (1 << ID_BITS) - 1;
+const STEP: u64 = 1 << ID_BITS;
+/// The word of a slot that was just taken: an even sequence that is not 0.
+pub const FRESH: u64 = 2 * STEP;
+
+/// The word.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Slot(AtomicU64);
+
+impl Slot {
+    /// A slot nobody owns.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn vacant() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// A slot that was just taken.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(AtomicU64::new(FRESH))
+    }
+
+    /// Takes a vacant slot for the calling thread.
+    pub fn take(&self) {
+        self.0.store(FRESH, Ordering::Relaxed);
+    }
+
+    /// Gives the slot up.
+    pub fn vacate(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// Marks the owner inside and returns its token, or `None` when it is inside already.
+    #[inline(always)]
+    pub fn enter(&self) -> Option<u64> {
+        let word = self.0.load(Ordering::Relaxed);
+        if word & STEP != 0 {
+            return None;
+        }
+        let token = (word & !ID_MASK).wrapping_add(STEP);
+        self.0.store(token, Ordering::Relaxed);
+        Some(token)
+    }
+
+    /// Announces `id` for the look-up of `token`; replaces what was announced before.
+    #[inline(always)]
+    pub fn announce(&self, token: u64, id: u32) {
+        self.0.store(token | (u64::from(id) + 1), Ordering::Relaxed);
+    }
+
+    /// Ends the look-up of `token`.
+    #[inline(always)]
+    pub fn leave(&self, token: u64) {
+        self.0.store(token.wrapping_add(STEP), Ordering::Release);
+    }
+
+    /// The word as a reclaimer sees it.
+    pub fn word(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// The id that a word announces.
+    #[must_use]
+    pub fn announced(word: u64) -> Option<u32> {
+        u32::try_from(word & ID_MASK).ok()?.checked_sub(1)
+    }
+
+    /// Whether a word's owner is inside a look-up.
+    #[must_use]
+    pub fn is_inside(word: u64) -> bool {
+        word & STEP != 0
+    }
+}

@@ -1,0 +1,284 @@
+//! The bytes of an entry.
+//!
+//! ```text
+//! 0        2     3    4            8                                        size, a multiple of
+//! | key    | fl- | ty | value      | expiry  | session | app     | run     | key | value | pad |
+//! | length | ags | pe | length     | 8, opt. | 8, opt. | 8, opt. | 8, opt. |     |       |     |
+//! ```
+//! The header is one 64-bit word. Optional fields follow in the order of their flag bits, each 8
+//! bytes, only if the flag is set. A *large* value lies in a run of its own: the entry holds the
+//! run's id in place of the value.
+//!
+//! Invariant: once an index slot names an entry, none of its bytes change, except the expiry,
+//! which is only accessed as an atomic.
+
+use crate::types::{KEY_LEN_MAX, ValueType};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of the header.
+pub const HEADER: usize = 8;
+/// The value that stands for "does not expire".
+pub const NEVER: u64 = u64::MAX;
+
+const EXPIRES: u8 = 1;
+const SESSION: u8 = 2;
+const APP: u8 = 4;
+const LARGE: u8 = 8;
+
+/// What an entry is made of, apart from its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub key_len: u16,
+    pub value_len: u32,
+    pub value_type: ValueType,
+    /// When it expires, in milliseconds of the store's clock; [`NEVER`] takes no field.
+    pub expires: u64,
+    /// 0 takes no field.
+    pub session: u64,
+    /// The application's flags; 0 takes no field.
+    pub app: u32,
+    /// Run that holds the value.
+    pub run: Option<u32>,
+}
+
+impl Shape {
+    fn flags(&self) -> u8 {
+        let mut flags = 0;
+        if self.expires != NEVER {
+            flags |= EXPIRES;
+        }
+        if self.session != 0 {
+            flags |= SESSION;
+        }
+        if self.app != 0 {
+            flags |= APP;
+        }
+        if self.run.is_some() {
+            flags |= LARGE;
+        }
+        flags
+    }
+
+    /// Bytes in the log, before rounding up to the location unit.
+    pub fn bytes(&self) -> usize {
+        let inline = if self.run.is_some() { 0 } else { self.value_len as usize };
+        HEADER + 8 * self.flags().count_ones() as usize + usize::from(self.key_len) + inline
+    }
+
+    /// Writes header, fields and key at `at`; returns where the value goes.
+    ///
+    /// # Safety
+    /// `at` must be 8-aligned and have room for [`Shape::bytes`], not readable by others yet.
+    /// `key` must have `key_len` bytes.
+    pub unsafe fn write(&self, at: *mut u8, key: &[u8]) -> *mut u8 {
+        debug_assert_eq!(key.len(), usize::from(self.key_len));
+        let flags = self.flags();
+        let header = u64::from(self.key_len)
+            | u64::from(flags) << 16
+            | u64::from(self.value_type.0) << 24
+            | u64::from(self.value_len) << 32;
+        let fields = [
+            (flags & EXPIRES != 0).then_some(self.expires),
+            (flags & SESSION != 0).then_some(self.session),
+            (flags & APP != 0).then_some(u64::from(self.app)),
+            self.run.map(u64::from),
+        ];
+        // SAFETY: the caller promises room for header, fields and key, 8-aligned, unshared.
+        unsafe {
+            let mut place = at.cast::<u64>();
+            place.write(header);
+            for field in fields.into_iter().flatten() {
+                place = place.add(1);
+                place.write(field);
+            }
+            let key_at = place.add(1).cast::<u8>();
+            std::ptr::copy_nonoverlapping(key.as_ptr(), key_at, key.len());
+            key_at.add(key.len())
+        }
+    }
+}
+
+/// A published entry: a header word and where it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    at: *const u8,
+    header: u64,
+}
+
+impl Entry {
+    /// Reads the header at `at`.
+    ///
+    /// # Safety
+    /// `at` must be the place of an entry that stays where it is while the result is used: it is
+    /// announced or pinned, or the shard's lock is held.
+    #[inline(always)]
+    pub unsafe fn at(at: *const u8) -> Self {
+        // SAFETY: the caller names an entry, which begins with an aligned header word.
+        let header = unsafe { at.cast::<u64>().read() };
+        Self { at, header }
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u8 {
+        (self.header >> 16) as u8
+    }
+
+    #[inline(always)]
+    fn field(&self, flag: u8) -> Option<*const u8> {
+        let flags = self.flags();
+        if flags & flag == 0 {
+            return None;
+        }
+        let before = (flags & (flag - 1)).count_ones() as usize;
+        // SAFETY: the flag says that the field exists, inside the entry.
+        Some(unsafe { self.at.add(HEADER + 8 * before) })
+    }
+
+    #[inline(always)]
+    pub fn key_len(&self) -> usize {
+        (self.header & KEY_LEN_MAX as u64) as usize
+    }
+
+    #[inline(always)]
+    pub fn value_len(&self) -> usize {
+        (self.header >> 32) as usize
+    }
+
+    #[inline(always)]
+    pub fn value_type(&self) -> ValueType {
+        ValueType((self.header >> 24) as u8)
+    }
+
+    #[inline(always)]
+    fn key_at(&self) -> *const u8 {
+        // SAFETY: the fields that the flags name lie inside the entry, and the key follows them.
+        unsafe { self.at.add(HEADER + 8 * self.flags().count_ones() as usize) }
+    }
+
+    #[inline(always)]
+    pub fn key(&self) -> &[u8] {
+        // SAFETY: the key's bytes follow the fields, are initialised and never change.
+        unsafe { std::slice::from_raw_parts(self.key_at(), self.key_len()) }
+    }
+
+    /// Whether the entry's key is this one.
+    #[inline(always)]
+    pub fn key_is(&self, key: &[u8]) -> bool {
+        self.key_len() == key.len() && same_bytes(self.key(), key)
+    }
+
+    /// The value, if it lies in the entry.
+    #[inline(always)]
+    pub fn inline_value(&self) -> *const u8 {
+        // SAFETY: the value follows the key inside the entry.
+        unsafe { self.key_at().add(self.key_len()) }
+    }
+
+    /// When it expires; [`NEVER`] if it does not.
+    #[inline(always)]
+    pub fn expires(&self) -> u64 {
+        self.expiry().map_or(NEVER, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// The expiry's cell, which may be changed in place.
+    #[inline(always)]
+    pub fn expiry(&self) -> Option<&AtomicU64> {
+        // SAFETY: the field is 8-aligned, inside the entry, and only accessed as an atomic once
+        // the entry is published.
+        self.field(EXPIRES).map(|cell| unsafe { &*cell.cast::<AtomicU64>() })
+    }
+
+    fn word(&self, flag: u8) -> Option<u64> {
+        // SAFETY: an aligned field inside the entry that never changes.
+        self.field(flag).map(|cell| unsafe { cell.cast::<u64>().read() })
+    }
+
+    /// The session, 0 if none.
+    pub fn session(&self) -> u64 {
+        self.word(SESSION).unwrap_or(0)
+    }
+
+    /// The application's flags.
+    pub fn app(&self) -> u32 {
+        self.word(APP).unwrap_or(0) as u32
+    }
+
+    /// The run that holds the value.
+    #[inline(always)]
+    pub fn run(&self) -> Option<u32> {
+        self.word(LARGE).map(|run| run as u32)
+    }
+
+    /// Bytes in the log, before rounding up.
+    #[inline(always)]
+    pub fn bytes(&self) -> usize {
+        let flags = self.flags();
+        let inline = if flags & LARGE == 0 { self.value_len() } else { 0 };
+        HEADER + 8 * flags.count_ones() as usize + self.key_len() + inline
+    }
+
+    /// What it is made of.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            key_len: (self.header & KEY_LEN_MAX as u64) as u16,
+            value_len: (self.header >> 32) as u32,
+            value_type: self.value_type(),
+            expires: self.expires(),
+            session: self.session(),
+            app: self.app(),
+            run: self.run(),
+        }
+    }
+
+    /// Where the entry begins.
+    pub fn place(&self) -> *const u8 {
+        self.at
+    }
+}
+
+/// Compares equally long byte strings. Keys are short: two overlapping words decide up to 16
+/// bytes without a call.
+#[inline(always)]
+fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    let len = a.len();
+    if let (8..=16, Some(a_first), Some(a_last), Some(b_first), Some(b_last)) =
+        (len, a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>())
+    {
+        let (a0, a1) = (u64::from_ne_bytes(*a_first), u64::from_ne_bytes(*a_last));
+        let (b0, b1) = (u64::from_ne_bytes(*b_first), u64::from_ne_bytes(*b_last));
+        return (a0 ^ b0) | (a1 ^ b1) == 0;
+    }
+    a == b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_reads_back() {
+        let mut memory = vec![0_u64; 64];
+        for bits in 0..16_u32 {
+            for key_len in [0_u16, 1, 7, 8, 16, 17, 40] {
+                let key: Vec<u8> = (0..key_len).map(|i| i as u8).collect();
+                let shape = Shape {
+                    key_len,
+                    value_len: 33,
+                    value_type: ValueType(200),
+                    expires: if bits & 1 == 0 { NEVER } else { 77 },
+                    session: u64::from(bits & 2) * 1_000_000_007,
+                    app: bits & 4,
+                    run: (bits & 8 != 0).then_some(9_000_001),
+                };
+                let at = memory.as_mut_ptr().cast::<u8>();
+                // SAFETY: the buffer has 512 aligned bytes, more than any shape here takes.
+                let (value, entry) = unsafe { (shape.write(at, &key), Entry::at(at)) };
+                assert_eq!(entry.shape(), shape);
+                assert_eq!(entry.key(), key);
+                assert!(entry.key_is(&key));
+                assert_eq!(entry.inline_value(), value.cast_const());
+                assert_eq!(entry.bytes(), shape.bytes());
+            }
+        }
+    }
+}

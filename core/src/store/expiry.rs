@@ -1,0 +1,109 @@
+//! Expiry that writes pay for: a sweep that looks at one segment at a time.
+//!
+//! Reads see by themselves that an entry's time is over. So that such entries also give their room
+//! back, every write moves a cursor: it looks at the earliest expiry of the next segment, and if
+//! that is past, it passes a few entries of the segment and takes out those that are over. A
+//! segment whose entries are all over ends up with nothing live and is retired whole.
+//!
+//! Nothing happens in a shard whose entries never had a time to live.
+
+use super::shard::{Stage, Writer};
+use crate::eviction::QUEUES_MAX;
+use crate::pool::space::{SEG_NONE, SegId};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Entries a write passes in a segment that is due.
+const ENTRIES_A_WRITE: u32 = 8;
+
+/// Where the sweep is.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep {
+    /// Queue that is swept.
+    queue: usize,
+    /// Segment, [`SEG_NONE`]: begin with the oldest of the next queue.
+    seg: SegId,
+    /// Its sequence when the sweep entered it.
+    seq: u64,
+    /// Bytes passed in it; 0: not entered yet.
+    at: u32,
+    /// Earliest expiry of the entries passed that stay.
+    earliest: u64,
+}
+
+impl Sweep {
+    /// At the beginning.
+    pub const NONE: Self = Self { queue: 0, seg: SEG_NONE, seq: 0, at: 0, earliest: u64::MAX };
+}
+
+impl Writer<'_> {
+    /// Moves the sweep on by one segment or a few entries.
+    pub fn sweep_expired(&mut self) {
+        if !self.state.expires {
+            return;
+        }
+        let mut sweep = self.state.expiry;
+        if sweep.seg == SEG_NONE || !self.is_where_it_was(&sweep) {
+            sweep.queue = (sweep.queue + 1) % QUEUES_MAX;
+            sweep.seg = self.state.queues[sweep.queue].oldest;
+            sweep.at = 0;
+            if sweep.seg == SEG_NONE {
+                self.state.expiry = sweep;
+                return;
+            }
+            sweep.seq = self.store.space().meta(sweep.seg).seq.load(Relaxed);
+        }
+        let meta = self.store.space().meta(sweep.seg);
+        let now = self.store.clock.now_ms();
+        if sweep.at == 0 {
+            if meta.earliest.load(Relaxed) > now {
+                self.state.expiry = self.next_segment(sweep);
+                return;
+            }
+            sweep.earliest = u64::MAX;
+            sweep.at = if sweep.seg == 0 { self.store.unit() } else { 0 };
+        }
+        self.state.expiry = self.sweep_entries(sweep, now);
+    }
+
+    fn is_where_it_was(&self, sweep: &Sweep) -> bool {
+        let meta = self.store.space().meta(sweep.seg);
+        self.owns_log(sweep.seg)
+            && meta.seq.load(Relaxed) == sweep.seq
+            && self.stage(sweep.seg) != Stage::Job
+            && usize::from(meta.queue.load(Relaxed) & 0x0F) == sweep.queue
+    }
+
+    fn next_segment(&self, sweep: Sweep) -> Sweep {
+        let next = self.store.space().meta(sweep.seg).next.load(Relaxed);
+        let seq =
+            if next == SEG_NONE { 0 } else { self.store.space().meta(next).seq.load(Relaxed) };
+        Sweep { seg: next, seq, at: 0, ..sweep }
+    }
+
+    fn sweep_entries(&mut self, mut sweep: Sweep, now: u64) -> Sweep {
+        for _ in 0..ENTRIES_A_WRITE {
+            let meta = self.store.space().meta(sweep.seg);
+            if sweep.at >= meta.fill.load(Relaxed) {
+                meta.earliest.store(sweep.earliest, Relaxed);
+                return self.next_segment(sweep);
+            }
+            let location = self.store.location(sweep.seg, sweep.at);
+            let entry = self.entry_at(location);
+            sweep.at += self.log_bytes(&entry);
+            let expires = entry.expires();
+            if expires > now {
+                sweep.earliest = sweep.earliest.min(expires);
+                continue;
+            }
+            let hash = self.store.hash.of(entry.key());
+            if let Some(live) = self.find_at(hash, location) {
+                self.expire(hash, &live);
+                if !self.is_where_it_was(&sweep) {
+                    // That was the last live entry, and the segment has gone.
+                    return Sweep { queue: sweep.queue, ..Sweep::NONE };
+                }
+            }
+        }
+        sweep
+    }
+}

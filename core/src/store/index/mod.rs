@@ -1,0 +1,663 @@
+//! The index of a shard: from a hash to the location of an entry.
+//!
+//! Linear hashing over [`Line`]s (Litwin, VLDB'80): with `n` lines, a key lives in the bucket of
+//! the low bits of its hash; the table grows by splitting one bucket and shrinks by merging one, so
+//! no call rehashes more than a bucket. A bucket that is full spills into overflow lines, a chain
+//! hung into its last slot.
+//!
+//! Invariants:
+//! - every line but the last of a chain is full (so a chain is no longer than it must be);
+//! - a key is in one slot of its bucket's chain, and nowhere else;
+//! - `len` is the number of filled slots; lines 0 to `n` are backed by memory, chunk by chunk;
+//! - slots move in the order: home line marked moving, new place filled, geometry published, old
+//!   place emptied, home line marked still. A miss is believed under an unchanged, still header and
+//!   an unchanged geometry word.
+//!
+//! Memory is taken in chunks of one segment; a chunk that is no longer used goes back once every
+//! reader that was inside has left. Lines keep their versions for as long as their chunk lives.
+
+pub mod line;
+
+use crate::memory::racy::prefetch;
+use crate::pool::space::{SegId, Space};
+use line::{LINK, Line, SLOTS, SlotValue};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// No chunk, in a directory.
+const NONE: u32 = u32::MAX;
+/// Slots of a chain that a split or merge can carry; longer chains are left as they are.
+const CHAIN_MAX: usize = 160;
+/// Entries a line holds on average before the table grows, in 1/16.
+const GROW_AT: u64 = 16 * 72 / 10;
+/// Entries a line holds on average below which the table shrinks, in 1/16.
+const SHRINK_AT: u64 = 16 * 60 / 10;
+/// The fewest lines.
+const LINES_MIN: u32 = 8;
+
+const CLOSED: u64 = 1 << 63;
+const POISONED: u64 = 1 << 62;
+const EPOCH: u64 = 1 << 32;
+const EPOCH_MASK: u64 = (POISONED - 1) & !(EPOCH - 1);
+
+/// A snapshot of the geometry word: lines (32 bits), epoch (30 bits), poisoned, closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry(u64);
+
+impl Geometry {
+    /// Number of home lines.
+    #[inline(always)]
+    pub fn lines(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The bucket of a hash.
+    #[inline(always)]
+    pub fn bucket(self, hash: u64) -> u32 {
+        let lines = self.lines();
+        let high = (u32::MAX >> lines.leading_zeros()).max(1);
+        let bucket = hash as u32 & high;
+        if bucket < lines { bucket } else { bucket & (high >> 1) }
+    }
+
+    /// How many low bits of the hash decide this bucket.
+    pub fn bits(self, bucket: u32) -> u32 {
+        let level = self.lines().ilog2();
+        let split = self.lines() - (1 << level);
+        if bucket >= 1 << level || bucket < split { level + 1 } else { level }
+    }
+
+    /// Whether the store was destroyed.
+    #[inline(always)]
+    pub fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    /// Whether the shard is out of service.
+    #[inline(always)]
+    pub fn is_poisoned(self) -> bool {
+        self.0 & POISONED != 0
+    }
+
+    /// Whether look-ups may go on.
+    #[inline(always)]
+    pub fn in_service(self) -> bool {
+        self.0 & (CLOSED | POISONED) == 0
+    }
+}
+
+/// The part that readers use.
+pub struct Table {
+    geometry: AtomicU64,
+    lines_base: *const u8,
+    seg_shift: u32,
+    homes: Box<[AtomicU32]>,
+    overflows: Box<[AtomicU32]>,
+}
+
+// SAFETY: `lines_base` points to pool memory that outlives the store; what lies there is only
+// accessed through the atomics of a Line.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+/// Where a key's slot is. Valid while the shard's lock is held.
+#[derive(Clone, Copy)]
+pub struct Place {
+    line: *const Line,
+    slot: usize,
+    home: *const Line,
+}
+
+/// The part that the holder of the shard's lock uses.
+#[derive(Debug)]
+pub struct Tail {
+    /// Filled slots.
+    pub len: u64,
+    /// First free overflow line, the others chained behind it; [`NONE`].
+    free_overflow: u32,
+    overflow_lines: u32,
+    overflow_used: u32,
+    /// Segments held.
+    pub segments: u32,
+}
+
+impl Tail {
+    /// A table that holds nothing, not even memory.
+    pub const fn nothing() -> Self {
+        Self { len: 0, free_overflow: NONE, overflow_lines: 0, overflow_used: 0, segments: 0 }
+    }
+}
+
+impl Table {
+    /// Bytes that the directories take on the process's heap.
+    pub fn heap_bytes(chunks_max: usize) -> u64 {
+        (chunks_max * 2 * size_of::<AtomicU32>()) as u64
+    }
+
+    /// An empty table on its first chunk, a segment taken for [`Use::Index`].
+    ///
+    /// [`Use::Index`]: crate::pool::Use::Index
+    pub fn open(space: &Space, chunks_max: usize, first: SegId) -> (Self, Tail) {
+        let directory = || (0..chunks_max).map(|_| AtomicU32::new(NONE)).collect::<Box<[_]>>();
+        let table = Self {
+            geometry: AtomicU64::new(u64::from(LINES_MIN) | EPOCH),
+            lines_base: space.segments_base(),
+            seg_shift: space.seg_shift(),
+            homes: directory(),
+            overflows: directory(),
+        };
+        table.wipe_segment(first);
+        table.homes[0].store(first, Ordering::Release);
+        (table, Tail { segments: 1, ..Tail::nothing() })
+    }
+
+    /// The geometry as it is now.
+    #[inline(always)]
+    pub fn geometry(&self) -> Geometry {
+        Geometry(self.geometry.load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    fn lines_shift(&self) -> u32 {
+        self.seg_shift - 6
+    }
+
+    #[inline(always)]
+    fn line_in(&self, directory: &[AtomicU32], number: u32) -> Option<&Line> {
+        let shift = self.lines_shift();
+        let segment = directory.get((number >> shift) as usize)?.load(Ordering::Acquire);
+        if segment == NONE {
+            return None;
+        }
+        let offset = ((segment as usize) << self.seg_shift)
+            + ((number & ((1 << shift) - 1)) as usize) * size_of::<Line>();
+        // SAFETY: directories name segments that this index holds, or held when the calling
+        // reader went inside; their memory is mapped for the pool's life and only ever accessed
+        // as lines while a reader can reach it.
+        Some(unsafe { &*self.lines_base.add(offset).cast::<Line>() })
+    }
+
+    /// The home line of a bucket; `None` only for a geometry that is out of date.
+    #[inline(always)]
+    pub fn home(&self, bucket: u32) -> Option<&Line> {
+        self.line_in(&self.homes, bucket)
+    }
+
+    /// An overflow line; `None` for a link that is out of date.
+    #[inline(always)]
+    pub fn overflow(&self, number: u32) -> Option<&Line> {
+        self.line_in(&self.overflows, number.wrapping_sub(1))
+    }
+
+    /// Asks for the cache line of this hash's bucket.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(line) = self.home(self.geometry().bucket(hash)) {
+            prefetch(std::ptr::from_ref(line).cast());
+        }
+    }
+
+    fn wipe_segment(&self, segment: SegId) {
+        let start = (segment as usize) << self.seg_shift;
+        for i in 0..1_usize << self.lines_shift() {
+            // SAFETY: the segment was just taken for this index; nobody else accesses it.
+            unsafe {
+                let line = self.lines_base.add(start + i * size_of::<Line>()).cast_mut();
+                std::ptr::write_bytes(line, 0, size_of::<Line>());
+            }
+        }
+    }
+
+    fn publish_lines(&self, lines: u32) {
+        let word = self.geometry.load(Ordering::Relaxed);
+        let epoch = word.wrapping_add(EPOCH) & EPOCH_MASK;
+        let flags = word & (CLOSED | POISONED);
+        self.geometry.store(flags | epoch | u64::from(lines), Ordering::Release);
+    }
+
+    /// Takes the shard out of service for good.
+    pub fn close(&self) {
+        self.geometry.fetch_or(CLOSED, Ordering::SeqCst);
+    }
+
+    /// Takes the shard out of service until [`Table::reopen`].
+    pub fn poison(&self) {
+        self.geometry.fetch_or(POISONED, Ordering::SeqCst);
+    }
+
+    /// Calls `visit` for each line of a bucket's chain, home line first, until it says no.
+    pub fn each_line<'a>(&'a self, bucket: u32, mut visit: impl FnMut(&'a Line) -> bool) {
+        let mut line = self.home(bucket);
+        while let Some(current) = line {
+            if !visit(current) {
+                return;
+            }
+            line =
+                if Line::spills(current.header()) { self.overflow(current.link()) } else { None };
+        }
+    }
+
+    /// Calls `visit` with the place and value of every filled slot of a bucket.
+    pub fn each_slot(&self, bucket: u32, mut visit: impl FnMut(Place, SlotValue)) {
+        let Some(home) = self.home(bucket) else { return };
+        self.each_line(bucket, |line| {
+            for slot in 0..SLOTS {
+                if let Some(value) = line.get(slot) {
+                    visit(Place { line, slot, home }, value);
+                }
+            }
+            true
+        });
+    }
+
+    /// The slot of a hash whose location `is_it` accepts. Under the lock.
+    #[inline]
+    pub fn find(
+        &self,
+        hash: u64,
+        mut is_it: impl FnMut(u32) -> bool,
+    ) -> Option<(Place, SlotValue)> {
+        let tag = line::tag_of(hash);
+        let home = self.home(self.geometry().bucket(hash))?;
+        let mut current = home;
+        loop {
+            let mut matches = current.matches(tag);
+            while matches != 0 {
+                let slot = matches.trailing_zeros() as usize;
+                matches &= matches - 1;
+                if let Some(value) = current.get(slot)
+                    && is_it(value.location)
+                {
+                    return Some((Place { line: current, slot, home }, value));
+                }
+            }
+            if !Line::spills(current.header()) {
+                return None;
+            }
+            current = self.overflow(current.link())?;
+        }
+    }
+
+    /// Points a slot to a newer entry of its key.
+    pub fn relocate(&self, place: Place, location: u32, hits: u8) {
+        // SAFETY: a Place is used under the lock that it was found under; its line is live.
+        unsafe { &*place.line }.relocate(place.slot, location, hits);
+    }
+
+    /// The hits in a slot now.
+    pub fn hits(&self, place: Place) -> u8 {
+        // SAFETY: as in `relocate`.
+        unsafe { &*place.line }.hits(place.slot)
+    }
+
+    /// Counts a hit on a slot.
+    pub fn count_hit(&self, place: Place) {
+        // SAFETY: as in `relocate`.
+        let line = unsafe { &*place.line };
+        if let Some(value) = line.get(place.slot) {
+            line.count_hit(place.slot, value.tag);
+        }
+    }
+
+    /// Whether inserting a key of this hash needs no new overflow line.
+    pub fn has_vacancy(&self, tail: &Tail, hash: u64) -> bool {
+        if tail.free_overflow != NONE {
+            return true;
+        }
+        let mut vacant = false;
+        self.each_line(self.geometry().bucket(hash), |line| {
+            vacant = line.vacancy().is_some();
+            !vacant
+        });
+        vacant
+    }
+
+    /// Inserts a slot for a key that has none; false if an overflow line is needed and none is
+    /// free (see [`Table::add_overflow_chunk`]).
+    pub fn insert(&self, tail: &mut Tail, hash: u64, location: u32, hits: u8) -> bool {
+        let bucket = self.geometry().bucket(hash);
+        let value = SlotValue { tag: line::tag_of(hash), hits, location };
+        let done = self.push(tail, bucket, value, false);
+        tail.len += u64::from(done);
+        done
+    }
+
+    /// Puts a value into the first vacancy of a chain, lengthening the chain if it must.
+    fn push(&self, tail: &mut Tail, bucket: u32, value: SlotValue, moving: bool) -> bool {
+        let Some(home) = self.home(bucket) else { return false };
+        let mut last = home;
+        loop {
+            if let Some(slot) = last.vacancy() {
+                last.fill(slot, value);
+                return true;
+            }
+            if !Line::spills(last.header()) {
+                break;
+            }
+            match self.overflow(last.link()) {
+                Some(next) => last = next,
+                None => return false,
+            }
+        }
+        let Some((number, fresh)) = self.take_overflow(tail) else { return false };
+        let Some(displaced) = last.get(LINK) else { return false };
+        fresh.fill(0, displaced);
+        fresh.fill(1, value);
+        if !moving {
+            home.begin_moving();
+        }
+        last.empty(LINK);
+        last.set_link(number);
+        if !moving {
+            home.end_moving();
+        }
+        true
+    }
+
+    /// Empties a slot, keeping the chain compact.
+    pub fn remove(&self, tail: &mut Tail, place: Place) {
+        // SAFETY: a Place is used under the lock that it was found under; its lines are live.
+        let (line, home) = unsafe { (&*place.line, &*place.home) };
+        tail.len -= 1;
+        if !Line::spills(home.header()) {
+            line.empty(place.slot);
+            return;
+        }
+        home.begin_moving();
+        line.empty(place.slot);
+        let mut before = home;
+        let mut last = home;
+        while Line::spills(last.header()) {
+            let Some(next) = self.overflow(last.link()) else { break };
+            before = last;
+            last = next;
+        }
+        if !std::ptr::eq(line, last)
+            && let Some((slot, value)) =
+                (0..SLOTS).rev().find_map(|slot| last.get(slot).map(|value| (slot, value)))
+        {
+            line.fill(place.slot, value);
+            last.empty(slot);
+        }
+        if !std::ptr::eq(before, last) && last.len() == 0 {
+            let number = before.link();
+            before.clear_link();
+            self.give_overflow(tail, number, last);
+        }
+        home.end_moving();
+    }
+
+    fn take_overflow(&self, tail: &mut Tail) -> Option<(u32, &Line)> {
+        let number = tail.free_overflow;
+        if number == NONE {
+            return None;
+        }
+        let line = self.overflow(number)?;
+        tail.free_overflow = line.next_free();
+        line.wipe();
+        tail.overflow_used += 1;
+        Some((number, line))
+    }
+
+    fn give_overflow(&self, tail: &mut Tail, number: u32, line: &Line) {
+        line.wipe();
+        line.set_next_free(tail.free_overflow);
+        tail.free_overflow = number;
+        tail.overflow_used -= 1;
+    }
+
+    /// Makes a segment (taken for the index) a chunk of overflow lines; false if the
+    /// directory is full, and the segment stays the caller's.
+    pub fn add_overflow_chunk(&self, tail: &mut Tail, segment: SegId) -> bool {
+        let per_chunk = 1_u32 << self.lines_shift();
+        let chunk = (tail.overflow_lines >> self.lines_shift()) as usize;
+        let Some(cell) = self.overflows.get(chunk) else { return false };
+        self.wipe_segment(segment);
+        cell.store(segment, Ordering::Release);
+        let first = tail.overflow_lines + 1;
+        tail.overflow_lines += per_chunk;
+        tail.segments += 1;
+        for number in (first..first + per_chunk).rev() {
+            if let Some(line) = self.overflow(number) {
+                line.set_next_free(tail.free_overflow);
+            }
+            tail.free_overflow = number;
+        }
+        true
+    }
+
+    /// Whether the table should grow.
+    #[inline]
+    pub fn wants_growth(&self, tail: &Tail) -> bool {
+        tail.len * 16 > u64::from(self.geometry().lines()) * GROW_AT
+    }
+
+    /// Whether the table should shrink.
+    #[inline]
+    pub fn wants_shrink(&self, tail: &Tail) -> bool {
+        let lines = self.geometry().lines();
+        lines > LINES_MIN && tail.len * 16 < u64::from(lines) * SHRINK_AT
+    }
+
+    /// Whether growing by a line needs a segment first.
+    pub fn growth_needs_chunk(&self) -> bool {
+        let lines = self.geometry().lines();
+        self.home(lines).is_none()
+    }
+
+    /// Makes a segment (taken for the index) the chunk of the next line; false if the
+    /// directory is full, and the segment stays the caller's.
+    pub fn add_home_chunk(&self, tail: &mut Tail, segment: SegId) -> bool {
+        let chunk = (self.geometry().lines() >> self.lines_shift()) as usize;
+        let Some(cell) = self.homes.get(chunk) else { return false };
+        self.wipe_segment(segment);
+        cell.store(segment, Ordering::Release);
+        tail.segments += 1;
+        true
+    }
+
+    /// Asks for the lines and calls `ask` for the locations that the next [`Table::grow`] reads.
+    pub fn prefetch_growth(&self, ask: impl Fn(u32)) {
+        let bucket = self.growth_bucket();
+        self.each_slot(bucket, |_, value| ask(value.location));
+    }
+
+    fn growth_bucket(&self) -> u32 {
+        let lines = self.geometry().lines();
+        lines - (1 << lines.ilog2())
+    }
+
+    /// Splits one bucket; `hash_at` reads the hash of the entry at a location. False if nothing
+    /// was done (no memory for the new line, or a chain too long to carry).
+    pub fn grow(&self, tail: &mut Tail, hash_at: impl Fn(u32) -> u64) -> bool {
+        let lines = self.geometry().lines();
+        let (old, new) = (self.growth_bucket(), lines);
+        let bit = u64::from(new - old);
+        let (Some(old_home), Some(new_home)) = (self.home(old), self.home(new)) else {
+            return false;
+        };
+        let Some((values, count)) = self.collect(old) else { return false };
+        let values = &values[..count];
+        let mut goes = [false; CHAIN_MAX];
+        let mut going = 0;
+        for (value, goes) in values.iter().zip(&mut goes) {
+            *goes = hash_at(value.location) & bit != 0;
+            going += usize::from(*goes);
+        }
+        if !self.chain_fits(tail, going, 0) {
+            return false;
+        }
+        new_home.wipe();
+        old_home.begin_moving();
+        new_home.begin_moving();
+        for (value, _) in values.iter().zip(goes).filter(|(_, goes)| *goes) {
+            self.push(tail, new, *value, true);
+        }
+        self.publish_lines(lines + 1);
+        self.truncate(tail, old_home);
+        let stay = values.iter().zip(goes).filter(|(_, goes)| !*goes);
+        for (value, _) in stay {
+            self.push(tail, old, *value, true);
+        }
+        new_home.end_moving();
+        old_home.end_moving();
+        true
+    }
+
+    /// Merges the last bucket into the one it came from; returns a chunk that is no longer used
+    /// and must be retired (readers may still look into it). `None`: nothing was done.
+    pub fn shrink(&self, tail: &mut Tail) -> Option<Option<SegId>> {
+        let lines = self.geometry().lines();
+        if lines <= LINES_MIN {
+            return None;
+        }
+        let last = lines - 1;
+        let buddy = last - (1 << last.ilog2());
+        let (last_home, buddy_home) = (self.home(last)?, self.home(buddy)?);
+        let (values, count) = self.collect(last)?;
+        let mut present = 0;
+        self.each_slot(buddy, |_, _| present += 1);
+        if present + count > CHAIN_MAX || !self.chain_fits(tail, count, present) {
+            return None;
+        }
+        buddy_home.begin_moving();
+        last_home.begin_moving();
+        for value in &values[..count] {
+            self.push(tail, buddy, *value, true);
+        }
+        self.publish_lines(last);
+        self.truncate(tail, last_home);
+        last_home.end_moving();
+        buddy_home.end_moving();
+        let shift = self.lines_shift();
+        if last & ((1 << shift) - 1) != 0 {
+            return Some(None);
+        }
+        let cell = &self.homes[(last >> shift) as usize];
+        let segment = cell.swap(NONE, Ordering::AcqRel);
+        tail.segments -= 1;
+        Some(Some(segment))
+    }
+
+    /// Whether `more` slots can be added to a chain that has `present`, with the overflow lines
+    /// that are free.
+    fn chain_fits(&self, tail: &Tail, more: usize, present: usize) -> bool {
+        let lines = |slots: usize| slots.saturating_sub(SLOTS).div_ceil(LINK);
+        let free = (tail.overflow_lines - tail.overflow_used) as usize;
+        lines(present + more) - lines(present).min(lines(present + more)) <= free
+    }
+
+    fn collect(&self, bucket: u32) -> Option<([SlotValue; CHAIN_MAX], usize)> {
+        let mut values = [SlotValue { tag: 0, hits: 0, location: 0 }; CHAIN_MAX];
+        let mut count = 0;
+        self.each_slot(bucket, |_, value| {
+            if let Some(place) = values.get_mut(count) {
+                *place = value;
+            }
+            count += 1;
+        });
+        (count <= CHAIN_MAX).then_some((values, count))
+    }
+
+    /// Empties a bucket, giving its overflow lines back. The bucket must be moving.
+    fn truncate(&self, tail: &mut Tail, home: &Line) {
+        let mut link = Line::spills(home.header()).then(|| home.link());
+        if link.is_some() {
+            home.clear_link();
+        }
+        for slot in 0..SLOTS {
+            home.empty(slot);
+        }
+        while let Some(number) = link {
+            let Some(line) = self.overflow(number) else { return };
+            link = Line::spills(line.header()).then(|| line.link());
+            self.give_overflow(tail, number, line);
+        }
+    }
+
+    /// Gives every segment of the index to `give` and forgets them. No look-up may follow.
+    pub fn dismantle(&self, tail: &mut Tail, mut give: impl FnMut(SegId)) {
+        for cell in self.homes.iter().chain(&self.overflows) {
+            let segment = cell.swap(NONE, Ordering::AcqRel);
+            if segment != NONE {
+                give(segment);
+            }
+        }
+        *tail = Tail::nothing();
+    }
+
+    /// Puts a dismantled, poisoned table back in service with one fresh chunk.
+    pub fn reopen(&self, tail: &mut Tail, first: SegId) {
+        self.wipe_segment(first);
+        self.homes[0].store(first, Ordering::Release);
+        tail.segments = 1;
+        let word = self.geometry.load(Ordering::Relaxed);
+        let epoch = word.wrapping_add(EPOCH) & EPOCH_MASK;
+        self.geometry.store((word & CLOSED) | epoch | u64::from(LINES_MIN), Ordering::SeqCst);
+    }
+
+    /// Checks the invariants of the structure; `visit` is called with every filled slot and its
+    /// bucket, and says what is wrong with it.
+    pub fn validate(
+        &self,
+        tail: &Tail,
+        mut visit: impl FnMut(Geometry, u32, SlotValue) -> std::result::Result<(), String>,
+    ) -> std::result::Result<(), String> {
+        let geometry = self.geometry();
+        let (mut slots, mut used) = (0, 0);
+        for bucket in 0..geometry.lines() {
+            let mut result = Ok(());
+            let mut first = true;
+            self.each_line(bucket, |line| {
+                used += u32::from(!first);
+                first = false;
+                if line.is_moving() {
+                    result = Err(format!("bucket {bucket} is marked moving"));
+                }
+                if Line::spills(line.header()) && line.len() != LINK {
+                    result = Err(format!("bucket {bucket} spills with an empty slot"));
+                }
+                for slot in 0..SLOTS {
+                    if let Some(value) = line.get(slot) {
+                        slots += 1;
+                        if result.is_ok() {
+                            result = visit(geometry, bucket, value);
+                        }
+                    }
+                }
+                result.is_ok()
+            });
+            result?;
+        }
+        if slots != tail.len {
+            return Err(format!("{slots} slots are filled, {} are counted", tail.len));
+        }
+        if used != tail.overflow_used {
+            return Err(format!(
+                "{used} overflow lines are hung in, {} counted",
+                tail.overflow_used
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A bucket's tags tell splits nothing, so every part of the hash is used once: the low 32 bits
+/// choose the bucket, bits 34 to 47 are the tag, the top bits choose the shard.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_a_growing_table() {
+        for lines in 8..70_u32 {
+            let geometry = Geometry(u64::from(lines));
+            for hash in 0..500_u64 {
+                let bucket = geometry.bucket(hash);
+                assert!(bucket < lines);
+                let bits = geometry.bits(bucket);
+                assert_eq!(hash & ((1 << bits) - 1), u64::from(bucket), "{lines} {hash}");
+            }
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! A store: entries with a policy, in a pool.
+//!
+//! A store is cut into shards by the top bits of the key's hash ([`shard`]). Reads take no lock
+//! ([`read`]); writes take their shard's lock, append to its log ([`log`]) and pay for their room
+//! as they go ([`reclaim`]). What a call cannot get under the lock, it obtains without it
+//! ([`room`]) and comes back; no call holds two shards' locks.
+//!
+//! Invariants:
+//! - after a write, removal or invalidation has returned, no later read on any thread sees the
+//!   older value; also after a write that failed or was declined;
+//! - a reader sees one whole value of its key;
+//! - whatever the store holds is charged to its pool before it is used, and `used` is the sum of
+//!   its segments, runs and fixed state;
+//! - an error leaves everything else as it was: [`Store::validate`] holds after any of them.
+
+mod batch;
+mod draft;
+mod entry;
+mod expiry;
+mod handle;
+mod index;
+mod log;
+mod open;
+mod pin;
+mod read;
+mod reclaim;
+mod room;
+mod scan;
+mod shard;
+mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod validate;
+mod walk;
+mod write;
+
+pub use batch::BatchRead;
+pub use draft::{Draft, RawDraft};
+pub use handle::StoreRef;
+pub use pin::{RawView, View};
+pub use read::Copied;
+pub use scan::{Scan, ScanEntry};
+
+use crate::clock::{Clock, monotonic_ns};
+use crate::config::StoreConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hash::KeyHash;
+use crate::memory::fork;
+use crate::pool::Pool;
+use crate::pool::space::{RunId, SegId, Space, Use};
+use crate::stats::{Counters, LatencyHistogram, LatencyOp, Tally};
+use crate::types::{
+    DeleteOutcome, IncrOutcome, KEY_LEN_MAX, PutMode, PutOptions, PutOutcome, Read, Ttl, ValueType,
+};
+use read::Probe;
+use shard::{Shard, Writer};
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use write::{Source, Step};
+
+/// A store, shared: clones are references to the same one. The last one that goes destroys it.
+#[derive(Clone)]
+pub struct Store(Arc<StoreInner>);
+
+/// What all references share.
+pub(crate) struct StoreInner {
+    // Read by every look-up.
+    generation: u64,
+    shards: Box<[Shard]>,
+    shard_shift: u32,
+    unit_shift: u32,
+    seg_shift: u32,
+    promotes: bool,
+    base: *const u8,
+    space: *const Space,
+    latency: Option<Box<[LatencyHistogram; 3]>>,
+    hash: KeyHash,
+    clock: Clock,
+    // Read by writes.
+    id: u32,
+    inline_max: usize,
+    value_len_max: AtomicU64,
+    limit_bytes: AtomicU64,
+    used: AtomicU64,
+    reserve: u32,
+    heads_opened: AtomicU32,
+    promotions_due: AtomicBool,
+    rebalance_due: AtomicBool,
+    /// A set_limit is on its way down.
+    shrinking: AtomicBool,
+    counters: Counters,
+    config: StoreConfig,
+    /// As it was opened, to compare with who opens the name again.
+    created: StoreConfig,
+    pool: Pool,
+    fixed_bytes: u64,
+    closed: AtomicBool,
+}
+
+// SAFETY: `base` and `space` point into the pool, which `pool` keeps alive and which is Sync;
+// everything else is Sync by itself or guarded by the shards' locks.
+unsafe impl Send for StoreInner {}
+// SAFETY: as above.
+unsafe impl Sync for StoreInner {}
+
+impl StoreInner {
+    /// The pool's memory.
+    #[inline(always)]
+    pub fn space(&self) -> &Space {
+        // SAFETY: `self.pool` keeps the space alive, and it does not move.
+        unsafe { &*self.space }
+    }
+
+    /// Bytes of a location's unit.
+    #[inline(always)]
+    pub fn unit(&self) -> u32 {
+        1 << self.unit_shift
+    }
+
+    /// Rounds bytes up to whole units.
+    #[inline(always)]
+    pub fn rounded(&self, bytes: usize) -> usize {
+        let unit = 1_usize << self.unit_shift;
+        (bytes + unit - 1) & !(unit - 1)
+    }
+
+    /// Where a location is.
+    #[inline(always)]
+    pub fn address(&self, location: u32) -> *const u8 {
+        // SAFETY: locations lie in the pool's segments, which are one mapped range from `base`.
+        unsafe { self.base.add((location as usize) << self.unit_shift) }
+    }
+
+    /// The segment of a location.
+    #[inline(always)]
+    pub fn segment_of(&self, location: u32) -> SegId {
+        location >> (self.seg_shift - self.unit_shift)
+    }
+
+    /// The offset of a location in its segment, in bytes.
+    #[inline(always)]
+    pub fn offset_of(&self, location: u32) -> u32 {
+        let units = location & ((1 << (self.seg_shift - self.unit_shift)) - 1);
+        units << self.unit_shift
+    }
+
+    /// The location of an offset in a segment.
+    #[inline(always)]
+    pub fn location(&self, segment: SegId, offset: u32) -> u32 {
+        (segment << (self.seg_shift - self.unit_shift)) | (offset >> self.unit_shift)
+    }
+
+    /// The version of the entry at a location: never 0, never repeated.
+    #[inline(always)]
+    pub fn version_of(&self, location: u32) -> u64 {
+        let seq = self.space().meta(self.segment_of(location)).seq.load(Ordering::Relaxed);
+        let units = self.seg_shift - self.unit_shift;
+        seq << units | u64::from(location & ((1 << units) - 1))
+    }
+
+    /// The number of a shard.
+    pub fn number_of(&self, shard: &Shard) -> u16 {
+        let offset = std::ptr::from_ref(shard) as usize - self.shards.as_ptr() as usize;
+        (offset / size_of::<Shard>()) as u16
+    }
+
+    /// Takes a segment for this store; `None` if its limit or the pool's is reached.
+    pub fn take_segment(&self, usage: Use) -> Result<Option<SegId>> {
+        let bytes = self.space().seg_bytes();
+        if !self.charge(bytes) {
+            return Ok(None);
+        }
+        let taken = self.space().take_segment(usage);
+        if !matches!(taken, Ok(Some(_))) {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// Counts bytes in against the store's own limit.
+    fn charge(&self, bytes: u64) -> bool {
+        let limit = self.limit_bytes.load(Ordering::Relaxed);
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|&sum| limit == 0 || sum <= limit)
+            })
+            .is_ok()
+    }
+
+    /// Gives back a segment that no reader ever saw.
+    pub fn give_segment(&self, segment: SegId) {
+        self.space().give_segment(segment);
+        self.used.fetch_sub(self.space().seg_bytes(), Ordering::Relaxed);
+    }
+
+    /// Gives back an emptied log segment.
+    pub fn retire_log(&self, segment: SegId) {
+        self.space().retire_segment(segment);
+        self.used.fetch_sub(self.space().seg_bytes(), Ordering::Relaxed);
+    }
+
+    /// Gives back a segment of the index, where readers may still be looking.
+    pub fn retire_index(&self, segment: SegId) {
+        self.space().retire_segment_inside(segment);
+        self.used.fetch_sub(self.space().seg_bytes(), Ordering::Relaxed);
+    }
+
+    /// Takes a run for this store; `None` if its limit or the pool's is reached.
+    pub fn take_run(&self, bytes: u64) -> Result<Option<RunId>> {
+        let charge = bytes.next_multiple_of(4096);
+        if !self.charge(charge) {
+            return Ok(None);
+        }
+        let taken = self.space().take_run(bytes);
+        match taken {
+            Ok(Some(run)) => {
+                let meta = self.space().run_meta(run);
+                meta.store.store(self.id, Ordering::Relaxed);
+                let exact = self.space().run_charge(run);
+                self.used.fetch_add(exact, Ordering::Relaxed);
+                self.used.fetch_sub(charge, Ordering::Relaxed);
+            }
+            Ok(None) | Err(_) => {
+                self.used.fetch_sub(charge, Ordering::Relaxed);
+            }
+        }
+        taken
+    }
+
+    /// Gives back a run that readers may still be in.
+    pub fn retire_run(&self, run: RunId) {
+        self.used.fetch_sub(self.space().run_charge(run), Ordering::Relaxed);
+        self.space().retire_run(run);
+    }
+
+    /// Gives back a run of a shard that is torn down, whatever readers are looking at.
+    pub fn retire_run_inside(&self, run: RunId) {
+        self.used.fetch_sub(self.space().run_charge(run), Ordering::Relaxed);
+        self.space().retire_run_inside(run);
+    }
+
+    /// Gives back a run that no reader ever saw.
+    pub fn give_run(&self, run: RunId) {
+        self.used.fetch_sub(self.space().run_charge(run), Ordering::Relaxed);
+        self.space().give_run(run);
+    }
+
+    /// Runs a write under its shard's lock, obtaining room between attempts.
+    #[inline]
+    fn write<T>(
+        &self,
+        hash: u64,
+        bytes: u32,
+        mut attempt: impl FnMut(&mut Writer<'_>) -> Result<Step<T>>,
+    ) -> Result<T> {
+        fork::check(self.generation)?;
+        let shard = self.shard_of(hash);
+        shard.table.prefetch(hash);
+        let mut round = 0;
+        loop {
+            let mut writer = shard.lock(self)?;
+            if round == 0 {
+                writer.begin(hash, bytes);
+            }
+            #[cfg(any(test, feature = "testing"))]
+            testing::maybe_panic(hash);
+            let result = attempt(&mut writer);
+            let retired = writer.retired;
+            drop(writer);
+            if retired {
+                self.space().harvest(false);
+            }
+            match result? {
+                Step::Done(value) => {
+                    if self.rebalance_due.load(Ordering::Relaxed) {
+                        self.rebalance();
+                    }
+                    return Ok(value);
+                }
+                Step::Room => self.obtain_room(u64::from(bytes), round)?,
+            }
+            round += 1;
+        }
+    }
+
+    /// Writes an entry; whatever fails, the value it meant to replace is gone.
+    fn put(&self, hash: u64, key: &[u8], value: &[u8], options: &PutOptions) -> Result<PutOutcome> {
+        check_key(key)?;
+        let result = self.put_value(hash, key, value, options);
+        match &result {
+            Err(error) => self.after_failed_write(error, hash, key, options.mode),
+            Ok(PutOutcome::NotAdmitted) => self.drop_outdated(hash, key, options.mode),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    #[inline]
+    fn put_value(
+        &self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
+        let max = self.value_len_max.load(Ordering::Relaxed);
+        if value.len() as u64 > max {
+            return Err(too_large(value.len(), max));
+        }
+        let bytes = entry::HEADER + 32 + key.len() + value.len();
+        if bytes <= self.inline_max {
+            let paid = self.rounded(bytes - 32) as u32;
+            return self
+                .write(hash, paid, |writer| writer.put(hash, key, Source::Inline(value), options));
+        }
+        let run = self.obtain_run(value.len() as u64)?;
+        // SAFETY: the run was just taken, has room for the value, and nobody else sees it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(value.as_ptr(), self.space().run_addr(run), value.len());
+        }
+        self.put_run(hash, key, run, value.len() as u32, options)
+    }
+
+    /// Writes an entry whose value lies in a run already; gives the run back if it is not stored.
+    fn put_run(
+        &self,
+        hash: u64,
+        key: &[u8],
+        run: RunId,
+        len: u32,
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
+        let paid = self.rounded(entry::HEADER + 8 + key.len()) as u32;
+        let result = self
+            .write(hash, paid, |writer| writer.put(hash, key, Source::Run { run, len }, options));
+        if !matches!(result, Ok(PutOutcome::Stored(_))) {
+            self.give_run(run);
+        }
+        result
+    }
+
+    /// A value that was to be replaced must not be read after its replacement failed.
+    fn after_failed_write(&self, error: &Error, hash: u64, key: &[u8], mode: PutMode) {
+        match error.kind() {
+            ErrorKind::TooLarge
+            | ErrorKind::NoSpace
+            | ErrorKind::NoMemory
+            | ErrorKind::Internal => {
+                self.counters.add_unlocked(Tally::Rejected, 1);
+                self.drop_outdated(hash, key, mode);
+            }
+            // Nothing in the store can be read, or nothing was asked of it.
+            ErrorKind::Invalid
+            | ErrorKind::Unsupported
+            | ErrorKind::Closed
+            | ErrorKind::Forked
+            | ErrorKind::Poisoned => {}
+        }
+    }
+
+    fn drop_outdated(&self, hash: u64, key: &[u8], mode: PutMode) {
+        let Ok(mut writer) = self.shard_of(hash).lock(self) else { return };
+        let replaces = match mode {
+            PutMode::Set | PutMode::Replace => true,
+            PutMode::Add => false,
+            PutMode::CompareAndSet(version) => writer
+                .find(hash, key)
+                .is_some_and(|live| self.version_of(live.slot.location) == version),
+        };
+        if replaces {
+            writer.drop_outdated(hash, key);
+        }
+    }
+
+    /// Adds to an integer, atomically.
+    fn incr(&self, key: &[u8], delta: i64, initial: i64, ttl: Ttl) -> Result<IncrOutcome> {
+        check_key(key)?;
+        let hash = self.hash.of(key);
+        let paid = self.rounded(entry::HEADER + 8 + key.len() + 8) as u32;
+        let result = self.write(hash, paid, |writer| {
+            let present = writer.find(hash, key).filter(|live| !writer.is_expired(&live.entry));
+            let (sum, options) = match present {
+                None => (initial, PutOptions { ttl, ..PutOptions::default() }),
+                Some(live) => {
+                    let entry = live.entry;
+                    if entry.value_type() != ValueType::INT64 || entry.value_len() != 8 {
+                        return Ok(Step::Done(IncrOutcome::WrongType));
+                    }
+                    let mut bytes = [0; 8];
+                    // SAFETY: an inline value of 8 bytes, kept alive by the shard's lock.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(entry.inline_value(), bytes.as_mut_ptr(), 8);
+                    }
+                    let Some(sum) = i64::from_le_bytes(bytes).checked_add(delta) else {
+                        return Ok(Step::Done(IncrOutcome::Overflow));
+                    };
+                    let options = PutOptions {
+                        ttl: Ttl::Keep,
+                        session: entry.session(),
+                        flags: entry.app(),
+                        ..PutOptions::default()
+                    };
+                    (sum, options)
+                }
+            };
+            let options = PutOptions { value_type: ValueType::INT64, ..options };
+            let value = sum.to_le_bytes();
+            Ok(match writer.put(hash, key, Source::Inline(&value), &options)? {
+                Step::Room => Step::Room,
+                Step::Done(PutOutcome::Stored(_)) => Step::Done(IncrOutcome::Sum(sum)),
+                Step::Done(_) => Step::Done(IncrOutcome::NotAdmitted),
+            })
+        });
+        match &result {
+            Err(error) => self.after_failed_write(error, hash, key, PutMode::Set),
+            Ok(IncrOutcome::NotAdmitted) => self.drop_outdated(hash, key, PutMode::Set),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    /// Copies a value out and removes its entry, in one step.
+    fn take(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Read> {
+        check_key(key)?;
+        let hash = self.hash.of(key);
+        self.write(hash, 0, |writer| {
+            let Some(live) = writer.find(hash, key) else {
+                self.counters.miss(u32::MAX);
+                return Ok(Step::Done(Read::Miss));
+            };
+            if writer.is_expired(&live.entry) {
+                writer.expire(hash, &live);
+                self.counters.miss(u32::MAX);
+                return Ok(Step::Done(Read::Miss));
+            }
+            let info = self.info_under_lock(&live);
+            if info.len > buf.len() {
+                return Ok(Step::Done(Read::SmallBuffer(info)));
+            }
+            self.copy_under_lock(&live, buf);
+            writer.forget(hash, &live);
+            writer.shard.counters.count(Tally::Deletes);
+            writer.adapt_index();
+            self.counters.hit(u32::MAX);
+            Ok(Step::Done(Read::Hit(info)))
+        })
+    }
+
+    /// The metadata of an entry under the lock.
+    fn info_under_lock(&self, live: &shard::Live) -> crate::types::Info {
+        let ttl_ms = match live.entry.expires() {
+            entry::NEVER => None,
+            expires => Some(expires.saturating_sub(self.clock.now_ms())),
+        };
+        read::info_of(self, &live.entry, live.slot.location, ttl_ms)
+    }
+
+    /// Copies the value of an entry under the lock; `buf` has room.
+    fn copy_under_lock(&self, live: &shard::Live, buf: &mut [MaybeUninit<u8>]) {
+        let from = match live.entry.run() {
+            None => live.entry.inline_value(),
+            Some(run) => self.space().run_addr(run).cast_const(),
+        };
+        // SAFETY: the lock keeps the entry and its run from being given back; the caller checked
+        // that the buffer has room, and it does not overlap pool memory.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, buf.as_mut_ptr().cast(), live.entry.value_len());
+        }
+    }
+
+    /// Measures a call, if latencies are asked for.
+    #[inline(always)]
+    fn timed<T>(&self, op: LatencyOp, call: impl FnOnce() -> T) -> T {
+        match &self.latency {
+            None => call(),
+            Some(histograms) => {
+                let start = monotonic_ns();
+                let result = call();
+                histograms[op as usize].record(
+                    crate::memory::guard::slot_index().unwrap_or(usize::MAX),
+                    monotonic_ns() - start,
+                );
+                result
+            }
+        }
+    }
+
+    fn touch(&self, key: &[u8], ttl: Ttl) -> Result<bool> {
+        check_key(key)?;
+        let hash = self.hash.of(key);
+        self.write(hash, 0, |writer| writer.touch(hash, key, ttl))
+    }
+
+    fn delete(&self, key: &[u8], expected: Option<u64>) -> Result<DeleteOutcome> {
+        check_key(key)?;
+        let hash = self.hash.of(key);
+        self.write(hash, 0, |writer| Ok(Step::Done(writer.delete(hash, key, expected))))
+    }
+
+    /// Whether a key has a live entry; counts nothing.
+    fn contains(&self, key: &[u8]) -> Result<bool> {
+        check_key(key)?;
+        let hash = self.hash.of(key);
+        match self.probe(hash, key)? {
+            Probe::Hit(hit) => Ok(hit.time_left().is_ok()),
+            Probe::Miss(_) => Ok(false),
+            Probe::Unsettled => {
+                let (writer, live) = self.probe_locked(hash, key)?;
+                Ok(live.is_some_and(|live| !writer.is_expired(&live.entry)))
+            }
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// What every write does first: carries out what hits asked for, pays for its room, and moves
+    /// the expiry sweep on.
+    #[inline]
+    fn begin(&mut self, hash: u64, bytes: u32) {
+        if let Some((run, words)) = self.state.memory {
+            // SAFETY: the run was taken with room for this many words and belongs to this shard's
+            // policy, whose lock this writer holds.
+            let memory = unsafe {
+                std::slice::from_raw_parts(self.store.space().run_addr(run).cast(), words)
+            };
+            crate::eviction::Policy::prefetch(&self.state.policy, memory, shard::fingerprint(hash));
+        }
+        self.drain_promotions();
+        self.pay(bytes);
+        self.sweep_expired();
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() > KEY_LEN_MAX {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("key has {} bytes; 0 to {KEY_LEN_MAX} are allowed", key.len()),
+        ));
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_large(len: usize, max: u64) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("value has {len} bytes; 0 to {max} are allowed in this store (value_len_max)"),
+    )
+}

@@ -1,0 +1,361 @@
+//! Reclaim: how a shard makes room, a little with every write.
+//!
+//! A write of n bytes owes n bytes, times a ratio that falls from 20/16 to 0 as segments become
+//! available. A debt is paid by passing entries: a *job* goes through one segment, entry by entry;
+//! a dead one is passed, a live one is evicted, or kept, or moved as the policy judges. The bytes
+//! of what was dead or evicted pay the debt, what is moved costs as much again. At the end of a
+//! segment nothing in it is live, and it is retired.
+//!
+//! Segments with at least a quarter dead are compacted before anything live is evicted: their live
+//! entries are copied, in order, into a segment that takes the victim's place in the chain.
+//!
+//! Invariants: one call passes a bounded number of bytes and entries; a policy that keeps
+//! everything is overruled after [`KEPT_MAX`] entries; if there is no segment to move an entry
+//! into, it is evicted, so reclaim never waits for memory; a segment that a reader announces now,
+//! or a view pins, is passed over before any of its entries is unlinked.
+
+use super::shard::{COMPACT_FROM, Job, Live, Stage, Writer, fingerprint};
+use crate::eviction::{Policy, QUEUES_MAX, Verdict};
+use crate::memory::guard;
+use crate::pool::space::{SEG_NONE, SegId};
+use crate::stats::Tally;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Entries kept in a row after which one goes, whatever the policy says.
+const KEPT_MAX: u32 = 32;
+/// Bytes ahead of the cursor whose index lines are asked for, in entries of typical size.
+const AHEAD: u32 = 1024;
+/// Entries passed, most of them dead, until one is evicted for the bound on entries.
+const ENTRY_STEPS_MAX: u32 = 4096;
+/// Held segments that are passed over when a victim is chosen.
+const PASS_OVER: usize = 4;
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Step {
+    /// Bytes of the segment passed.
+    pub passed: u64,
+    /// Bytes that pay the debt.
+    pub freed: u64,
+    /// Bytes of runs given back.
+    pub runs: u64,
+}
+
+impl Writer<'_> {
+    /// Pays for a write of so many bytes. Bounded by a few times as many bytes.
+    #[inline]
+    pub fn pay(&mut self, bytes: u32) {
+        if self.state.ratio == 0 {
+            return;
+        }
+        let seg = self.store.space().seg_bytes().cast_signed();
+        let owed = i64::from(bytes) * i64::from(self.state.ratio) / 16;
+        self.state.debt = (self.state.debt + owed).clamp(-seg, 2 * seg);
+        let mut allowance = 4 * u64::from(bytes) + 1024;
+        while self.state.debt > 0 {
+            let Some(step) = self.reclaim_step() else { break };
+            self.state.debt -= step.freed.cast_signed();
+            allowance = allowance.saturating_sub(step.passed.max(64));
+            if allowance == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Makes sure that the head of the entry's queue has room for it once more; false if not.
+    pub fn pay_for_move(&mut self, live: &Live) -> bool {
+        let bytes = self.log_bytes(&live.entry);
+        let queue = self.queue_of(live.slot.location);
+        matches!(self.make_head(queue, bytes), Ok(true))
+    }
+
+    /// Reclaims until `segments` were retired or `run_bytes` given back, or nothing is left to
+    /// give. Returns the bytes. For callers that need room now; bounded by the passes it may make
+    /// over kept entries.
+    pub fn reclaim_now(&mut self, bytes: u64) -> u64 {
+        let seg = self.store.space().seg_bytes();
+        let before = u64::from(self.state.segments);
+        let mut runs = 0;
+        let mut allowance = 4 * (bytes + 2 * seg);
+        loop {
+            let given = (before.saturating_sub(u64::from(self.state.segments))) * seg + runs;
+            if given >= bytes || allowance == 0 {
+                return given;
+            }
+            let Some(step) = self.reclaim_step() else { return given };
+            runs += step.runs;
+            allowance = allowance.saturating_sub(step.passed.max(64));
+        }
+    }
+
+    /// Evicts until the shard has fewer entries than its bound; false if it cannot.
+    pub fn make_entry_room(&mut self) -> bool {
+        let max = self.state.entries_max;
+        let mut steps = 0;
+        while max != 0 && self.state.tail.len >= max {
+            if self.evict_step().is_none() || steps > ENTRY_STEPS_MAX {
+                return self.state.tail.len < max;
+            }
+            steps += 1;
+        }
+        true
+    }
+
+    /// One entry of the job at hand; `None` if the log has nothing to give.
+    fn reclaim_step(&mut self) -> Option<Step> {
+        if self.state.compacting.seg == SEG_NONE {
+            self.start_compaction();
+        }
+        if self.state.compacting.seg != SEG_NONE {
+            return Some(self.compact_step());
+        }
+        self.evict_step()
+    }
+
+    fn evict_step(&mut self) -> Option<Step> {
+        let wanted = usize::from(self.ask(|policy, cx| policy.victim_queue(cx))) % QUEUES_MAX;
+        let queue = if self.ready_job(wanted) {
+            wanted
+        } else {
+            (0..QUEUES_MAX).find(|&queue| self.ready_job(queue))?
+        };
+        Some(self.judge_step(queue))
+    }
+
+    /// Whether the queue has a job, starting one if there is a segment for it.
+    fn ready_job(&mut self, queue: usize) -> bool {
+        if self.state.queues[queue].job.seg != SEG_NONE {
+            return true;
+        }
+        let mut victim = self.state.queues[queue].oldest;
+        if victim == SEG_NONE {
+            return false;
+        }
+        if self.stage(victim) == Stage::Head {
+            // The whole queue is its head: what is to be evicted is in there.
+            self.close_head(queue);
+            victim = self.state.queues[queue].oldest;
+            if victim == SEG_NONE {
+                return false;
+            }
+        }
+        if let Some(free) = self.first_unheld(victim) {
+            victim = free;
+        }
+        if self.stage(victim) == Stage::Compaction {
+            self.close_compaction(queue);
+            if self.state.queues[queue].oldest == SEG_NONE {
+                return false;
+            }
+            victim = self.state.queues[queue].oldest;
+            if self.stage(victim) != Stage::Closed {
+                return false;
+            }
+        }
+        self.start_job(victim, queue);
+        self.state.queues[queue].job = self.job_on(victim);
+        true
+    }
+
+    /// The first segment of a chain, from `segment` on, that no reader announces and no view
+    /// pins; `None` if the first few are all held.
+    fn first_unheld(&self, mut segment: SegId) -> Option<SegId> {
+        let mut candidates = [SEG_NONE; PASS_OVER];
+        for candidate in &mut candidates {
+            if segment == SEG_NONE || self.stage(segment) == Stage::Head {
+                break;
+            }
+            let meta = self.store.space().meta(segment);
+            if meta.pins.load(Relaxed) == 0 && meta.readers.load(Relaxed) == 0 {
+                *candidate = segment;
+            }
+            segment = meta.next.load(Relaxed);
+        }
+        guard::for_each_announced(|id| {
+            for candidate in &mut candidates {
+                if *candidate == id {
+                    *candidate = SEG_NONE;
+                }
+            }
+        });
+        candidates.into_iter().find(|&candidate| candidate != SEG_NONE)
+    }
+
+    fn start_job(&mut self, segment: SegId, queue: usize) {
+        self.unlink_segment(segment, queue);
+        self.set_stage(segment, queue, Stage::Job);
+    }
+
+    fn job_on(&self, segment: SegId) -> Job {
+        let at = if segment == 0 { self.store.unit() } else { 0 };
+        Job { seg: segment, at, ahead: at, kept: 0 }
+    }
+
+    /// Asks for the index lines of the entries ahead of a job's cursor.
+    fn look_ahead(&self, job: &mut Job) {
+        let meta = self.store.space().meta(job.seg);
+        let fill = meta.fill.load(Relaxed);
+        let until = fill.min(job.at.saturating_add(AHEAD));
+        job.ahead = job.ahead.max(job.at);
+        while job.ahead < until {
+            let entry = self.entry_at(self.store.location(job.seg, job.ahead));
+            let hash = self.store.hash.of(entry.key());
+            self.shard.table.prefetch(hash);
+            job.ahead += self.log_bytes(&entry);
+        }
+    }
+
+    /// Passes one entry of a queue's job.
+    fn judge_step(&mut self, queue: usize) -> Step {
+        let mut job = self.state.queues[queue].job;
+        let meta = self.store.space().meta(job.seg);
+        if job.at >= meta.fill.load(Relaxed) {
+            self.state.queues[queue].job = Job::NONE;
+            return self.finish_job(job);
+        }
+        self.look_ahead(&mut job);
+        let location = self.store.location(job.seg, job.at);
+        let entry = self.entry_at(location);
+        let bytes = self.log_bytes(&entry);
+        job.at += bytes;
+        self.state.queues[queue].job = job;
+        let hash = self.store.hash.of(entry.key());
+        let Some(live) = self.find_at(hash, location) else {
+            return Step { passed: u64::from(bytes), freed: u64::from(bytes), runs: 0 };
+        };
+        self.judge(queue, hash, live)
+    }
+
+    fn judge(&mut self, queue: usize, hash: u64, live: Live) -> Step {
+        let bytes = u64::from(self.log_bytes(&live.entry));
+        if self.is_expired(&live.entry) {
+            return self.expire(hash, &live);
+        }
+        let meta = self.meta_of(hash, &live);
+        let verdict = self.ask(|policy, cx| policy.judge(cx, &meta));
+        let kept = self.state.queues[queue].job.kept;
+        let target = match verdict {
+            Verdict::Evict => None,
+            Verdict::Keep { hits } => (kept < KEPT_MAX).then_some((queue, hits)),
+            Verdict::Move { queue: to, hits } => {
+                (kept < KEPT_MAX).then_some((usize::from(to) % QUEUES_MAX, hits))
+            }
+        };
+        if let Some((to, hits)) = target
+            && matches!(self.make_head(to, bytes as u32), Ok(true))
+        {
+            self.state.queues[queue].job.kept += 1;
+            self.move_entry(live, to, hits);
+            return Step { passed: bytes, freed: 0, runs: 0 };
+        }
+        self.state.queues[queue].job.kept = 0;
+        self.ask(|policy, cx| policy.evicted(cx, &meta));
+        let run = live.entry.run().map_or(0, |run| self.store.space().run_charge(run));
+        self.shard.counters.count(Tally::Evicted);
+        self.shard
+            .counters
+            .add(Tally::EvictedBytes, (live.entry.key_len() + live.entry.value_len()) as u64);
+        self.remove_entry(&live);
+        Step { passed: bytes, freed: bytes + run, runs: run }
+    }
+
+    /// Takes an entry out whose time is over.
+    pub fn expire(&mut self, hash: u64, live: &Live) -> Step {
+        let bytes = u64::from(self.log_bytes(&live.entry));
+        let run = live.entry.run().map_or(0, |run| self.store.space().run_charge(run));
+        self.forget(hash, live);
+        self.shard.counters.count(Tally::Expired);
+        Step { passed: bytes, freed: bytes + run, runs: run }
+    }
+
+    /// Takes an entry out for another reason than room, and tells the policy.
+    pub fn forget(&mut self, hash: u64, live: &Live) {
+        let meta = self.meta_of(hash, live);
+        debug_assert_eq!(meta.fingerprint, fingerprint(hash));
+        self.ask(|policy, cx| policy.removed(cx, &meta));
+        self.remove_entry(live);
+    }
+
+    fn finish_job(&mut self, job: Job) -> Step {
+        let meta = self.store.space().meta(job.seg);
+        debug_assert_eq!(meta.live.load(Relaxed), 0, "a passed segment has nothing live");
+        let rest = self.store.space().seg_bytes() - u64::from(meta.fill.load(Relaxed));
+        self.retire(job.seg);
+        Step { passed: 64, freed: rest, runs: 0 }
+    }
+
+    /// Starts compacting the segment with the most dead bytes, if one has enough of them.
+    fn start_compaction(&mut self) {
+        for bin in (COMPACT_FROM..self.state.bins.len()).rev() {
+            let mut victim = self.state.bins[bin];
+            for _ in 0..PASS_OVER {
+                if victim == SEG_NONE {
+                    break;
+                }
+                let meta = self.store.space().meta(victim);
+                if meta.pins.load(Relaxed) == 0 && self.first_unheld(victim) == Some(victim) {
+                    let queue = usize::from(meta.queue.load(Relaxed) & 0x0F);
+                    self.state.compacting = self.job_on(victim);
+                    // It stays linked until a compaction head stands in its place.
+                    if self.state.queues[queue].compaction == SEG_NONE
+                        && !matches!(self.open_compaction(queue, victim), Ok(true))
+                    {
+                        self.state.compacting = Job::NONE;
+                        return;
+                    }
+                    self.start_job(victim, queue);
+                    return;
+                }
+                victim = meta.bin_next.load(Relaxed);
+            }
+        }
+    }
+
+    /// Passes one entry of the compaction job.
+    fn compact_step(&mut self) -> Step {
+        let mut job = self.state.compacting;
+        let meta = self.store.space().meta(job.seg);
+        if job.at >= meta.fill.load(Relaxed) {
+            self.state.compacting = Job::NONE;
+            return self.finish_job(job);
+        }
+        self.look_ahead(&mut job);
+        let location = self.store.location(job.seg, job.at);
+        let entry = self.entry_at(location);
+        let bytes = self.log_bytes(&entry);
+        job.at += bytes;
+        self.state.compacting = job;
+        let hash = self.store.hash.of(entry.key());
+        let Some(live) = self.find_at(hash, location) else {
+            return Step { passed: u64::from(bytes), freed: u64::from(bytes), runs: 0 };
+        };
+        if self.is_expired(&live.entry) {
+            return self.expire(hash, &live);
+        }
+        let queue = usize::from(meta.queue.load(Relaxed) & 0x0F);
+        if self.compaction_room(queue, bytes) {
+            self.compact_entry(live);
+            return Step { passed: u64::from(bytes), freed: 0, runs: 0 };
+        }
+        // No segment to compact into: what is live here goes on in the head, or goes.
+        if matches!(self.make_head(queue, bytes), Ok(true)) {
+            let hits = self.shard.table.hits(live.place);
+            self.move_entry(live, queue, hits);
+            return Step { passed: u64::from(bytes), freed: 0, runs: 0 };
+        }
+        self.judge(queue, hash, live)
+    }
+
+    fn compaction_room(&mut self, queue: usize, bytes: u32) -> bool {
+        let segment = self.state.queues[queue].compaction;
+        let space = self.store.space();
+        if segment != SEG_NONE
+            && u64::from(space.meta(segment).fill.load(Relaxed)) + u64::from(bytes)
+                <= space.seg_bytes()
+        {
+            return true;
+        }
+        let behind = if segment == SEG_NONE { self.state.queues[queue].oldest } else { segment };
+        behind != SEG_NONE && matches!(self.open_compaction(queue, behind), Ok(true))
+    }
+}

@@ -1,0 +1,218 @@
+//! Room for a call that found none under its shard's lock.
+//!
+//! In the steady state this is never reached: writes pay as they go, and emptied segments wait in
+//! the pool before they are needed. It is reached when a store is new in a full pool, when a large
+//! value needs many bytes at once, when shards are out of balance, and when readers or views hold
+//! what was emptied. Then room is taken from the richest shard of this store, or from the store
+//! that is worth least a byte; what readers hold is waited for, without a lock and for a bounded
+//! time; what views and raw memory hold is not.
+
+use super::StoreInner;
+use super::shard::{Shard, Writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::eviction::Policy;
+use crate::pool::space::RunId;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Attempts after which a call gives up waiting for readers: some two seconds in all.
+const ROUNDS: u32 = 2_000;
+/// Heads opened between two looks at the other stores of the pool.
+const REBALANCE_EVERY: u32 = 8;
+
+/// The failure of a call for which no room can be made.
+pub const NO_SPACE: Error = Error::fixed(
+    ErrorKind::NoSpace,
+    "the budget is held by views, drafts, raw memory or other stores' floors; give some of it \
+     back or raise the limit",
+);
+
+impl StoreInner {
+    /// Obtains room for `bytes` more, or waits a little for it. `round` counts the attempts of
+    /// one call.
+    #[cold]
+    pub fn obtain_room(&self, bytes: u64, round: u32) -> Result<()> {
+        let space = self.space();
+        let wanted = bytes.max(space.seg_bytes());
+        space.harvest(true);
+        if self.available() > 0 && round == 0 {
+            return Ok(());
+        }
+        let given = self.reclaim_anywhere(wanted);
+        let harvest = space.harvest(true);
+        if given > 0 || harvest.bytes > 0 || self.available() > 0 && round < ROUNDS / 4 {
+            if round > ROUNDS {
+                return Err(NO_SPACE);
+            }
+            return Ok(());
+        }
+        if space.waiting_bytes() == 0 && round > 8 || round > ROUNDS {
+            return Err(NO_SPACE);
+        }
+        // Readers hold what was emptied; they leave as soon as they get a processor.
+        if round < 16 {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(Duration::from_micros(u64::from(round.min(200)) * 5));
+        }
+        Ok(())
+    }
+
+    /// Takes room from this store or from another one of the pool; returns the bytes.
+    fn reclaim_anywhere(&self, bytes: u64) -> u64 {
+        let limit = self.limit_bytes.load(Ordering::Relaxed);
+        let own_limit = limit != 0 && self.used.load(Ordering::Relaxed) + bytes > limit;
+        if own_limit || self.pool.tenants_open() < 2 {
+            self.reclaim_own(bytes)
+        } else {
+            self.pool.reclaim_for(Some(self.id), bytes)
+        }
+    }
+
+    /// Takes room from this store's shards, the richest first.
+    pub fn reclaim_own(&self, bytes: u64) -> u64 {
+        let mut given = 0;
+        let mut tried = [false; crate::config::SHARDS_MAX as usize];
+        for _ in 0..self.shards.len() {
+            let richest = self
+                .shards
+                .iter()
+                .enumerate()
+                .filter(|(number, _)| !tried[*number])
+                .max_by_key(|(_, shard)| shard.segments.load(Ordering::Relaxed));
+            let Some((number, shard)) = richest else { break };
+            tried[number] = true;
+            if let Ok(mut writer) = shard.lock(self) {
+                given += writer.reclaim_now(bytes - given);
+                writer.adapt_index();
+            }
+            if given >= bytes {
+                break;
+            }
+        }
+        given
+    }
+
+    /// Segments that this store could take now, by estimate.
+    pub fn available(&self) -> u32 {
+        let pool = self.space().available_segments();
+        let limit = self.limit_bytes.load(Ordering::Relaxed);
+        if limit == 0 {
+            return pool;
+        }
+        let own = limit.saturating_sub(self.used.load(Ordering::Relaxed));
+        pool.min(u32::try_from(own >> self.seg_shift).unwrap_or(u32::MAX))
+    }
+
+    /// A run of so many bytes, making room for it.
+    pub fn obtain_run(&self, bytes: u64) -> Result<RunId> {
+        let mut round = 0;
+        loop {
+            if let Some(run) = self.take_run(bytes)? {
+                return Ok(run);
+            }
+            self.obtain_room(bytes, round)?;
+            round += 1;
+        }
+    }
+
+    /// Has the store that is worth least a byte give a segment, if it is not this one.
+    #[cold]
+    pub fn rebalance(&self) {
+        self.rebalance_due.store(false, Ordering::Relaxed);
+        self.pool.reclaim_for(Some(self.id), self.space().seg_bytes());
+    }
+
+    /// Carries out the promotions that hits asked for, where no writer comes by.
+    #[cold]
+    pub fn drain_due(&self, shard: &Shard) {
+        self.promotions_due.store(false, Ordering::Relaxed);
+        let retired = shard.try_lock(self).is_some_and(|mut writer| {
+            writer.drain_promotions();
+            writer.retired
+        });
+        if retired {
+            self.space().harvest(false);
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// What is decided anew whenever a head is opened: how much writes pay and how much memory the
+    /// policy has.
+    pub fn head_opened(&mut self) {
+        self.set_ratio();
+        self.fit_policy_memory();
+    }
+
+    fn set_ratio(&mut self) {
+        let reserve = self.store.reserve;
+        let available = self.store.available();
+        if available >= 3 * reserve {
+            self.state.ratio = 0;
+            self.state.debt = 0;
+            return;
+        }
+        // 1 at the reserve, more below, less above.
+        let base = 24 - 8 * available / reserve;
+        let shards = self.store.shards.len() as u64;
+        let total: u64 = self
+            .store
+            .shards
+            .iter()
+            .map(|shard| u64::from(shard.segments.load(Ordering::Relaxed)))
+            .sum();
+        let own = u64::from(self.state.segments);
+        // A shard with more than its share pays more, so that shares even out.
+        let weighted = u64::from(base) * own * shards / total.max(1);
+        let bounds = (u64::from(base) / 2, u64::from(base) * 2);
+        self.state.ratio = weighted.clamp(bounds.0, bounds.1) as u32;
+        if self.store.pool.tenants_open() > 1 {
+            let opened = self.store.heads_opened.fetch_add(1, Ordering::Relaxed);
+            if opened % REBALANCE_EVERY == REBALANCE_EVERY - 1 {
+                self.store.rebalance_due.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Gives the policy memory for the entries that the shard will hold, where that is off by more
+    /// than a quarter.
+    fn fit_policy_memory(&mut self) {
+        let (mut bytes, mut entries) = (0, 0);
+        for queue in &self.state.queues {
+            bytes += queue.bytes;
+            entries += queue.entries;
+        }
+        if entries < 16 && self.state.entries_max == 0 {
+            return;
+        }
+        let shards = self.store.shards.len() as u64;
+        let limit = match self.store.limit_bytes.load(Ordering::Relaxed) {
+            0 => self.store.space().limit_and_used().0,
+            own => own.min(self.store.space().limit_and_used().0),
+        };
+        let share = (limit / shards).max(bytes);
+        let by_bytes = (u128::from(entries) * u128::from(share) / u128::from(bytes.max(1))) as u64;
+        let expected = match self.state.entries_max {
+            0 => by_bytes,
+            max if entries < 16 => max,
+            max => max.min(by_bytes),
+        };
+        let wanted = self.state.policy.memory_words(expected);
+        let has = self.state.memory.map_or(0, |(_, words)| words);
+        if wanted == has || wanted * 4 <= has * 5 && has * 4 <= wanted * 5 {
+            return;
+        }
+        if let Some((run, _)) = self.state.memory.take() {
+            self.store.give_run(run);
+        }
+        if wanted > 0
+            && let Ok(Some(run)) = self.store.take_run(wanted as u64 * 4)
+        {
+            let meta = self.store.space().run_meta(run);
+            meta.shard.store(self.store.number_of(self.shard), Ordering::Relaxed);
+            self.state.memory = Some((run, wanted));
+        }
+        self.state.policy.memory_changed();
+    }
+}

@@ -1,0 +1,368 @@
+//! Writes under a shard's lock.
+//!
+//! Every write appends a new entry and then points the key's slot to it, so a reader sees the old
+//! value or the new one, whole. A call that lacks room says so with [`Step::Room`] before it has
+//! changed anything that a second attempt would change again; the caller lets go of the lock,
+//! obtains room, and comes back.
+
+use super::entry::{NEVER, Shape};
+use super::shard::{Live, Writer, fingerprint};
+use crate::error::Result;
+use crate::eviction::{EntryMeta, Placement, Policy};
+use crate::pool::space::Use;
+use crate::stats::Tally;
+use crate::types::{DeleteOutcome, PutMode, PutOptions, PutOutcome, Ttl};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<T> {
+    /// With this outcome.
+    Done(T),
+    /// A segment is needed first.
+    Room,
+}
+
+/// Where the value of a write comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// Copied into the log.
+    Inline(&'a [u8]),
+    /// Written into a run already.
+    Run {
+        /// The run.
+        run: u32,
+        /// Bytes of the value.
+        len: u32,
+    },
+}
+
+impl Source<'_> {
+    fn len(&self) -> u32 {
+        match self {
+            Source::Inline(value) => value.len() as u32,
+            Source::Run { len, .. } => *len,
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// One attempt at a write.
+    pub fn put(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        source: Source<'_>,
+        options: &PutOptions,
+    ) -> Result<Step<PutOutcome>> {
+        let mut found = self.find(hash, key);
+        if let Some(live) = found
+            && self.is_expired(&live.entry)
+        {
+            self.expire(hash, &live);
+            found = None;
+        }
+        match (options.mode, &found) {
+            (PutMode::Add, Some(_)) => return Ok(Step::Done(PutOutcome::Exists)),
+            (PutMode::Replace | PutMode::CompareAndSet(_), None) => {
+                return Ok(Step::Done(PutOutcome::NotFound));
+            }
+            (PutMode::CompareAndSet(version), Some(live))
+                if version != self.store.version_of(live.slot.location) =>
+            {
+                return Ok(Step::Done(PutOutcome::Conflict));
+            }
+            (PutMode::Add | PutMode::Set, None)
+            | (PutMode::Set | PutMode::Replace | PutMode::CompareAndSet(_), Some(_)) => {}
+        }
+        let shape = Shape {
+            key_len: key.len() as u16,
+            value_len: source.len(),
+            value_type: options.value_type,
+            expires: self.expiry(options.ttl, found.as_ref()),
+            session: options.session,
+            app: options.flags,
+            run: match source {
+                Source::Inline(_) => None,
+                Source::Run { run, .. } => Some(run),
+            },
+        };
+        let bytes = self.store.rounded(shape.bytes()) as u32;
+        let location = match found {
+            Some(live) => {
+                let queue = self.queue_of(live.slot.location);
+                if !self.make_head(queue, bytes)? {
+                    return Ok(Step::Room);
+                }
+                self.overwrite(hash, live, &shape, key, source)
+            }
+            None => {
+                if !self.make_insert_room(hash, bytes)? {
+                    return Ok(Step::Room);
+                }
+                match self.insert(hash, &shape, key, source) {
+                    Some(location) => location,
+                    None => return Ok(Step::Done(PutOutcome::NotAdmitted)),
+                }
+            }
+        };
+        self.shard.counters.add(Tally::WrittenBytes, u64::from(bytes));
+        Ok(Step::Done(PutOutcome::Stored(self.store.version_of(location))))
+    }
+
+    /// When an entry written now expires.
+    fn expiry(&mut self, ttl: Ttl, replaced: Option<&Live>) -> u64 {
+        let own = |ttl_ms: u64, writer: &mut Self| {
+            writer.state.expires = true;
+            let shortened = ttl_ms - writer.jitter(ttl_ms);
+            writer.store.clock.now_ms().saturating_add(shortened).min(NEVER - 1)
+        };
+        match (ttl, replaced) {
+            (Ttl::Never, _) => NEVER,
+            (Ttl::Millis(ttl_ms), _) => own(ttl_ms, self),
+            (Ttl::Keep, Some(live)) => live.entry.expires(),
+            (Ttl::Default | Ttl::Keep, _) => match self.store.config.default_ttl_ms {
+                0 => NEVER,
+                ttl_ms => own(ttl_ms, self),
+            },
+        }
+    }
+
+    /// What a time to live is shortened by: uniform up to the store's share.
+    fn jitter(&mut self, ttl_ms: u64) -> u64 {
+        let share = self.store.config.jitter_pct;
+        if share == 0 {
+            return 0;
+        }
+        // xorshift64 (Marsaglia 2003): spread is all that is asked of it.
+        let mut dice = self.state.dice;
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        self.state.dice = dice;
+        let most = u128::from(ttl_ms) * u128::from(share) / 100;
+        ((u128::from(dice) * (most + 1)) >> 64) as u64
+    }
+
+    fn overwrite(
+        &mut self,
+        hash: u64,
+        live: Live,
+        shape: &Shape,
+        key: &[u8],
+        source: Source<'_>,
+    ) -> u32 {
+        let meta = self.meta_of(hash, &live);
+        let hits = self.ask(|policy, cx| policy.replace(cx, &meta));
+        let queue = usize::from(meta.queue);
+        let old_full = self.full_bytes(&live.entry);
+        let old_log = self.log_bytes(&live.entry);
+        let old_payload = (live.entry.key_len() + live.entry.value_len()) as u64;
+        let old_run = live.entry.run();
+        let location = self.append(queue, shape, key, |at| fill(at, source));
+        self.shard.table.relocate(live.place, location, hits);
+        self.count_out(queue, old_full);
+        self.state.payload -= old_payload;
+        self.account_new(queue, shape);
+        self.bury(live.slot.location, old_log);
+        self.drop_run(old_run);
+        self.shard.counters.count(Tally::Updates);
+        location
+    }
+
+    /// Sees to it that an insert can neither lack a head nor a slot; false if a segment is needed.
+    fn make_insert_room(&mut self, hash: u64, bytes: u32) -> Result<bool> {
+        if !self.make_entry_room() {
+            return Ok(false);
+        }
+        for queue in 0..usize::from(self.state.policy.queues()) {
+            if !self.make_head(queue, bytes)? {
+                return Ok(false);
+            }
+        }
+        let shard = self.shard;
+        if !shard.table.has_vacancy(&self.state.tail, hash) {
+            let Some(segment) = self.store.take_segment(Use::Index)? else { return Ok(false) };
+            if !shard.table.add_overflow_chunk(&mut self.state.tail, segment) {
+                self.store.give_segment(segment);
+                self.evict_from_bucket(hash);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes room in a bucket whose chain can get no longer: its coldest entry goes.
+    fn evict_from_bucket(&mut self, hash: u64) {
+        let shard = self.shard;
+        let bucket = shard.table.geometry().bucket(hash);
+        let mut coldest = None;
+        shard.table.each_slot(bucket, |place, slot| {
+            if coldest
+                .is_none_or(|(_, known): (_, super::index::line::SlotValue)| slot.hits < known.hits)
+            {
+                coldest = Some((place, slot));
+            }
+        });
+        if let Some((place, slot)) = coldest {
+            let live = Live { place, slot, entry: self.entry_at(slot.location) };
+            let victim = self.hash_at(slot.location);
+            let meta = self.meta_of(victim, &live);
+            self.ask(|policy, cx| policy.evicted(cx, &meta));
+            self.shard.counters.count(Tally::Evicted);
+            self.remove_entry(&live);
+        }
+    }
+
+    fn insert(&mut self, hash: u64, shape: &Shape, key: &[u8], source: Source<'_>) -> Option<u32> {
+        let run = shape.run.map_or(0, |run| self.store.space().run_charge(run));
+        let full = self.store.rounded(shape.bytes()) as u64 + run;
+        let meta = EntryMeta {
+            bytes: u32::try_from(full).unwrap_or(u32::MAX),
+            hits: 0,
+            queue: 0,
+            fingerprint: fingerprint(hash),
+            position: 0,
+            expires_ms: shape.expires,
+            session: shape.session,
+        };
+        let (queue, hits) = match self.ask(|policy, cx| policy.place(cx, &meta)) {
+            Placement::Queue { queue, hits } => (usize::from(queue), hits),
+            // No policy that is built in contests; a newcomer that may not is the loser.
+            Placement::Contest { lost: Some(queue), .. } => (usize::from(queue), 0),
+            Placement::Contest { lost: None, .. } | Placement::Decline => {
+                self.shard.counters.count(Tally::NotAdmitted);
+                return None;
+            }
+        };
+        let location = self.append(queue, shape, key, |at| fill(at, source));
+        let shard = self.shard;
+        if !shard.table.insert(&mut self.state.tail, hash, location, hits) {
+            // Cannot be: `make_insert_room` saw a vacancy under this same lock. The bytes are
+            // dead, and the entry counts as declined.
+            self.bury(location, self.store.rounded(shape.bytes()) as u32);
+            self.shard.counters.count(Tally::NotAdmitted);
+            return None;
+        }
+        self.account_new(queue, shape);
+        self.shard.counters.count(Tally::Inserts);
+        self.adapt_index();
+        Some(location)
+    }
+
+    fn account_new(&mut self, queue: usize, shape: &Shape) {
+        let run = shape.run.map_or(0, |run| self.store.space().run_charge(run));
+        self.count_in(queue, self.store.rounded(shape.bytes()) as u64 + run);
+        self.adopt_run(shape.run);
+        self.state.payload += u64::from(shape.key_len) + u64::from(shape.value_len);
+    }
+
+    /// Grows or shrinks the index by a bucket where its load asks for it.
+    pub fn adapt_index(&mut self) {
+        let shard = self.shard;
+        if shard.table.wants_growth(&self.state.tail) {
+            if shard.table.growth_needs_chunk() {
+                let Ok(Some(segment)) = self.store.take_segment(Use::Index) else { return };
+                if !shard.table.add_home_chunk(&mut self.state.tail, segment) {
+                    self.store.give_segment(segment);
+                    return;
+                }
+            }
+            let store = self.store;
+            shard.table.prefetch_growth(|location| {
+                crate::memory::racy::prefetch(store.address(location));
+            });
+            let mut tail = std::mem::replace(&mut self.state.tail, super::index::Tail::nothing());
+            shard.table.grow(&mut tail, |location| self.hash_at(location));
+            self.state.tail = tail;
+        }
+        for _ in 0..2 {
+            if !shard.table.wants_shrink(&self.state.tail) {
+                return;
+            }
+            match shard.table.shrink(&mut self.state.tail) {
+                Some(Some(segment)) => self.store.retire_index(segment),
+                Some(None) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Removes a key's entry, if its version is the expected one.
+    pub fn delete(&mut self, hash: u64, key: &[u8], expected: Option<u64>) -> DeleteOutcome {
+        let Some(live) = self.find(hash, key) else { return DeleteOutcome::NotFound };
+        if self.is_expired(&live.entry) {
+            self.expire(hash, &live);
+            return DeleteOutcome::NotFound;
+        }
+        if expected.is_some_and(|version| version != self.store.version_of(live.slot.location)) {
+            return DeleteOutcome::Conflict;
+        }
+        self.forget(hash, &live);
+        self.shard.counters.count(Tally::Deletes);
+        self.adapt_index();
+        DeleteOutcome::Deleted
+    }
+
+    /// Removes a key's entry because a write that meant to replace it failed.
+    pub fn drop_outdated(&mut self, hash: u64, key: &[u8]) {
+        if let Some(live) = self.find(hash, key) {
+            self.forget(hash, &live);
+        }
+    }
+
+    /// Restarts a time to live.
+    pub fn touch(&mut self, hash: u64, key: &[u8], ttl: Ttl) -> Result<Step<bool>> {
+        let Some(live) = self.find(hash, key) else { return Ok(Step::Done(false)) };
+        if self.is_expired(&live.entry) {
+            self.expire(hash, &live);
+            return Ok(Step::Done(false));
+        }
+        let shard = self.shard;
+        if ttl != Ttl::Keep {
+            let expires = self.expiry(ttl, Some(&live));
+            if let Some(cell) = live.entry.expiry() {
+                cell.store(expires, Relaxed);
+                let meta = self.store.space().meta(self.store.segment_of(live.slot.location));
+                if expires < meta.earliest.load(Relaxed) {
+                    meta.earliest.store(expires, Relaxed);
+                }
+            } else if expires != NEVER && !self.rewrite_with_expiry(&live, expires)? {
+                return Ok(Step::Room);
+            }
+        }
+        shard.table.count_hit(live.place);
+        Ok(Step::Done(true))
+    }
+
+    /// Appends an entry that had no time to live again, with one; false if a segment is needed.
+    fn rewrite_with_expiry(&mut self, live: &Live, expires: u64) -> Result<bool> {
+        let shape = Shape { expires, ..live.entry.shape() };
+        let bytes = self.store.rounded(shape.bytes()) as u32;
+        let queue = self.queue_of(live.slot.location);
+        if !self.make_head(queue, bytes)? {
+            return Ok(false);
+        }
+        let old_log = self.log_bytes(&live.entry);
+        let (from, len) = (live.entry.inline_value(), shape.value_len as usize);
+        let location = self.append(queue, &shape, live.entry.key(), |at| {
+            if shape.run.is_none() {
+                // SAFETY: the value of the live entry, and room for it that was just set aside.
+                unsafe { std::ptr::copy_nonoverlapping(from, at, len) };
+            }
+        });
+        let hits = self.shard.table.hits(live.place);
+        self.shard.table.relocate(live.place, location, hits);
+        self.state.queues[queue].bytes += u64::from(bytes);
+        self.state.queues[queue].bytes -= u64::from(old_log);
+        self.bury(live.slot.location, old_log);
+        Ok(true)
+    }
+}
+
+/// Writes the inline value of a new entry.
+fn fill(at: *mut u8, source: Source<'_>) {
+    if let Source::Inline(value) = source {
+        // SAFETY: the append that calls this set as many bytes aside, which nobody else sees yet.
+        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), at, value.len()) };
+    }
+}
