@@ -1,6 +1,8 @@
 //! Measures HyperCache beside its peers and replays workloads through its C interface.
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "ours")]
+use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{churn, limit, raw, speed, tail};
 
 #[derive(Parser)]
@@ -19,6 +21,8 @@ enum Command {
     LimitChild(limit::ChildArgs),
     Churn(churn::Args),
     Raw(raw::Args),
+    #[cfg(feature = "ours")]
+    Replay(replay::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -29,5 +33,7 @@ fn main() -> anyhow::Result<()> {
         Command::LimitChild(args) => limit::run_child(&args),
         Command::Churn(args) => churn::run(&args),
         Command::Raw(args) => raw::run(&args),
+        #[cfg(feature = "ours")]
+        Command::Replay(args) => replay::run(&args),
     }
 }

@@ -3,6 +3,8 @@
 pub mod churn;
 pub mod limit;
 pub mod raw;
+#[cfg(feature = "ours")]
+pub mod replay;
 pub mod speed;
 pub mod tail;
 

@@ -5,10 +5,14 @@
 //! subtracted (see [`crate::drive`]).
 
 mod lognormal;
+mod requests;
 mod rng;
 mod zipf;
 
 pub use lognormal::LogNormal;
+pub use requests::{
+    Asked, FromTrace, SYNTHETIC_LEN_MAX, Synthetic, footprint, parse_count, read_trace,
+};
 pub use rng::{Rng, mix};
 pub use zipf::Zipf;
 
