@@ -1,9 +1,9 @@
 //! Raw memory under the pool's budget, as the application asks for it.
 
+use super::Pool;
 use super::layout::RUN_BASE;
 use super::raw::{Owner, SegmentSource};
 use super::space::{Space, Use};
-use super::Pool;
 use crate::error::{Error, ErrorKind, Result};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,12 +47,7 @@ impl Pool {
     }
 
     #[cold]
-    fn alloc_slowly(
-        &self,
-        len: usize,
-        align: usize,
-        options: AllocOptions,
-    ) -> Result<NonNull<u8>> {
+    fn alloc_slowly(&self, len: usize, align: usize, options: AllocOptions) -> Result<NonNull<u8>> {
         let space = self.space();
         // What is kept for later, and what waits for nobody, comes before what is in use.
         self.0.raw.flush(space);

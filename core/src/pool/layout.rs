@@ -274,8 +274,7 @@ mod tests {
     }
 
     fn check(layout: &Layout) {
-        let segments_end =
-            layout.segments_at + u64::from(layout.chunks_max) * layout.chunk_bytes();
+        let segments_end = layout.segments_at + u64::from(layout.chunks_max) * layout.chunk_bytes();
         assert!(segments_end - layout.segments_at >= layout.limit_max);
         assert!((segments_end - layout.segments_at) >> layout.unit_shift <= 1 << 32);
         assert!(layout.chunk_segs() <= 32);

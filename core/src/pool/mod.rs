@@ -25,8 +25,6 @@ mod limit;
 mod links;
 mod pressure;
 mod raw;
-#[cfg(test)]
-mod raw_tests;
 mod registry;
 mod runs;
 mod segments;

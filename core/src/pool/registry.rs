@@ -152,9 +152,7 @@ struct Reserved<'a>(&'a str);
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
         REGISTRY.with(|entries| {
-            entries.retain(|entry| {
-                entry.pool.is_some() || entry.name.as_deref() != Some(self.0)
-            });
+            entries.retain(|entry| entry.pool.is_some() || entry.name.as_deref() != Some(self.0));
         });
     }
 }

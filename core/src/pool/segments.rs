@@ -20,11 +20,11 @@
 //! 2 MiB per commit, where reading `/proc/self/smaps` costs milliseconds in a large process. The
 //! figure can lag behind what the system does later (khugepaged merging, swap splitting).
 
+use super::budget::GRAIN;
 use super::links::List;
 use super::space::{
     Chunk, ChunkMeta, HUGE_ADVISED, HUGE_SEEN, LISTED, SEG_NONE, SegId, Space, State, Use,
 };
-use super::budget::GRAIN;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::sys::Advice;
 use parking_lot::MutexGuard;
@@ -239,10 +239,7 @@ impl Space {
 
     /// A segment with fresh memory, and whether a whole chunk was committed for it, whose other
     /// segments are free now.
-    fn commit_segment(
-        &self,
-        state: &mut MutexGuard<'_, State>,
-    ) -> Result<Option<(SegId, bool)>> {
+    fn commit_segment(&self, state: &mut MutexGuard<'_, State>) -> Result<Option<(SegId, bool)>> {
         if state.partial.head != SEG_NONE {
             return self.commit_in_split(state);
         }
@@ -268,7 +265,11 @@ impl Space {
         let chunk = self.chunk(number);
         let split_safely = whole
             || !chunk.has(HUGE_ADVISED)
-            || self.memory.advise(self.chunk_offset(number), self.layout.chunk_bytes(), Advice::Small);
+            || self.memory.advise(
+                self.chunk_offset(number),
+                self.layout.chunk_bytes(),
+                Advice::Small,
+            );
         if opened.is_err() || !split_safely {
             self.budget.discharge(charged + tables);
             return opened.map(|()| None);
@@ -288,8 +289,11 @@ impl Space {
         let all = self.whole_mask();
         if whole {
             chunk.mask.store(all, Relaxed);
-            let huge =
-                self.memory.advise(self.chunk_offset(number), self.layout.chunk_bytes(), Advice::Huge);
+            let huge = self.memory.advise(
+                self.chunk_offset(number),
+                self.layout.chunk_bytes(),
+                Advice::Huge,
+            );
             // Where the advice is declined it is a split chunk that has all its segments.
             chunk.set_kind(if huge { Chunk::Whole } else { Chunk::Split });
             chunk.set(HUGE_ADVISED, huge);
@@ -310,10 +314,7 @@ impl Space {
     }
 
     /// Memory for one more segment of a chunk that is split.
-    fn commit_in_split(
-        &self,
-        state: &mut MutexGuard<'_, State>,
-    ) -> Result<Option<(SegId, bool)>> {
+    fn commit_in_split(&self, state: &mut MutexGuard<'_, State>) -> Result<Option<(SegId, bool)>> {
         let number = state.partial.head;
         let chunk = self.chunk(number);
         let mask = chunk.mask.load(Relaxed);
@@ -352,8 +353,8 @@ impl Space {
             let segs = u64::from(self.layout.chunk_segs());
             let segs_at = u64::from(number) * segs * super::layout::META_BYTES;
             self.open_table(segs_at, segs * super::layout::META_BYTES)?;
-            let at = self.layout.chunk_table_at
-                + u64::from(number) * super::layout::CHUNK_META_BYTES;
+            let at =
+                self.layout.chunk_table_at + u64::from(number) * super::layout::CHUNK_META_BYTES;
             self.open_table(at, super::layout::CHUNK_META_BYTES)?;
         }
         self.memory.commit(self.chunk_offset(number), self.layout.chunk_bytes())

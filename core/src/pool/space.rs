@@ -288,11 +288,8 @@ impl Space {
     /// Reserves the address space of a pool and commits nothing but what `prefault` asks for.
     /// `fixed` bytes are charged for what the pool itself takes of the process's heap.
     pub fn new(config: &PoolConfig, fixed: u64) -> Result<Self> {
-        let (layout, memory) = Layout::reserve(
-            config.limit_bytes,
-            config.limit_max_bytes,
-            !config.no_huge_pages,
-        )?;
+        let (layout, memory) =
+            Layout::reserve(config.limit_bytes, config.limit_max_bytes, !config.no_huge_pages)?;
         // Nothing may be filled up behind our back; chunks that want huge pages say so one by one.
         // A system without huge pages declines, and then has none to fill with.
         let may_split = memory.advise(0, layout.total, Advice::Small);
@@ -379,8 +376,7 @@ impl Space {
 
     pub(super) fn chunk(&self, chunk: u32) -> &ChunkMeta {
         debug_assert!(chunk < self.layout.chunks_max, "chunk {chunk}");
-        let at =
-            self.layout.chunk_table_at as usize + chunk as usize * CHUNK_META_BYTES as usize;
+        let at = self.layout.chunk_table_at as usize + chunk as usize * CHUNK_META_BYTES as usize;
         // SAFETY: as for `meta`: the chunk table has an entry for each chunk.
         unsafe { &*self.memory.base().add(at).cast::<ChunkMeta>() }
     }
@@ -577,11 +573,10 @@ impl Space {
     #[must_use]
     pub fn available_segments(&self) -> u32 {
         let Level { used, limit } = self.budget.level();
-        let room = (limit - used) * GRAIN >> self.layout.seg_shift;
+        let room = ((limit - used) * GRAIN) >> self.layout.seg_shift;
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let counts = &self.counts;
-        counts.free.load(Ordering::Relaxed)
-            + room.min(counts.uncommitted.load(Ordering::Relaxed))
+        counts.free.load(Ordering::Relaxed) + room.min(counts.uncommitted.load(Ordering::Relaxed))
     }
 
     /// Segments in a use now.

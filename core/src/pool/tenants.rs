@@ -14,6 +14,7 @@ use super::Pool;
 use crate::error::Result;
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Recent hits of all stores together at which they are halved.
@@ -57,6 +58,8 @@ struct Entry {
 /// The stores of a pool.
 pub struct Tenants {
     entries: Mutex<Vec<Entry>>,
+    /// Length of `entries`.
+    count: AtomicUsize,
     opening: Mutex<()>,
 }
 
@@ -70,7 +73,11 @@ struct Rank {
 
 impl Tenants {
     pub(super) fn new() -> Self {
-        Self { entries: Mutex::new(Vec::new()), opening: Mutex::new(()) }
+        Self {
+            entries: Mutex::new(Vec::new()),
+            count: AtomicUsize::new(0),
+            opening: Mutex::new(()),
+        }
     }
 
     /// Held while a store of a name is looked for and made, so that there is one.
@@ -80,7 +87,9 @@ impl Tenants {
 
     /// Adds a store.
     pub fn register(&self, tenant: Weak<dyn Tenant>, id: u32) {
-        self.entries.lock().push(Entry { tenant, id, seen: 0, recent: 0 });
+        let mut entries = self.entries.lock();
+        entries.push(Entry { tenant, id, seen: 0, recent: 0 });
+        self.count.store(entries.len(), Ordering::Relaxed);
     }
 
     /// Removes a store. Idempotent.
@@ -89,6 +98,7 @@ impl Tenants {
         let at = entries.iter().position(|entry| entry.id == id);
         // Dropped without the lock: it may be the last reference to the store's memory.
         let gone = at.map(|at| entries.swap_remove(at));
+        self.count.store(entries.len(), Ordering::Relaxed);
         drop(entries);
         drop(gone);
     }
@@ -112,7 +122,7 @@ impl Tenants {
     /// How many there are that were not unregistered.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.entries.lock().len()
+        self.count.load(Ordering::Relaxed)
     }
 
     /// The floors of all open stores together.
@@ -188,8 +198,8 @@ impl Tenants {
                     is_other,
                     id: tenant.id(),
                 };
-                let is_next = last.is_none_or(|last| rank > last)
-                    && best.is_none_or(|(best, _)| rank < best);
+                let is_next =
+                    last.is_none_or(|last| rank > last) && best.is_none_or(|(best, _)| rank < best);
                 if room != 0 && is_next {
                     best = Some((rank, room));
                 }
@@ -223,6 +233,13 @@ impl Pool {
         let given = self.0.tenants.reclaim(None, bytes, false);
         self.space().harvest(true);
         given
+    }
+
+    /// How many stores are in the pool: one relaxed load.
+    #[inline]
+    #[must_use]
+    pub fn tenants_open(&self) -> usize {
+        self.0.tenants.count()
     }
 
     /// The floors of all open stores together, bytes.

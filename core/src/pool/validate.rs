@@ -48,7 +48,11 @@ impl Space {
             format!("{} units are used, {} are the limit in force", level.used, level.limit)
         })?;
         equal("the sum of the accounts", state.accounts.sum(), level.used)?;
-        equal("the account of heap memory", state.accounts.fixed, state.fixed_bytes.div_ceil(GRAIN))?;
+        equal(
+            "the account of heap memory",
+            state.accounts.fixed,
+            state.fixed_bytes.div_ceil(GRAIN),
+        )?;
 
         let mut uses = [0_u32; Use::COUNT];
         let mut found = Accounts { fixed: state.accounts.fixed, ..Accounts::default() };
@@ -149,17 +153,15 @@ impl Space {
             if u64::from(first) * super::layout::META_BYTES < page {
                 shared_page |= made != 0;
             } else {
-                found.metadata += (u64::from(made) * super::layout::META_BYTES)
-                    .next_multiple_of(page)
-                    / GRAIN;
+                found.metadata +=
+                    (u64::from(made) * super::layout::META_BYTES).next_multiple_of(page) / GRAIN;
             }
         }
         found.metadata += if shared_page { page / GRAIN } else { 0 };
-        let listed: usize =
-            [state.waiting_runs, state.inside_closed_runs, state.inside_open_runs]
-                .map(|list| self.count(list, |id| self.run_meta(id)))
-                .into_iter()
-                .sum::<Result<_>>()?;
+        let listed: usize = [state.waiting_runs, state.inside_closed_runs, state.inside_open_runs]
+            .map(|list| self.count(list, |id| self.run_meta(id)))
+            .into_iter()
+            .sum::<Result<_>>()?;
         equal("the length of the lists of waiting runs", listed, waiting.0)?;
         Ok(waiting.1)
     }

@@ -23,7 +23,7 @@
 
 use super::layout::{RUN_BASE, RUN_CLASSES};
 use super::links::List;
-use super::space::{RunId, SEG_NONE, SegId, Space, State, Use};
+use super::space::{RunId, SegId, Space, State, Use};
 use crate::memory::guard::{self, Snapshot};
 use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -214,7 +214,7 @@ impl Space {
         if testing::pins_come_first() {
             // Broken on purpose: whoever pins between here and the look at the guards is missed.
             let mut id = round.segments.head;
-            while id != SEG_NONE {
+            while id != super::space::SEG_NONE {
                 let meta = self.meta(id);
                 meta.bin_prev.store(u32::from(meta.pins.load(Acquire) != 0), Relaxed);
                 id = meta.next.load(Relaxed);
