@@ -121,11 +121,12 @@ pub fn rust(tree: &Tree, progress: &Progress) -> Result<Outcome> {
         let source = folder.join(format!("src/bin/line-{}.rs", snippet.line));
         std::fs::write(source, &snippet.text)?;
     }
+    let target = tree.target.join("readme");
+    let mut cargo = process::cargo(&folder);
+    progress.run(cargo.args(["build", "--quiet"]).env("CARGO_TARGET_DIR", &target))?;
     for snippet in &all {
-        let mut cargo = process::cargo(&folder);
-        cargo.args(["run", "--quiet", "--bin", &format!("line-{}", snippet.line)]);
-        cargo.env("CARGO_TARGET_DIR", tree.target.join("readme"));
-        compare(snippet, &progress.run(&mut cargo)?)?;
+        let program = target.join("debug").join(format!("line-{}", snippet.line));
+        compare(snippet, &progress.run(&mut process::program(program, &folder))?)?;
     }
     passed(format!("{} programs", all.len()))
 }
