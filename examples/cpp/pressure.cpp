@@ -1,0 +1,42 @@
+// Be told when memory that the pool cannot take back gets tight.
+#include <hypercache.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <iostream>
+#include <vector>
+
+int main() {
+    using namespace std::chrono_literals;
+    auto pool = hypercache::pool::create(
+        hypercache::pool_config(8 << 20).thresholds(50, 70, 85));
+    if (!pool) return 1;
+
+    std::atomic<int> told{0};
+    auto watch = pool->watch([&told](const hypercache::pressure_event &event) {
+        std::cout << "  told: level " << event.level << " at " << (event.used_bytes >> 10)
+                  << " KiB\n";
+        told++;
+    });
+    if (!watch) return 1;
+
+    std::vector<void *> blocks;
+    while (pool->pressure() < HC_PRESSURE_HIGH) {
+        void *block = pool->alloc(64 << 10);
+        if (block == nullptr) break;
+        blocks.push_back(block);
+    }
+    std::uint64_t seq = 0;
+    auto level = pool->wait(seq, 1s);
+    std::cout << blocks.size() << " blocks of 64 KiB taken, level " << level.value_or(-1) << '\n';
+    for (void *block : blocks) {
+        if (!pool->free(block)) return 1;
+    }
+    for (int i = 0; i < 200 && told == 0; i++) {
+        // Nothing to wait for but the other thread's word.
+        if (pool->wait(seq, 10ms)) continue;
+    }
+    watch->cancel(); // no call is running or will come after this
+    std::cout << "told " << (told > 0 ? "in time" : "nothing") << '\n';
+    return told > 0 ? 0 : 1;
+}
