@@ -67,7 +67,7 @@ impl Policy for Duel {
 /// Keys 0 to 9, of one byte each, fill it.
 fn full(duel: Duel) -> Sim<Duel> {
     let mut sim = Sim::new(duel, 10, 0, 10);
-    (0..10).for_each(|key| sim.set(key, 1));
+    (0..10).for_each(|key| assert!(!sim.request(key, 1), "a new key misses"));
     sim
 }
 
