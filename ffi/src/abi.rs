@@ -74,12 +74,12 @@ pub struct hc_store {
 
 /// A registered pressure callback.
 pub struct hc_watch {
-    pub(crate) inner: hypercache_core::Watch,
+    pub(crate) inner: hypercache_core::pool::Watch,
 }
 
 /// A walk over a store.
 pub struct hc_scan {
-    pub(crate) inner: hypercache_core::Scan,
+    pub(crate) inner: hypercache_core::store::Scan,
 }
 
 #[repr(C)]

@@ -8,7 +8,8 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
-use hypercache_core::{BatchEntry, BatchRead, Error, Result, View};
+use hypercache_core::store::{BatchRead, View};
+use hypercache_core::{BatchEntry, Error, Result};
 
 use crate::abi::*;
 use crate::boundary::{

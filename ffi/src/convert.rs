@@ -1,9 +1,11 @@
 //! Values of the header to values of the engine, and back.
 
 use hypercache_core::log::Severity;
+use hypercache_core::pool::LimitOutcome;
+use hypercache_core::stats::LatencyOp;
 use hypercache_core::{
-    DeleteOutcome, Error, ErrorKind, IncrOutcome, Info, LatencyOp, LimitOutcome, Match, PolicyKind,
-    Pressure, PutMode, PutOptions, PutOutcome, Result, Ttl, ValueType,
+    DeleteOutcome, Error, ErrorKind, IncrOutcome, Info, Match, PolicyKind, Pressure, PutMode,
+    PutOptions, PutOutcome, Result, Ttl, ValueType,
 };
 
 use crate::abi::*;

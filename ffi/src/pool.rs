@@ -5,7 +5,8 @@ use std::mem;
 use std::ptr;
 use std::time::Duration;
 
-use hypercache_core::{AllocOptions, Error, Pool, PoolConfig, PressureEvent, Result, Thresholds};
+use hypercache_core::pool::{AllocOptions, PressureEvent};
+use hypercache_core::{Error, Pool, PoolConfig, Result, Thresholds};
 
 use crate::abi::*;
 use crate::boundary::{

@@ -1,11 +1,12 @@
 //! Reading one entry.
 //!
 //! `hc_get` is the call that programs make most: it checks four pointers, borrows the handle and
-//! is the engine's `get`.
+//! is the engine's `copy`.
 
 use std::ffi::c_void;
 
-use hypercache_core::{RawView, Read, Result, View};
+use hypercache_core::store::{Copied, RawView, View};
+use hypercache_core::{Read, Result};
 
 use crate::abi::*;
 use crate::boundary::{buffer, call, check_flags, key, out, quiet, store};
@@ -34,16 +35,16 @@ pub unsafe extern "C" fn hc_get(
         let buf = unsafe { buffer(buf, cap) }?;
         // SAFETY: the header asks for a place to write to.
         let len = unsafe { out(len, "len is NULL") }?;
-        match store.get(key, buf)? {
-            Read::Hit(found) => {
-                len.write(found.len);
+        match store.copy(key, buf)? {
+            Copied::Hit { len: copied, .. } => {
+                len.write(copied);
                 Ok(HC_OK)
             }
-            Read::SmallBuffer(found) => {
-                len.write(found.len);
+            Copied::SmallBuffer { len: needed } => {
+                len.write(needed);
                 Ok(HC_SMALL_BUFFER)
             }
-            Read::Miss => Ok(HC_NOT_FOUND),
+            Copied::Miss => Ok(HC_NOT_FOUND),
         }
     })
 }

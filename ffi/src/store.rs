@@ -6,7 +6,9 @@ use std::mem;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
-use hypercache_core::{Result, Store, StoreConfig, metrics_text};
+use hypercache_core::pool::pools;
+use hypercache_core::stats::{LatencyOp, PoolSample, StoreSample, write_metrics};
+use hypercache_core::{Result, Store, StoreConfig};
 
 use crate::abi::*;
 use crate::boundary::{
@@ -274,6 +276,28 @@ pub unsafe extern "C" fn hc_store_latency_get(
         unsafe { fill(out, value) }?;
         Ok(HC_OK)
     })
+}
+
+/// All pools and their stores, as the engine's writer of metrics wants them.
+fn metrics_text() -> String {
+    let pools = pools();
+    let stores: Vec<Store> = pools.iter().flat_map(|pool| pool.stores()).collect();
+    let pool_samples: Vec<_> = pools
+        .iter()
+        .map(|pool| PoolSample { name: pool.name(), id: pool.id(), stats: pool.stats() })
+        .collect();
+    let store_samples: Vec<_> = stores
+        .iter()
+        .map(|store| StoreSample {
+            pool: store.pool().name(),
+            pool_id: store.pool().id(),
+            name: store.name(),
+            id: u64::from(store.id()),
+            stats: store.stats(),
+            latency: LatencyOp::ALL.map(|op| store.latency(op)),
+        })
+        .collect();
+    write_metrics(&pool_samples, &store_samples)
 }
 
 #[unsafe(no_mangle)]

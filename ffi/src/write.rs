@@ -2,7 +2,8 @@
 
 use std::ffi::c_void;
 
-use hypercache_core::{Draft, PutOptions, RawDraft};
+use hypercache_core::PutOptions;
+use hypercache_core::store::{Draft, RawDraft};
 
 use crate::abi::*;
 use crate::boundary::{bytes, call, invalid, key, out, put_out, quiet, store};
@@ -155,13 +156,9 @@ unsafe fn taken(draft: *mut hc_draft) -> Option<Draft> {
     }
     // SAFETY: not NULL, and a whole hc_draft by the caller's contract.
     let held = unsafe { draft.replace(NO_DRAFT) };
-    if held.slot == NO_DRAFT.slot {
-        return None;
-    }
-    let raw = RawDraft { data: held.data.cast(), len: held.len, slot: held.slot };
-    // SAFETY: the parts are those that Draft::into_raw gave; clearing the caller's draft above
+    // SAFETY: the slots are those that Draft::into_raw gave, or 0; clearing the caller's draft above
     // makes them come back once.
-    Some(unsafe { Draft::from_raw(raw) })
+    unsafe { Draft::from_raw(held.slot) }
 }
 
 #[unsafe(no_mangle)]
