@@ -77,7 +77,7 @@ impl Reservation {
             .checked_add(HUGE_BYTES)
             .and_then(|bytes| usize::try_from(bytes).ok())
             .ok_or_else(|| refused(libc::ENOMEM))?;
-        let (map, closed) = map_range(map_bytes, libc::PROT_READ | libc::PROT_WRITE)
+        let (map, closed) = map_open(map_bytes)
             .map(|map| (map, false))
             .or_else(|_| map_range(map_bytes, libc::PROT_NONE).map(|map| (map, true)))
             .map_err(refused)?;
@@ -205,6 +205,14 @@ impl Drop for Reservation {
     }
 }
 
+fn map_open(bytes: usize) -> Result<*mut u8, i32> {
+    #[cfg(any(test, feature = "testing"))]
+    if testing::accounts_strictly() {
+        return Err(libc::ENOMEM);
+    }
+    map_range(bytes, libc::PROT_READ | libc::PROT_WRITE)
+}
+
 fn map_range(bytes: usize, access: libc::c_int) -> Result<*mut u8, i32> {
     // SAFETY: a fresh anonymous mapping at an address of the system's choice.
     let map = unsafe {
@@ -249,6 +257,7 @@ pub mod testing {
         static STRUCK: Cell<bool> = const { Cell::new(false) };
     }
     static PROTECT: AtomicBool = AtomicBool::new(false);
+    static STRICT: AtomicBool = AtomicBool::new(false);
 
     /// Makes the `n`-th charge, commit or reservation of the calling thread from now on fail, once
     /// (1: the next). 0: none. A thread's own, so that tests do not hit each other.
@@ -279,6 +288,15 @@ pub mod testing {
     /// A reader that touches an entry before it announces it must not do so under this switch.
     pub fn protect_reclaimed(on: bool) {
         PROTECT.store(on, Ordering::SeqCst);
+    }
+
+    /// Behave as on a system that accounts every mapping that may be written (strict overcommit).
+    pub fn account_strictly(on: bool) {
+        STRICT.store(on, Ordering::SeqCst);
+    }
+
+    pub(crate) fn accounts_strictly() -> bool {
+        STRICT.load(Ordering::Relaxed)
     }
 
     /// Whether [`protect_reclaimed`] is on.

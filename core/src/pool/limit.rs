@@ -33,23 +33,45 @@ const IDLE_ROUNDS: u32 = 24;
 const PAUSE_FROM: u32 = 4;
 const PAUSE: Duration = Duration::from_micros(500);
 
+/// Rounds in which stores gave and yet nothing was gained: writers took it first, or it waits.
+const VAIN_ROUNDS: u32 = 1_000;
+
+/// What a round came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// Stores, waiting memory and free segments had nothing to give.
+    Idle,
+    /// Something was given, which need not have reached the system.
+    Gave,
+}
+
 /// Counts rounds, and tells when to stop.
 struct Progress {
     idle: u32,
+    vain: u32,
+    /// The least that was left to give back so far.
+    least: u64,
 }
 
 impl Progress {
-    /// Notes how a round went. False: it is time to give up.
-    fn goes_on(&mut self, moved: bool) -> bool {
-        if moved {
-            self.idle = 0;
+    const fn new() -> Self {
+        Self { idle: 0, vain: 0, least: u64::MAX }
+    }
+
+    /// Notes how a round went and what is left to give back after it. False: give up.
+    fn goes_on(&mut self, round: Round, left: u64) -> bool {
+        if left < self.least {
+            *self = Self { least: left, ..Self::new() };
             return true;
         }
-        self.idle += 1;
+        match round {
+            Round::Idle => self.idle += 1,
+            Round::Gave => self.vain += 1,
+        }
         if self.idle > PAUSE_FROM {
             std::thread::sleep(PAUSE);
         }
-        self.idle < IDLE_ROUNDS
+        self.idle < IDLE_ROUNDS && self.vain < VAIN_ROUNDS
     }
 }
 
@@ -70,7 +92,7 @@ impl Pool {
             space.budget.retarget(bytes)
         };
         space.update_gauge();
-        let mut progress = Progress { idle: 0 };
+        let mut progress = Progress::new();
         loop {
             if space.budget.revision() != revision {
                 return Ok(LimitOutcome::Superseded);
@@ -79,8 +101,8 @@ impl Pool {
             if excess == 0 {
                 return Ok(LimitOutcome::Reached);
             }
-            let moved = self.give_back(excess, progress.idle);
-            if !progress.goes_on(moved) {
+            let round = self.give_back(excess, progress.idle);
+            if !progress.goes_on(round, space.excess_bytes()) {
                 return Ok(LimitOutcome::Partial);
             }
         }
@@ -92,42 +114,37 @@ impl Pool {
         self.check()?;
         let space = self.space();
         let before = space.used_bytes();
-        let wanted = before.saturating_sub(target_bytes);
-        let mut freed = 0;
-        let mut progress = Progress { idle: 0 };
-        // Bounded by what there was to free: others may use more meanwhile.
-        while freed < wanted {
-            let used = space.used_bytes();
-            if used <= target_bytes {
+        let mut progress = Progress::new();
+        loop {
+            let left = space.used_bytes().saturating_sub(target_bytes);
+            if left == 0 {
                 break;
             }
-            let moved = self.give_back((used - target_bytes).min(wanted - freed), progress.idle);
-            freed += used.saturating_sub(space.used_bytes());
-            if !progress.goes_on(moved) {
+            let round = self.give_back(left, progress.idle);
+            if !progress.goes_on(round, space.used_bytes().saturating_sub(target_bytes)) {
                 break;
             }
         }
         Ok(before.saturating_sub(space.used_bytes()))
     }
 
-    /// One step towards giving so many bytes back; whether anything moved.
-    fn give_back(&self, bytes: u64, idle: u32) -> bool {
+    /// One step towards giving so many bytes back.
+    fn give_back(&self, bytes: u64, idle: u32) -> Round {
         let space = self.space();
         let step = bytes.min(STEP_SEGMENTS * space.seg_bytes());
         if space.release_free(step) != 0 {
-            return true;
+            return Round::Gave;
         }
         // Waiting memory before live entries.
-        let found = space.harvest(true);
-        if found.bytes != 0 {
+        if space.harvest(true).bytes != 0 {
             space.release_free(step);
-            return true;
+            return Round::Gave;
         }
         if idle == 1 {
             // Blocks kept for later in the raw allocator are nobody's.
             self.0.raw.flush(space);
         }
         let given = self.reclaim_all(step);
-        space.release_free(step) != 0 || given != 0
+        if space.release_free(step) != 0 || given != 0 { Round::Gave } else { Round::Idle }
     }
 }

@@ -116,7 +116,7 @@ impl Pool {
     fn make(config: &PoolConfig) -> Result<Self> {
         let mut config = config.resolved()?;
         let generation = fork::generation();
-        let space = Space::new(&config, FIXED_BYTES + RawAllocator::BYTES)?;
+        let space = Space::new(&config, FIXED_BYTES)?;
         config.limit_max_bytes = space.limit_max();
         let inner = PoolInner {
             raw: RawAllocator::new(space.seg_bytes(), config.zero_on_free),
