@@ -1,5 +1,7 @@
 //! A fault injected under a shard's lock takes that shard out of service, and nothing else.
 
+#![allow(clippy::unwrap_used)]
+
 use hypercache_core::{Pool, PoolConfig, Store, StoreConfig};
 
 fn check(store: &Store) {

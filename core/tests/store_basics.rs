@@ -1,5 +1,7 @@
 //! What every call does, one at a time, with every invariant checked.
 
+#![allow(clippy::unwrap_used)]
+
 use hypercache_core::types::{DeleteOutcome, IncrOutcome, PutOutcome};
 use hypercache_core::{
     Match, PolicyKind, Pool, PoolConfig, PutMode, PutOptions, Store, StoreConfig, Ttl,
@@ -79,7 +81,7 @@ fn fills_far_beyond_its_limit() {
 fn sizes_from_nothing_to_a_quarter_of_the_store() {
     let pool = pool(32);
     let store = store(&pool);
-    let bytes: Vec<u8> = (0..8 << 20).map(|i: u32| (i * 7 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..8 << 20).map(|i: u32| ((i * 7) >> 3) as u8).collect();
     for round in 0..40_u64 {
         for (i, len) in [0, 1, 7, 8, 100, 4_095, 4_096, 5_000, 33_000, 100_000, 1 << 20, 8 << 20]
             .into_iter()

@@ -205,11 +205,11 @@ impl Inside {
     #[inline(always)]
     pub fn enter(generation: u64) -> Option<Self> {
         let seat = SEAT.get();
-        if seat.generation.load(Ordering::Relaxed) == generation {
-            if let Some(token) = seat.slot.enter() {
-                barrier::light();
-                return Some(Self { seat, token, counted_in: std::ptr::null() });
-            }
+        if seat.generation.load(Ordering::Relaxed) == generation
+            && let Some(token) = seat.slot.enter()
+        {
+            barrier::light();
+            return Some(Self { seat, token, counted_in: std::ptr::null() });
         }
         Self::enter_slowly(generation)
     }

@@ -5,4 +5,8 @@
 
 mod contest;
 mod sim;
+#[path = "../../../benches/src/trace/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the benchmarks use the rest of it")]
+mod trace;
+mod traces;
 mod twins;
