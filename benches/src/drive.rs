@@ -77,6 +77,21 @@ pub struct Sample {
     pub wall_ns: u64,
 }
 
+impl Task<'_> {
+    /// How many operations bring the working set back into the caches of the processor, if it
+    /// fits any; 0 where nothing would come back.
+    fn warm_up(&self) -> u64 {
+        match *self {
+            Self::Get { keys } | Self::GetMany { keys } | Self::Overwrite { keys, .. } => {
+                if keys <= 1 << 20 { 2 * keys } else { 0 }
+            }
+            Self::Mixed { ids, .. } => (ids.len() as u64 / 4).min(1 << 18),
+            Self::GetOne { .. } | Self::Miss => 1_000,
+            Self::SetNew { .. } => 0,
+        }
+    }
+}
+
 impl Sample {
     /// Processor nanoseconds an operation.
     #[must_use]
@@ -102,8 +117,12 @@ pub trait Subject: Cache {
 
 impl<C: Cache> Subject for C {
     fn run(&self, task: &Task<'_>, ops: u64, seed: u64) -> Sample {
+        let ops = match task {
+            Task::GetMany { .. } => ops.next_multiple_of(BATCH as u64),
+            _ => ops,
+        };
         let mut rng = Rng::new(seed);
-        let mut buf = vec![0; 8192.max(BATCH * 4096)];
+        let mut buf = vec![0; BATCH * 4096];
         let began = Instant::now();
         let cpu = thread_cpu_ns();
         let hits = match *task {
@@ -202,17 +221,27 @@ fn mixed<C: Cache>(
 }
 
 /// Runs one loop a task, each on a thread and a core of its own, and adds up. Lanes beyond the
-/// number of subjects share them.
+/// number of subjects share them. Each first brings its working set back from where the cache
+/// that had the last turn has pushed it.
 pub fn run_lanes(subjects: &[&dyn Subject], tasks: &[Task<'_>], ops: u64, seed: u64) -> Sample {
+    let warm = |subject: &dyn Subject, task: &Task<'_>, seed: u64| {
+        let ops = task.warm_up();
+        if ops > 0 {
+            subject.run(task, ops, !seed);
+        }
+    };
     if let ([subject, ..], [task]) = (subjects, tasks) {
+        warm(*subject, task, seed);
         return subject.run(task, ops, seed);
     }
     let barrier = Barrier::new(tasks.len());
     let run = |lane: usize| {
         pin_to_core(lane);
-        barrier.wait();
+        let (subject, task) = (subjects[lane % subjects.len()], &tasks[lane]);
         let seed = seed.wrapping_add(lane as u64 * 0x9E37);
-        subjects[lane % subjects.len()].run(&tasks[lane], ops, seed)
+        warm(subject, task, seed);
+        barrier.wait();
+        subject.run(task, ops, seed)
     };
     let mut total = Sample::default();
     std::thread::scope(|scope| {
