@@ -8,9 +8,10 @@
 //! A shrink is bounded by its progress: it ends when nothing was given back for a number of rounds.
 //! What views and allocations hold then goes as they are given back, by whoever gives it back.
 
-use super::Pool;
+use super::{Pool, Space};
 use crate::config::{POOL_LIMIT_MIN, check_range};
 use crate::error::Result;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What came of a change of the limit.
@@ -75,6 +76,25 @@ impl Progress {
     }
 }
 
+/// A call that drives a shrink.
+struct Driver<'a>(&'a Space);
+
+impl<'a> Driver<'a> {
+    fn new(space: &'a Space) -> Self {
+        space.drivers.fetch_add(1, Ordering::SeqCst);
+        Self(space)
+    }
+}
+
+impl Drop for Driver<'_> {
+    fn drop(&mut self) {
+        self.0.drivers.fetch_sub(1, Ordering::SeqCst);
+        // Whoever freed a segment and left it to the driver did so before this look at the lists:
+        // had it come after, it would have found no driver.
+        self.0.follow_shrink();
+    }
+}
+
 impl Pool {
     /// Changes the limit. For a smaller one the limit in force follows the used bytes down, and
     /// the call returns when it is reached or nothing moves any more. Floors of stores do not
@@ -92,6 +112,7 @@ impl Pool {
             space.budget.retarget(bytes)
         };
         space.update_gauge();
+        let _driver = Driver::new(space);
         let mut progress = Progress::new();
         loop {
             if space.budget.revision() != revision {

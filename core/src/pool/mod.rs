@@ -114,10 +114,9 @@ impl Pool {
     }
 
     fn make(config: &PoolConfig) -> Result<Self> {
-        let mut config = config.resolved()?;
+        let config = config.resolved()?;
         let generation = fork::generation();
         let space = Space::new(&config, FIXED_BYTES)?;
-        config.limit_max_bytes = space.limit_max();
         let inner = PoolInner {
             raw: RawAllocator::new(space.seg_bytes(), config.zero_on_free),
             space: ManuallyDrop::new(space),
@@ -183,6 +182,8 @@ impl Pool {
     pub fn config(&self) -> PoolConfig {
         PoolConfig {
             limit_bytes: self.space().target_bytes(),
+            // Less than was asked for where address space is short.
+            limit_max_bytes: self.space().limit_max(),
             thresholds: Some(self.space().gauge().thresholds()),
             ..self.0.config.clone()
         }

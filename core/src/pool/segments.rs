@@ -28,7 +28,7 @@ use super::space::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::sys::Advice;
 use parking_lot::MutexGuard;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// Segments that are given back under one hold of the lock.
 const BATCH: usize = 32;
@@ -172,10 +172,14 @@ impl Space {
         Ok(())
     }
 
-    /// During a shrink: what just became free goes to the system.
+    /// During a shrink that nobody drives any more (it ended at what views or allocations held):
+    /// what just became free goes to the system.
+    ///
+    /// While a call drives it, that call gives back what it has had evicted; what others evict is
+    /// theirs to reuse, or a write would evict all that the shrink is about before it found room.
     pub(super) fn follow_shrink(&self) {
         let excess = self.budget.excess();
-        if excess != 0 {
+        if excess != 0 && self.drivers.load(SeqCst) == 0 {
             self.release_free(excess * GRAIN);
         }
     }

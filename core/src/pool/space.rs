@@ -261,6 +261,8 @@ pub struct Space {
     /// The base of the segments, here because every read needs it.
     segments: *mut u8,
     pin_limit: u64,
+    /// Calls that are driving a shrink now, see [`Space::follow_shrink`].
+    pub(super) drivers: AtomicU32,
     counts: Counts,
 }
 
@@ -325,6 +327,7 @@ impl Space {
             zero_on_free: config.zero_on_free,
             segments,
             pin_limit: config.pin_limit_bytes,
+            drivers: AtomicU32::new(0),
             counts: Counts {
                 uncommitted: AtomicU32::new(layout.segments_max()),
                 ..Counts::default()

@@ -983,3 +983,57 @@ fn threads_take_give_and_retire_under_a_moving_limit() {
     harvest_all(space);
     check(&pool);
 }
+
+#[test]
+fn levels_follow_what_is_held_or_what_is_used() {
+    let held = pool(4 * MIB);
+    while held.space().take_segment(Use::Log).unwrap().is_some() {}
+    assert_eq!(held.pressure(), Pressure::None, "a full cache is healthy");
+    held.space().hold(4 * MIB * 87 / 100);
+    assert_eq!(held.pressure(), Pressure::Elevated);
+    held.space().unhold(4 * MIB * 87 / 100);
+    assert_eq!(held.pressure(), Pressure::None);
+    assert!(held.pin_charge(MIB));
+    let thresholds = Thresholds { elevated_pct: 10, high_pct: 20, critical_pct: 90 };
+    held.set_thresholds(thresholds).unwrap();
+    assert_eq!(held.pressure(), Pressure::High);
+    assert_eq!(held.config().thresholds, Some(thresholds));
+    let mut seq = 0;
+    let level = held.wait_pressure(&mut seq, Duration::from_secs(1));
+    assert_eq!((level, seq), (Some(Pressure::High), 3));
+    assert_eq!(held.wait_pressure(&mut seq, Duration::ZERO), None);
+    // SAFETY: charged above.
+    unsafe { Pool::pin_discharge(held.as_inner(), MIB) };
+    assert_eq!(held.pressure(), Pressure::None);
+
+    let config = PoolConfig { pressure_by_used: true, ..PoolConfig::new(4 * MIB) };
+    let used = Pool::create(&config).unwrap();
+    let fake = Fake::new(&used, 1, 0);
+    while fake.take() {}
+    assert_eq!(used.pressure(), Pressure::Critical);
+    used.trim(MIB).unwrap();
+    assert_eq!(used.pressure(), Pressure::None);
+    assert_eq!(used.set_limit(MIB).unwrap(), LimitOutcome::Reached);
+    while fake.take() {}
+    assert_eq!(used.pressure(), Pressure::Critical);
+    assert_eq!(used.set_limit(16 * MIB).unwrap(), LimitOutcome::Reached);
+    assert_eq!(used.pressure(), Pressure::None);
+}
+
+#[test]
+fn much_that_was_retired_inside_is_freed_in_steps() {
+    let pool = pool(32 * MIB);
+    let space = pool.space();
+    let fake = Fake::new(&pool, 1, 0);
+    while fake.take() {}
+    let held: Vec<_> = fake.held.lock().drain(..).collect();
+    assert!(held.len() > 900);
+    for &id in &held {
+        space.retire_segment_inside(id);
+    }
+    let most = (0..10_000).map(|_| space.harvest(true).segments).max().unwrap();
+    assert!(most <= 2 * 512, "{most}");
+    harvest_all(space);
+    assert_eq!(space.segments_in(Use::Free) as usize, held.len());
+    check(&pool);
+}

@@ -28,8 +28,10 @@ use crate::memory::guard::{self, Snapshot};
 use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// Pieces that one barrier serves at most.
+/// Pieces that one barrier serves at most, and from how many bytes on it serves no more: wiping
+/// them, or giving them back, is part of somebody's call.
 const BATCH: usize = 512;
+const BATCH_BYTES: u64 = 64 << 20;
 /// An unforced harvest waits for so much...
 const WORTHWHILE_BYTES: u64 = 512 << 10;
 /// ... or for this share of the limit in a small pool, whichever is less.
@@ -50,10 +52,20 @@ pub struct Harvest {
 pub(super) struct Harvesting {
     /// Marks what the guards of this round name. Never 0.
     round: u32,
-    /// Who was inside when `inside_closed` was.
+    /// Who was inside when the list of what was retired inside was closed.
     snapshot: Box<Snapshot>,
-    /// Whether a snapshot is under way.
-    is_closed: bool,
+    inside: Inside,
+}
+
+/// How far memory that was retired inside is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// None is on its way.
+    Open,
+    /// It waits for those of the snapshot to leave.
+    Closed,
+    /// They have left; it is being freed, some at each harvest.
+    Left,
 }
 
 impl std::fmt::Debug for Harvesting {
@@ -64,7 +76,7 @@ impl std::fmt::Debug for Harvesting {
 
 impl Harvesting {
     pub fn new() -> Self {
-        Self { round: 0, snapshot: Box::new(Snapshot::empty()), is_closed: false }
+        Self { round: 0, snapshot: Box::new(Snapshot::empty()), inside: Inside::Open }
     }
 }
 
@@ -149,7 +161,7 @@ impl Space {
         self.free_left(&mut harvesting, &mut found);
         let mut seen = 0;
         while seen < waiting {
-            let mut round = self.begin_round(harvesting.is_closed);
+            let mut round = self.begin_round(harvesting.inside);
             if round.pieces == 0 && !round.closes {
                 break;
             }
@@ -173,7 +185,7 @@ impl Space {
     }
 
     /// Takes what the next barrier is to serve out of the lists.
-    fn begin_round(&self, is_closed: bool) -> Round {
+    fn begin_round(&self, inside: Inside) -> Round {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let mut round = Round {
@@ -185,7 +197,7 @@ impl Space {
             runs_made: state.run_classes.map(|class| class.made),
             closes: false,
         };
-        while round.pieces < BATCH {
+        while round.pieces < BATCH && round.bytes < BATCH_BYTES {
             if let Some(id) = state.waiting.pop_front(|id| self.meta(id)) {
                 round.segments.push_back(id, |id| self.meta(id));
                 round.bytes += self.seg_bytes();
@@ -198,7 +210,7 @@ impl Space {
             round.pieces += 1;
         }
         let open = state.inside_open != List::EMPTY || state.inside_open_runs != List::EMPTY;
-        if open && !is_closed {
+        if open && inside == Inside::Open {
             state.inside_closed = std::mem::replace(&mut state.inside_open, List::EMPTY);
             state.inside_closed_runs = std::mem::replace(&mut state.inside_open_runs, List::EMPTY);
             round.closes = true;
@@ -219,12 +231,13 @@ impl Space {
                 meta.bin_prev.store(u32::from(meta.pins.load(Acquire) != 0), Relaxed);
                 id = meta.next.load(Relaxed);
             }
-            std::thread::yield_now();
+            // Long enough for a reader to pin and leave.
+            std::thread::sleep(std::time::Duration::from_micros(20));
         }
         guard::for_each_announced(|id| self.mark_announced(round, id, mark));
         if round.closes {
             guard::snapshot_inside(&mut harvesting.snapshot);
-            harvesting.is_closed = true;
+            harvesting.inside = Inside::Closed;
         }
         self.sort_segments(round.segments, mark, found);
         self.sort_runs(round.runs, mark, found);
@@ -308,39 +321,47 @@ impl Space {
         gone
     }
 
-    /// Frees what was retired inside, if all that were inside then have left.
+    /// Frees what was retired inside, a batch of it, if all that were inside then have left.
     fn free_left(&self, harvesting: &mut Harvesting, found: &mut Harvest) {
-        if !harvesting.is_closed || !harvesting.snapshot.all_left() {
+        if harvesting.inside == Inside::Closed && harvesting.snapshot.all_left() {
+            harvesting.inside = Inside::Left;
+        }
+        if harvesting.inside != Inside::Left {
             return;
         }
-        harvesting.is_closed = false;
-        let (mut segments, mut runs) = {
-            let mut state = self.state.lock();
-            (
-                std::mem::replace(&mut state.inside_closed, List::EMPTY),
-                std::mem::replace(&mut state.inside_closed_runs, List::EMPTY),
-            )
-        };
-        // Nobody looks at it any more, but a view that was made before may still pin it. It then
-        // waits like any other memory.
+        let (mut pieces, mut bytes) = (0, 0);
         let mut free = List::EMPTY;
-        while let Some(id) = segments.pop_front(|id| self.meta(id)) {
-            if self.meta(id).pins.load(Acquire) != 0 {
-                self.state.lock().waiting.push_back(id, |id| self.meta(id));
-                continue;
+        while pieces < BATCH && bytes < BATCH_BYTES {
+            let mut state = self.state.lock();
+            // Nobody looks at it any more, but a view that was made before may still pin it. It
+            // then waits like any other memory.
+            if let Some(id) = state.inside_closed.pop_front(|id| self.meta(id)) {
+                if self.meta(id).pins.load(Acquire) != 0 {
+                    state.waiting.push_back(id, |id| self.meta(id));
+                    continue;
+                }
+                drop(state);
+                self.wipe_segment(id);
+                free.push_back(id, |id| self.meta(id));
+                found.segments += 1;
+                found.bytes += self.seg_bytes();
+                self.count_waiting(-self.seg_bytes().cast_signed());
+                bytes += self.seg_bytes();
+            } else if let Some(id) = state.inside_closed_runs.pop_front(|id| self.run_meta(id)) {
+                drop(state);
+                bytes += self.run_charge(id);
+                let is_pinned = self.run_meta(id).pins.load(Acquire) != 0;
+                if is_pinned || !self.free_waiting_run(id, found) {
+                    self.state.lock().waiting_runs.push_back(id, |id| self.run_meta(id));
+                }
+            } else {
+                harvesting.inside = Inside::Open;
+                break;
             }
-            self.wipe_segment(id);
-            found.segments += 1;
-            found.bytes += self.seg_bytes();
-            self.count_waiting(-self.seg_bytes().cast_signed());
-            free.push_back(id, |id| self.meta(id));
+            pieces += 1;
         }
-        self.free_all(&mut self.state.lock(), free);
-        while let Some(id) = runs.pop_front(|id| self.run_meta(id)) {
-            let is_pinned = self.run_meta(id).pins.load(Acquire) != 0;
-            if is_pinned || !self.free_waiting_run(id, found) {
-                self.state.lock().waiting_runs.push_back(id, |id| self.run_meta(id));
-            }
+        if free != List::EMPTY {
+            self.free_all(&mut self.state.lock(), free);
         }
     }
 
