@@ -1,7 +1,6 @@
 //! What the measurements of HyperCache are made of: peers behind one trait, seeded workloads,
 //! clocks, measured loops and reports. The program that runs them is `hypercache-bench`.
 
-#[cfg(feature = "ours")]
 pub mod c_interface;
 pub mod cache;
 pub mod commands;

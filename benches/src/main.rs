@@ -1,7 +1,6 @@
 //! Measures HyperCache beside its peers and replays workloads through its C interface.
 
 use clap::{Parser, Subcommand};
-#[cfg(feature = "ours")]
 use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{churn, limit, raw, speed, tail};
 
@@ -21,7 +20,6 @@ enum Command {
     LimitChild(limit::ChildArgs),
     Churn(churn::Args),
     Raw(raw::Args),
-    #[cfg(feature = "ours")]
     Replay(replay::Args),
 }
 
@@ -33,7 +31,6 @@ fn main() -> anyhow::Result<()> {
         Command::LimitChild(args) => limit::run_child(&args),
         Command::Churn(args) => churn::run(&args),
         Command::Raw(args) => raw::run(&args),
-        #[cfg(feature = "ours")]
         Command::Replay(args) => replay::run(&args),
     }
 }

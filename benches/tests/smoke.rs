@@ -137,11 +137,66 @@ fn raw() {
 }
 
 #[test]
+fn replay() {
+    let csv = Scratch::new("replay");
+    let tiny = ["--requests", "40k", "--keys", "5k", "--limit", "1MiB", "--threads", "2"];
+    let out = run(&[&["replay", "--csv", csv.path()][..], &tiny].concat());
+    for word in ["requests per second", "hit ratio", "bytes an entry", "pool limit", "RSS growth"] {
+        assert!(out.contains(word), "no {word:?} in\n{out}");
+    }
+    let rows = csv.rows();
+    let row = &rows[0];
+    assert_eq!(number(row, "requests"), 40_000.0);
+    assert_eq!(number(row, "wrong"), 0.0);
+    assert!(number(row, "used_bytes") <= number(row, "limit"), "{row:?}");
+    assert!((0.05..1.0).contains(&number(row, "hit_ratio")), "{row:?}");
+    assert!(number(row, "entries") > 0.0 && number(row, "evicted") > 0.0, "{row:?}");
+    assert!(number(row, "rss_growth_peak") <= number(row, "limit") + f64::from(4 << 20), "{row:?}");
+}
+
+/// A trace whose hit ratio can be worked out by hand: three rounds over objects that all fit.
+#[test]
+fn replay_of_a_trace() {
+    let trace = Scratch::new("replay-trace");
+    let mut text = String::from("time,id,size\n");
+    for nth in 0..3_000 {
+        text.push_str(&format!("{nth},{},{}\n", nth % 1_000, 1 + nth % 1_000 % 700));
+    }
+    // Larger than any value the store takes: it is cut, and said so.
+    text.push_str("3000,1000,1000000000\n");
+    std::fs::write(trace.path(), text).unwrap();
+    let csv = Scratch::new("replay-of-trace");
+    for policy in ["default", "s3fifo", "lru", "fifo"] {
+        let out = run(&[
+            "replay",
+            "--trace",
+            trace.path(),
+            "--limit",
+            "8MiB",
+            "--policy",
+            policy,
+            "--csv",
+            csv.path(),
+        ]);
+        assert!(out.contains("1 requests were for values longer"), "{out}");
+        let rows = csv.rows();
+        assert_eq!(number(&rows[0], "requests"), 3_001.0);
+        let ratio = number(&rows[0], "hit_ratio");
+        assert!((ratio - 2_000.0 / 3_001.0).abs() < 1e-6, "{policy}: {ratio}");
+    }
+}
+
+#[test]
 fn wrong_arguments_are_named() {
     for (args, named) in [
         (&["speed", "--sizes", "l9"][..], "l9"),
         (&["limit", "--limit", "8 parsecs"], "parsecs"),
         (&["limit", "--phases", "sixty", "--limit", "1MiB"], "sixty"),
+        (&["replay", "--policy", "clever"], "clever"),
+        (&["replay", "--trace", "/nowhere.csv"], "/nowhere.csv"),
+        (&["replay", "--threads", "0"], "--threads"),
+        (&["replay", "--policy-options", "speed=11"], "speed"),
+        (&["replay", "--limit", "4096"], "limit_bytes"),
         (&["dance"], "dance"),
     ] {
         let program = env!("CARGO_BIN_EXE_hypercache-bench");

@@ -9,6 +9,7 @@ mod foyer;
 mod lru;
 mod moka;
 mod null;
+pub mod ours;
 mod quick;
 mod seg;
 
@@ -129,37 +130,29 @@ pub enum Kind {
     /// moka 0.12 (sync).
     Moka,
     /// quick_cache 0.7.
+    #[value(name = "quick_cache", alias = "quick")]
     Quick,
     /// foyer-memory 0.22, S3-FIFO.
     Foyer,
     /// lru 0.16, sharded under parking_lot's mutex.
+    #[value(name = "lru-mtx", alias = "lru")]
     Lru,
     /// segcache 0.4, merge eviction.
     Segcache,
     /// HyperCache.
-    #[cfg(feature = "ours")]
+    #[value(name = "hypercache", alias = "ours")]
     Ours,
 }
 
 impl Kind {
     /// All, in the order of the tables.
-    pub const ALL: &[Self] = &[
-        Self::Moka,
-        Self::Foyer,
-        Self::Quick,
-        Self::Lru,
-        Self::Segcache,
-        #[cfg(feature = "ours")]
-        Self::Ours,
-    ];
+    pub const ALL: &[Self] =
+        &[Self::Moka, Self::Foyer, Self::Quick, Self::Lru, Self::Segcache, Self::Ours];
 
     /// Whether this is HyperCache.
     #[must_use]
     pub fn is_ours(self) -> bool {
-        #[cfg(feature = "ours")]
-        return self == Self::Ours;
-        #[cfg(not(feature = "ours"))]
-        false
+        self == Self::Ours
     }
 
     /// Whether it is one of the four that acceptance ratios are taken against. Segcache is beside
@@ -178,7 +171,6 @@ impl Kind {
             Self::Foyer => "foyer",
             Self::Lru => "lru-mtx",
             Self::Segcache => "segcache",
-            #[cfg(feature = "ours")]
             Self::Ours => "hypercache",
         }
     }
@@ -191,7 +183,6 @@ impl Kind {
             Self::Foyer => Box::new(foyer::Foyer::new(spec)),
             Self::Lru => Box::new(lru::Lru::new(spec)),
             Self::Segcache => Box::new(seg::Seg::new(spec)?),
-            #[cfg(feature = "ours")]
             Self::Ours => Box::new(ours::Ours::new(spec)?),
         })
     }
@@ -202,9 +193,6 @@ impl fmt::Display for Kind {
         f.pad(self.name())
     }
 }
-
-#[cfg(feature = "ours")]
-pub mod ours;
 
 /// What most peers keep keys and values in.
 type Boxed = Box<[u8]>;

@@ -4,7 +4,8 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use anyhow::Result;
-use hypercache_core::{BatchRead, Pool, PoolConfig, Read, Store, StoreConfig};
+use hypercache_core::store::BatchRead;
+use hypercache_core::{Pool, PoolConfig, Read, Store, StoreConfig};
 
 use super::{Cache, Peek, Spec, Written};
 

@@ -73,8 +73,7 @@ const GOAL: f64 = 0.8;
 
 /// Runs the loads and prints a table.
 pub fn run(args: &Args) -> Result<()> {
-    let ours: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| kind.is_ours()).collect();
-    let kinds = args.caches.or(if ours.is_empty() { &[Kind::Segcache] } else { &ours })?;
+    let kinds = args.caches.or(&[Kind::Ours])?;
     let mut csv = Csv::create(
         args.csv.as_deref(),
         &[

@@ -43,8 +43,8 @@ pub struct Args {
     /// half; 0: leave them out
     #[arg(long, default_value_t = 9)]
     sweep: u64,
-    /// Caches of the sweep [default: HyperCache]
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// Caches of the sweep
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Ours])]
     sweep_caches: Vec<Kind>,
     /// Also write every figure to this file
     #[arg(long)]
@@ -110,9 +110,7 @@ impl Step {
 
 /// Runs the comparison and prints its tables.
 pub fn run(args: &Args) -> Result<()> {
-    let mut default = vec![Kind::Moka, Kind::Foyer, Kind::Quick];
-    default.extend(Kind::ALL.iter().filter(|kind| kind.is_ours()));
-    let kinds = args.caches.or(&default)?;
+    let kinds = args.caches.or(&[Kind::Moka, Kind::Foyer, Kind::Quick, Kind::Ours])?;
     let mut csv = Csv::create(
         args.csv.as_deref(),
         &["cache", "limit", "step", "rss_peak", "rss_now", "entries", "payload_bytes"],
@@ -128,10 +126,7 @@ pub fn run(args: &Args) -> Result<()> {
     bar.finish_and_clear();
     drift_table(args, &drift);
     if args.sweep > 0 {
-        let ours = Kind::ALL.iter().copied().filter(|kind| kind.is_ours()).collect();
-        let kinds: Vec<Kind> =
-            if args.sweep_caches.is_empty() { ours } else { args.sweep_caches.clone() };
-        sweep(args, &kinds, &mut csv)?;
+        sweep(args, &args.sweep_caches, &mut csv)?;
     }
     Ok(())
 }

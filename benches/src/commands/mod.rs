@@ -3,7 +3,6 @@
 pub mod churn;
 pub mod limit;
 pub mod raw;
-#[cfg(feature = "ours")]
 pub mod replay;
 pub mod speed;
 pub mod tail;

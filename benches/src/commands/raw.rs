@@ -59,10 +59,8 @@ impl Heap for Malloc {
     }
 }
 
-#[cfg(feature = "ours")]
 struct Ours(hypercache_core::Pool);
 
-#[cfg(feature = "ours")]
 impl Heap for Ours {
     fn name(&self) -> &'static str {
         "hypercache"
@@ -70,7 +68,7 @@ impl Heap for Ours {
 
     #[inline]
     fn alloc(&self, len: usize) -> *mut u8 {
-        let options = hypercache_core::AllocOptions::default();
+        let options = hypercache_core::pool::AllocOptions::default();
         self.0.alloc(len, 0, options).map_or(std::ptr::null_mut(), |block| block.as_ptr())
     }
 
@@ -108,7 +106,6 @@ impl Pattern {
 pub fn run(args: &Args) -> Result<()> {
     let heaps: Vec<Box<dyn Loops>> = vec![
         Box::new(Malloc),
-        #[cfg(feature = "ours")]
         Box::new(Ours(hypercache_core::Pool::create(&hypercache_core::PoolConfig::new(
             256 << 20,
         ))?)),
@@ -144,8 +141,7 @@ pub fn run(args: &Args) -> Result<()> {
                         format!("{figure:.2}"),
                     ])?;
                 }
-                let ours = figures.get(1);
-                row.push(ours.map_or("-".to_owned(), |ours| format!("{:.2}x", figures[0] / ours)));
+                row.push(format!("{:.2}x", figures[0] / figures[1]));
                 table.row(row);
             }
         }
@@ -155,13 +151,11 @@ pub fn run(args: &Args) -> Result<()> {
         "Nanoseconds of the thread's processor time, median of {} rounds; both touch the block.",
         args.rounds
     ));
-    #[cfg(feature = "ours")]
     table.note(format!("Reading a pool's pressure: {} ns.", ns(pressure_cost(args.blocks)?)));
     table.print();
     Ok(())
 }
 
-#[cfg(feature = "ours")]
 fn pressure_cost(calls: u64) -> Result<f64> {
     let pool = hypercache_core::Pool::create(&hypercache_core::PoolConfig::new(1 << 20))?;
     let began = thread_cpu_ns();

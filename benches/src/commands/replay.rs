@@ -227,7 +227,7 @@ fn plan(args: &Args, len_max: u32) -> Result<Plan> {
         for asked in &mut requests {
             asked.len = asked.len.min(len_max);
         }
-        (format!("Zipf {} over {} keys", args.zipf, count(args.keys)), requests)
+        (format!("Zipf {} over {} keys", args.zipf, args.keys), requests)
     };
     bar.finish_and_clear();
     Ok(Plan {
