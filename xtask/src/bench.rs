@@ -11,20 +11,21 @@ use crate::tree::Tree;
 const PROGRAM: &str = "hypercache-bench";
 
 pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
-    build(tree)?;
-    let status = process::in_the_open(program(tree).args(args))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Builds the program; cargo shows its progress on the terminal.
-pub fn build(tree: &Tree) -> Result<()> {
-    let mut cargo = process::cargo(&tree.root);
-    cargo.args(["build", "--release", "--package", PROGRAM]);
+    let mut cargo = building(tree);
     let status = process::in_the_open(&mut cargo)?;
     if !status.success() {
         bail!("`{}` {}", process::line_of(&cargo), process::ended(status));
     }
-    Ok(())
+    let status = process::in_the_open(program(tree).args(args))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the program.
+pub fn building(tree: &Tree) -> Command {
+    let mut cargo = process::cargo(&tree.root);
+    // HyperCache itself is one of its features, beside its peers.
+    cargo.args(["build", "--release", "--package", PROGRAM, "--all-features"]);
+    cargo
 }
 
 /// The built program, run in the user's own folder, so that paths mean what they meant there.

@@ -61,7 +61,7 @@ pub fn run(tree: &Tree, args: &DemoArgs) -> Result<ExitCode> {
         return Ok(steps.finish());
     }
     for (source, said) in &outputs {
-        println!("\n  {}", show(source));
+        println!("\n  {}: {}", show(source), first_words(source)?);
         for line in said.lines() {
             println!("  | {line}");
         }
@@ -71,17 +71,22 @@ pub fn run(tree: &Tree, args: &DemoArgs) -> Result<ExitCode> {
         Some(trace) => trace.display().to_string(),
         None => "a synthetic workload".to_owned(),
     };
-    println!("\n3. Replay {what} through the C interface (the replay program is built first).");
-    bench::build(tree)?;
+    println!("\n3. Replay {what} through the C interface.");
+    steps.step("build the replay program", "read the message above", |progress| {
+        progress.run(&mut bench::building(tree))?;
+        passed("")
+    });
+    if steps.failed() {
+        return Ok(steps.finish());
+    }
     let mut replay = bench::program(tree);
     replay.arg("replay").args(options(args));
-    println!("   {}\n", process::line_of(&short(&replay)));
     let status = process::in_the_open(&mut replay)
         .context("the replay program was built but does not start")?;
     if !status.success() {
         bail!("the replay {}; its message is above", process::ended(status));
     }
-    println!("{AFTERWARDS}");
+    println!("{AFTERWARDS}\n  {}\n", process::line_of(&short(&replay)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,7 +100,18 @@ Try next:
   cargo xtask demo --limit 16MiB --policy lru     less memory, another policy
   cargo xtask demo --trace FILE                   your own trace
   cargo xtask test                                everything that is promised, checked
-  cargo xtask install --prefix ~/.local           use it in your own program";
+  cargo xtask install --prefix ~/.local           use it in your own program
+
+The replay alone, to repeat it:";
+
+/// What an example says of itself: the first sentence of the comment it begins with.
+fn first_words(source: &Path) -> Result<String> {
+    let text =
+        std::fs::read_to_string(source).with_context(|| format!("cannot read {}", show(source)))?;
+    let lines = text.lines().map(|line| line.trim_matches(['/', '*', ' ']));
+    let comment = lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    Ok(comment.split_inclusive('.').next().unwrap_or_default().to_owned())
+}
 
 fn options(args: &DemoArgs) -> Vec<String> {
     let mut options = Vec::new();

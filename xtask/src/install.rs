@@ -183,7 +183,7 @@ pub fn link(
     link.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
     // The archive holds all of Rust's standard library; what no hc_ function reaches goes.
     link.args(["-Wl,--gc-sections", "-Wl,-z,nodelete", "-Wl,-z,relro,-z,now", "-Wl,-z,defs"]);
-    link.arg("-Wl,--as-needed").args(libraries.split_whitespace());
+    link.args(["-Wl,--strip-debug", "-Wl,--as-needed"]).args(libraries.split_whitespace());
     run(&mut link)?;
     Ok(())
 }
