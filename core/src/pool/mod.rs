@@ -64,7 +64,7 @@ use std::time::Duration;
 /// Hooks for tests.
 #[cfg(any(test, feature = "testing"))]
 pub mod testing {
-    pub use super::waiting::testing::{pins_before_guards, skip_barrier};
+    pub use super::waiting::testing::{harvest_at_once, pins_before_guards, skip_barrier};
 }
 
 /// A byte budget and its memory, shared by all who hold a handle.

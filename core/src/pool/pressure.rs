@@ -257,3 +257,165 @@ const fn decode(code: u8) -> Pressure {
         _ => Pressure::Critical,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const LIMIT: u64 = 1_000;
+
+    fn gauge() -> PressureGauge {
+        PressureGauge::new(Thresholds::default(), false)
+    }
+
+    #[test]
+    fn enters_at_the_threshold_and_leaves_two_points_below() {
+        let gauge = gauge();
+        for (held, level) in [
+            (0, Pressure::None),
+            (849, Pressure::None),
+            (850, Pressure::Elevated),
+            (830, Pressure::Elevated),
+            (829, Pressure::None),
+            (849, Pressure::None),
+            (1_000, Pressure::Critical),
+            (930, Pressure::Critical),
+            (929, Pressure::High),
+            (949, Pressure::High),
+            (880, Pressure::High),
+            (879, Pressure::Elevated),
+            (899, Pressure::Elevated),
+            (900, Pressure::High),
+            (0, Pressure::None),
+        ] {
+            gauge.update(held, 1_000_000, LIMIT);
+            assert_eq!(gauge.level(), level, "at {held}");
+        }
+        assert_eq!(gauge.level_changes(), 8);
+    }
+
+    #[test]
+    fn goes_by_used_bytes_where_asked() {
+        let gauge = PressureGauge::new(Thresholds::default(), true);
+        gauge.update(0, 960, LIMIT);
+        assert_eq!(gauge.level(), Pressure::Critical);
+    }
+
+    #[test]
+    fn every_level_can_be_left() {
+        let low = Thresholds { elevated_pct: 1, high_pct: 1, critical_pct: 2 };
+        let gauge = PressureGauge::new(low, false);
+        for limit in [1 << 20, 1 << 42] {
+            gauge.update(limit / 50 + 1, 0, limit);
+            assert_eq!(gauge.level(), Pressure::Critical);
+            gauge.update(0, 0, limit);
+            assert_eq!(gauge.level(), Pressure::None);
+        }
+        let full = Thresholds { elevated_pct: 100, high_pct: 100, critical_pct: 100 };
+        let gauge = PressureGauge::new(full, false);
+        gauge.update(LIMIT - 1, 0, LIMIT);
+        assert_eq!(gauge.level(), Pressure::None);
+        gauge.update(LIMIT, 0, LIMIT);
+        assert_eq!(gauge.level(), Pressure::Critical);
+    }
+
+    #[test]
+    fn limit_and_thresholds_move_the_level() {
+        let gauge = gauge();
+        gauge.update(500, 0, LIMIT);
+        gauge.update(500, 0, 550);
+        assert_eq!(gauge.level(), Pressure::High);
+        let other = Thresholds { elevated_pct: 95, high_pct: 96, critical_pct: 97 };
+        gauge.set_thresholds(other, || Reading { held: 500, used: 0, limit: 550 });
+        assert_eq!(gauge.level(), Pressure::None);
+        assert_eq!(gauge.thresholds(), other);
+    }
+
+    #[test]
+    fn waiting_sees_changes_and_the_end_of_its_time() {
+        let gauge = Arc::new(gauge());
+        let mut seq = 0;
+        assert_eq!(gauge.wait(&mut seq, Duration::from_millis(5)), None);
+        assert_eq!(seq, 0);
+        let waiter = std::thread::spawn({
+            let gauge = gauge.clone();
+            move || {
+                let mut seq = 0;
+                let level = gauge.wait(&mut seq, Duration::MAX);
+                (level, seq)
+            }
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        gauge.update(960, 0, LIMIT);
+        assert_eq!(waiter.join().unwrap(), (Some(Pressure::Critical), 1));
+        // A change that has been is seen at once.
+        assert_eq!(gauge.wait(&mut seq, Duration::ZERO), Some(Pressure::Critical));
+        assert_eq!(seq, 1);
+        assert_eq!(gauge.wait(&mut seq, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn is_never_left_with_an_older_value() {
+        let gauge = gauge();
+        let held = AtomicU64::new(0);
+        let now = || Reading { held: held.load(Ordering::Relaxed), used: 0, limit: LIMIT };
+        for round in 0..200_u64 {
+            std::thread::scope(|scope| {
+                for thread in 0..4_u64 {
+                    let (gauge, held, now) = (&gauge, &held, &now);
+                    scope.spawn(move || {
+                        for step in 0..100 {
+                            let delta = (step * 37 + thread * 11 + round) % 300;
+                            held.fetch_add(delta, Ordering::Relaxed);
+                            gauge.update_with(now);
+                            held.fetch_sub(delta, Ordering::Relaxed);
+                            gauge.update_with(now);
+                        }
+                    });
+                }
+            });
+            assert_eq!(gauge.level(), Pressure::None);
+            held.store(if round % 2 == 0 { 700 } else { 0 }, Ordering::Relaxed);
+            gauge.update_with(now);
+        }
+    }
+
+    proptest! {
+        /// Against the definition: a level holds from its threshold up, and once it holds down to
+        /// two points below.
+        #[test]
+        fn walks_as_defined(
+            limit in 100_u64..1_000_000,
+            mut pcts in [3_u32..=100, 3..=100, 3..=100],
+            walk in proptest::collection::vec(0_u64..=110, 1..100),
+        ) {
+            pcts.sort_unstable();
+            let [elevated_pct, high_pct, critical_pct] = pcts;
+            let thresholds = Thresholds { elevated_pct, high_pct, critical_pct };
+            let gauge = PressureGauge::new(thresholds, false);
+            let mut expected = Pressure::None;
+            for pct in walk {
+                let held = limit * pct / 100;
+                let mut level = Pressure::None;
+                for (step, at) in
+                    [Pressure::Elevated, Pressure::High, Pressure::Critical].into_iter().zip(pcts)
+                {
+                    let enter = (limit * u64::from(at)).div_ceil(100);
+                    let slack = (limit * 2).div_ceil(100).min(enter / 2);
+                    let bound = if step <= expected { enter - slack } else { enter };
+                    if held >= bound {
+                        level = step;
+                    }
+                }
+                expected = level;
+                gauge.update(held, 0, limit);
+                prop_assert_eq!(gauge.level(), expected);
+                // Again, now out of the band it remembers.
+                gauge.update(held, 0, limit);
+                prop_assert_eq!(gauge.level(), expected);
+            }
+        }
+    }
+}

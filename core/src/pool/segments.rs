@@ -23,13 +23,15 @@
 use super::budget::GRAIN;
 use super::links::List;
 use super::space::{
-    Chunk, ChunkMeta, HUGE_ADVISED, HUGE_SEEN, LISTED, SEG_NONE, SegId, Space, State, Use,
+    Chunk, ChunkMeta, HUGE_ADVISED, HUGE_SEEN, LISTED, RunId, SEG_NONE, SegId, Space, State, Use,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::sys::Advice;
 use parking_lot::MutexGuard;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
+/// How often a segment is asked for again when others take the room that was made for it.
+const ATTEMPTS: u32 = 4;
 /// Segments that are given back under one hold of the lock.
 const BATCH: usize = 32;
 
@@ -43,6 +45,7 @@ enum Leaving {
     Nothing,
     Chunk(u32),
     Segments([SegId; BATCH], usize),
+    Run(RunId),
 }
 
 impl ChunkMeta {
@@ -78,14 +81,34 @@ impl Space {
     /// [`ErrorKind::NoMemory`]: the system refused memory that the limit allows.
     pub fn take_segment(&self, usage: Use) -> Result<Option<SegId>> {
         debug_assert!(matches!(usage, Use::Log | Use::Index | Use::Raw));
-        let mut state = self.state.lock();
-        let (id, committed) = match self.pop_free(&mut state) {
-            Some(id) => (id, None),
-            None => match self.commit_segment(&mut state)? {
-                Some((id, whole)) => (id, Some(whole)),
-                None => return Ok(None),
-            },
-        };
+        for _ in 0..ATTEMPTS {
+            let mut state = self.state.lock();
+            if let Some(id) = self.pop_free(&mut state) {
+                self.begin_segment(state, id, usage);
+                return Ok(Some(id));
+            }
+            if let Some((id, whole)) = self.commit_segment(&mut state)? {
+                self.begin_segment(state, id, usage);
+                if whole {
+                    self.see_huge(self.chunk_of(id));
+                }
+                self.update_gauge();
+                return Ok(Some(id));
+            }
+            drop(state);
+            // The charge of runs that nobody has.
+            let level = self.budget.level();
+            let missing = (self.seg_bytes() / GRAIN).saturating_sub(level.limit - level.used);
+            let warm = self.warm_bytes() / GRAIN;
+            if warm < missing.max(1) || self.release_free(missing.max(1) * GRAIN) == 0 {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Hands a segment out that is in no list.
+    fn begin_segment(&self, mut state: MutexGuard<'_, State>, id: SegId, usage: Use) {
         state.seq += 1;
         let meta = self.meta(id);
         meta.seq.store(state.seq, Relaxed);
@@ -102,13 +125,6 @@ impl Space {
         self.set_use(id, usage);
         drop(state);
         self.guard_segment(id, true);
-        if let Some(whole) = committed {
-            if whole {
-                self.see_huge(self.chunk_of(id));
-            }
-            self.update_gauge();
-        }
-        Ok(Some(id))
     }
 
     /// Takes a segment back of which the caller knows that no reader can be in it. It stays
@@ -121,7 +137,7 @@ impl Space {
         self.follow_shrink();
     }
 
-    /// Gives memory of free segments back to the system until so many bytes are uncharged, or none
+    /// Gives memory of warm runs and free segments back to the system until so many bytes are uncharged, or none
     /// is left to give; returns the bytes.
     pub fn release_free(&self, bytes: u64) -> u64 {
         let wanted = bytes.div_ceil(GRAIN);
@@ -132,6 +148,7 @@ impl Space {
                 Leaving::Nothing => break,
                 Leaving::Chunk(chunk) => self.release_chunk(chunk),
                 Leaving::Segments(ids, len) => self.release_segments(&ids[..len]),
+                Leaving::Run(id) => self.release_warm(id, wanted - done),
             };
             if step == 0 {
                 break;
@@ -373,6 +390,11 @@ impl Space {
 
     /// Takes what is to be given back next out of the free lists.
     fn choose_leaving(&self, state: &mut MutexGuard<'_, State>, wanted: u64) -> Leaving {
+        if let Some(id) = self.coldest_warm(state) {
+            self.unlink_warm(state, id);
+            self.run_meta(id).usage.store(Use::Uncommitted as u8, Release);
+            return Leaving::Run(id);
+        }
         let chunk_grains = self.layout.chunk_bytes() / GRAIN;
         let split_left = state.free[SPLIT].head != SEG_NONE;
         if state.empty.head != SEG_NONE && (wanted >= chunk_grains || !split_left) {

@@ -209,8 +209,10 @@ impl Accounts {
 /// Places of one class of runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunClass {
-    /// Freed places, latest first.
+    /// Freed places without memory, latest first; linked one way.
     pub free: u32,
+    /// Freed places that kept their memory, latest first.
+    pub warm: List,
     /// Places that were ever used.
     pub made: u32,
 }
@@ -275,6 +277,8 @@ struct Counts {
     made: AtomicU32,
     by_use: [AtomicU32; Use::COUNT],
     waiting_bytes: AtomicU64,
+    /// Bytes of warm runs.
+    warm_bytes: AtomicU64,
     uncommitted: AtomicU32,
     pinned: AtomicU64,
     held: AtomicU64,
@@ -309,7 +313,7 @@ impl Space {
                 empty: List::EMPTY,
                 void: List::EMPTY,
                 chunks_made: 0,
-                run_classes: [RunClass { free: SEG_NONE, made: 0 }; RUN_CLASSES],
+                run_classes: [RunClass { free: SEG_NONE, warm: List::EMPTY, made: 0 }; RUN_CLASSES],
                 run_table_begun: false,
                 waiting: List::EMPTY,
                 waiting_runs: List::EMPTY,
@@ -443,16 +447,22 @@ impl Space {
     /// limit in force does not allow it. Charged in whole pages over all such charges together.
     #[must_use]
     pub fn charge(&self, bytes: u64) -> bool {
-        let mut state = self.state.lock();
-        let total = state.fixed_bytes + bytes;
-        let units = grains(total) - grains(state.fixed_bytes);
-        if !self.charge_units(&mut state, units, |accounts| &mut accounts.fixed) {
-            return false;
+        for attempt in 0..2 {
+            let mut state = self.state.lock();
+            let total = state.fixed_bytes + bytes;
+            let units = grains(total) - grains(state.fixed_bytes);
+            if self.charge_units(&mut state, units, |accounts| &mut accounts.fixed) {
+                state.fixed_bytes = total;
+                drop(state);
+                self.update_gauge();
+                return true;
+            }
+            drop(state);
+            if attempt == 0 && self.release_free(units * GRAIN) == 0 {
+                break;
+            }
         }
-        state.fixed_bytes = total;
-        drop(state);
-        self.update_gauge();
-        true
+        false
     }
 
     /// Takes a [`Space::charge`] back, whole or in parts.
@@ -576,7 +586,7 @@ impl Space {
     #[must_use]
     pub fn available_segments(&self) -> u32 {
         let Level { used, limit } = self.budget.level();
-        let room = ((limit - used) * GRAIN) >> self.layout.seg_shift;
+        let room = ((limit - used) * GRAIN + self.warm_bytes()) >> self.layout.seg_shift;
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let counts = &self.counts;
         counts.free.load(Ordering::Relaxed) + room.min(counts.uncommitted.load(Ordering::Relaxed))
@@ -670,6 +680,16 @@ impl Space {
 
     pub(super) fn count_waiting(&self, by: i64) {
         self.counts.waiting_bytes.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    pub(super) fn count_warm(&self, by: i64) {
+        self.counts.warm_bytes.fetch_add(by.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// Bytes of runs that are free and kept their memory.
+    #[must_use]
+    pub fn warm_bytes(&self) -> u64 {
+        self.counts.warm_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn free_count(&self) -> u32 {

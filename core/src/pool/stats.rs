@@ -53,12 +53,15 @@ impl Space {
         self.state.lock().accounts.fixed * GRAIN
     }
 
-    /// Charged, and in nobody's hands or in the hands of the pool: tables, fixed charges, free and
-    /// waiting memory.
+    /// Charged, and in nobody's hands or in the hands of the pool: tables, fixed charges, free,
+    /// warm and waiting memory.
     #[must_use]
     pub fn slack_bytes(&self) -> u64 {
         let accounts = self.state.lock().accounts;
         let free = u64::from(self.segments_in(Use::Free)) << self.seg_shift();
-        (accounts.metadata + accounts.fixed) * GRAIN + free + self.waiting_bytes()
+        (accounts.metadata + accounts.fixed) * GRAIN
+            + free
+            + self.waiting_bytes()
+            + self.warm_bytes()
     }
 }

@@ -3,7 +3,7 @@
 use super::space::{SegId, Space};
 use super::*;
 use crate::error::ErrorKind;
-use crate::memory::guard::Inside;
+use crate::memory::guard::{Guard, Inside};
 use crate::memory::sys::{self, testing::fail_after};
 use parking_lot::Mutex;
 use std::any::Any;
@@ -438,7 +438,7 @@ fn guards_readers_and_pins_hold_what_waits() {
     let take = || space.take_segment(Use::Log).unwrap().unwrap();
     let (guarded, read, pinned, free) = (take(), take(), take(), take());
     let mut inside = Inside::enter(pool.generation()).unwrap();
-    inside.announce(guarded, &space.meta(guarded).readers);
+    inside.announce(guarded, || &space.meta(guarded).readers);
     space.meta(read).readers.fetch_add(1, Ordering::SeqCst);
     space.meta(pinned).pins.fetch_add(1, Ordering::SeqCst);
     for id in [guarded, read, pinned, free] {

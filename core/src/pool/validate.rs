@@ -128,17 +128,19 @@ impl Space {
         let runs = &self.layout.runs;
         let page = crate::memory::sys::page_bytes();
         let mut waiting = (0, 0_u64);
+        let mut warm_bytes = 0;
         let mut shared_page = false;
         for class in 0..runs.classes {
             let first = runs.first_of(class);
             let made = state.run_classes[class].made;
             ensure(made <= runs.places[class], || format!("class {class} has {made} runs"))?;
-            let mut free = 0;
+            let (mut free, mut warm) = (0, (0_usize, 0));
             for id in (RUN_BASE + first..).take(made as usize) {
                 let charge = self.run_charge(id);
                 found.runs += charge / GRAIN;
                 match Use::of(self.run_meta(id).usage.load(Acquire)) {
-                    Use::Free => free += 1,
+                    Use::Free if charge == 0 => free += 1,
+                    Use::Free => warm = (warm.0 + 1, warm.1 + charge),
                     Use::Waiting => waiting = (waiting.0 + 1, waiting.1 + charge),
                     Use::Uncommitted | Use::Log | Use::Index | Use::Raw => {}
                 }
@@ -150,6 +152,9 @@ impl Space {
                 at = self.run_meta(at).next.load(Relaxed);
             }
             equal("the length of a list of free runs", listed, free)?;
+            let listed = self.count(state.run_classes[class].warm, |id| self.run_meta(id))?;
+            equal("the length of a list of warm runs", listed, warm.0)?;
+            warm_bytes += warm.1;
             if u64::from(first) * super::layout::META_BYTES < page {
                 shared_page |= made != 0;
             } else {
@@ -157,6 +162,7 @@ impl Space {
                     (u64::from(made) * super::layout::META_BYTES).next_multiple_of(page) / GRAIN;
             }
         }
+        equal("the bytes of warm runs", self.warm_bytes(), warm_bytes)?;
         found.metadata += if shared_page { page / GRAIN } else { 0 };
         let listed: usize = [state.waiting_runs, state.inside_closed_runs, state.inside_open_runs]
             .map(|list| self.count(list, |id| self.run_meta(id)))

@@ -42,7 +42,7 @@ const WORTHWHILE_SHARE: u64 = 64;
 pub struct Harvest {
     /// Segments that are free now.
     pub segments: u32,
-    /// Their bytes, and those of runs that went back to the system.
+    /// Their bytes, and those of runs that are free now.
     pub bytes: u64,
     /// Segments and runs that were looked at and are still held.
     pub held: u32,
@@ -181,6 +181,10 @@ impl Space {
 
     /// Waiting bytes from which an unforced harvest is worth its barrier.
     fn worthwhile_bytes(&self) -> u64 {
+        #[cfg(any(test, feature = "testing"))]
+        if testing::harvests_at_once() {
+            return 1;
+        }
         WORTHWHILE_BYTES.min((self.target_bytes() / WORTHWHILE_SHARE).max(2 * self.seg_bytes()))
     }
 
@@ -229,6 +233,12 @@ impl Space {
             while id != super::space::SEG_NONE {
                 let meta = self.meta(id);
                 meta.bin_prev.store(u32::from(meta.pins.load(Acquire) != 0), Relaxed);
+                id = meta.next.load(Relaxed);
+            }
+            let mut id = round.runs.head;
+            while id != super::space::SEG_NONE {
+                let meta = self.run_meta(id);
+                meta.tag.store(u32::from(meta.pins.load(Acquire) != 0), Relaxed);
                 id = meta.next.load(Relaxed);
             }
             // Long enough for a reader to pin and leave.
@@ -301,7 +311,7 @@ impl Space {
             let meta = self.run_meta(id);
             let is_held = meta.mark.load(Relaxed) == mark
                 || meta.readers.load(Acquire) != 0
-                || meta.pins.load(Acquire) != 0;
+                || is_pinned(meta.pins.load(Acquire), meta.tag.load(Relaxed));
             if is_held || !self.free_waiting_run(id, found) {
                 found.held += 1;
                 self.state.lock().waiting_runs.push_back(id, |id| self.run_meta(id));
@@ -312,13 +322,16 @@ impl Space {
     /// Frees a run nobody is in. False: the system declined its pages.
     fn free_waiting_run(&self, id: RunId, found: &mut Harvest) -> bool {
         let bytes = self.run_charge(id);
-        let gone = self.decommit_run(id);
-        if gone {
-            found.bytes += bytes;
-            self.count_waiting(-bytes.cast_signed());
+        if self.keeps_warm(id) {
+            self.keep_warm(&mut self.state.lock(), id);
+        } else if self.decommit_run(id) {
             self.free_run(&mut self.state.lock(), id);
+        } else {
+            return false;
         }
-        gone
+        found.bytes += bytes;
+        self.count_waiting(-bytes.cast_signed());
+        true
     }
 
     /// Frees what was retired inside, a batch of it, if all that were inside then have left.
@@ -402,13 +415,23 @@ pub mod testing {
 
     static SKIP_BARRIER: AtomicBool = AtomicBool::new(false);
     static PINS_FIRST: AtomicBool = AtomicBool::new(false);
+    static AT_ONCE: AtomicBool = AtomicBool::new(false);
 
     /// Harvest without the heavy barrier.
     pub fn skip_barrier(on: bool) {
         SKIP_BARRIER.store(on, Ordering::SeqCst);
     }
 
-    /// Look at the pins of segments before the guards.
+    /// Harvest whatever waits at every chance, however little it is.
+    pub fn harvest_at_once(on: bool) {
+        AT_ONCE.store(on, Ordering::SeqCst);
+    }
+
+    pub(super) fn harvests_at_once() -> bool {
+        AT_ONCE.load(Ordering::Relaxed)
+    }
+
+    /// Look at the pins before the guards.
     pub fn pins_before_guards(on: bool) {
         PINS_FIRST.store(on, Ordering::SeqCst);
     }

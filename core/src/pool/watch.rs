@@ -267,3 +267,228 @@ fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Thresholds;
+    use std::sync::atomic::{AtomicU64, AtomicUsize};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    struct Source {
+        gauge: PressureGauge,
+        held: AtomicU64,
+    }
+
+    impl PressureSource for Source {
+        fn gauge(&self) -> &PressureGauge {
+            &self.gauge
+        }
+        fn used_and_limit(&self) -> (u64, u64) {
+            (self.held.load(Ordering::SeqCst), 100)
+        }
+    }
+
+    impl Source {
+        fn new() -> Arc<Self> {
+            let gauge = PressureGauge::new(Thresholds::default(), false);
+            Arc::new(Self { gauge, held: AtomicU64::new(0) })
+        }
+        fn set(&self, held: u64) {
+            self.held.store(held, Ordering::SeqCst);
+            self.gauge.update(held, held, 100);
+        }
+    }
+
+    /// Counts its drops.
+    struct Token(Arc<AtomicUsize>);
+
+    impl Drop for Token {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn telling(send: Sender<PressureEvent>, drops: &Arc<AtomicUsize>) -> Callback {
+        let token = Token(drops.clone());
+        Box::new(move |event| {
+            let _ = &token;
+            send.send(event).unwrap();
+        })
+    }
+
+    fn next(receive: &Receiver<PressureEvent>) -> PressureEvent {
+        receive.recv_timeout(Duration::from_secs(10)).unwrap()
+    }
+
+    #[test]
+    fn tells_changes_and_drops_once() {
+        let source = Source::new();
+        source.set(90);
+        let (send, receive) = channel();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let watch = Watch::register(&source, telling(send, &drops)).unwrap();
+        // The level at registration is no change.
+        source.set(91);
+        source.set(99);
+        let event = next(&receive);
+        assert_eq!(
+            event,
+            PressureEvent { level: Pressure::Critical, used_bytes: 99, limit_bytes: 100 }
+        );
+        source.set(0);
+        assert_eq!(next(&receive).level, Pressure::None);
+        watch.cancel();
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+        source.set(99);
+        assert!(receive.recv_timeout(Duration::from_millis(20)).is_err());
+    }
+
+    #[test]
+    fn several_changes_are_one_call_with_the_latest() {
+        let source = Source::new();
+        let (entered_send, entered) = channel();
+        let (go, wait) = channel::<()>();
+        let mut calls = Vec::new();
+        let (calls_send, calls_receive) = channel();
+        let watch = Watch::register(
+            &source,
+            Box::new(move |event| {
+                entered_send.send(()).unwrap();
+                wait.recv().unwrap();
+                calls.push(event.level);
+                calls_send.send(calls.clone()).unwrap();
+            }),
+        )
+        .unwrap();
+        source.set(86);
+        entered.recv().unwrap();
+        for held in [91, 96, 0, 99] {
+            source.set(held);
+        }
+        go.send(()).unwrap();
+        entered.recv().unwrap();
+        go.send(()).unwrap();
+        calls_receive.recv().unwrap();
+        assert_eq!(calls_receive.recv().unwrap(), [Pressure::Elevated, Pressure::Critical]);
+        watch.cancel();
+    }
+
+    #[test]
+    fn cancelling_waits_for_the_call() {
+        let source = Source::new();
+        let (send, entered) = channel();
+        let done = Arc::new(AtomicBool::new(false));
+        let watch = Watch::register(
+            &source,
+            Box::new({
+                let done = done.clone();
+                move |_| {
+                    send.send(()).unwrap();
+                    std::thread::sleep(Duration::from_millis(50));
+                    done.store(true, Ordering::SeqCst);
+                }
+            }),
+        )
+        .unwrap();
+        source.set(99);
+        entered.recv().unwrap();
+        watch.cancel();
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn may_be_cancelled_from_inside() {
+        let source = Source::new();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let own: Arc<Mutex<Option<Watch>>> = Arc::new(Mutex::new(None));
+        let (send, receive) = channel();
+        let token = Token(drops.clone());
+        let watch = Watch::register(
+            &source,
+            Box::new({
+                let own = own.clone();
+                move |event| {
+                    own.lock().take().unwrap().cancel();
+                    assert_eq!(token.0.load(Ordering::SeqCst), 0, "dropped while it runs");
+                    send.send(event).unwrap();
+                }
+            }),
+        )
+        .unwrap();
+        *own.lock() = Some(watch);
+        source.set(99);
+        next(&receive);
+        let began = std::time::Instant::now();
+        while drops.load(Ordering::SeqCst) == 0 && began.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn survives_a_panic_in_the_callback() {
+        let source = Source::new();
+        let (send, receive) = channel();
+        let watch = Watch::register(
+            &source,
+            Box::new(move |event| {
+                send.send(event).unwrap();
+                assert_ne!(event.level, Pressure::Critical, "as the test wants it");
+            }),
+        )
+        .unwrap();
+        source.set(99);
+        assert_eq!(next(&receive).level, Pressure::Critical);
+        source.set(0);
+        assert_eq!(next(&receive).level, Pressure::None);
+        drop(watch);
+    }
+
+    #[test]
+    fn outlives_its_pool() {
+        let source = Source::new();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let (send, receive) = channel();
+        let watch = Watch::register(&source, telling(send, &drops)).unwrap();
+        source.set(99);
+        next(&receive);
+        drop(source);
+        drop(watch);
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_forked_child_starts_its_own_notifier() {
+        let source = Source::new();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let (send, _receive) = channel();
+        let inherited = Watch::register(&source, telling(send, &drops)).unwrap();
+        // SAFETY: the child only does what the test is about and leaves by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            drop(inherited);
+            let source = Source::new();
+            let (send, receive) = channel();
+            let watch = Watch::register(
+                &source,
+                Box::new(move |event| {
+                    let _ = send.send(event);
+                }),
+            );
+            source.set(99);
+            let told = receive.recv_timeout(Duration::from_secs(10)).is_ok();
+            drop(watch);
+            let forgotten = drops.load(Ordering::SeqCst) == 0;
+            // SAFETY: ends the child without running anything of its parent's.
+            unsafe { libc::_exit(if told && forgotten { 0 } else { 1 }) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child made above.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        drop(inherited);
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    }
+}

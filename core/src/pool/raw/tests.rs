@@ -391,6 +391,65 @@ fn of_concurrent_frees_one_wins() {
 }
 
 #[test]
+fn owner_and_another_thread_free_at_once() {
+    let (space, raw) = made(14, 64);
+    let space = &space;
+    let raw = &raw;
+    let start = &std::sync::Barrier::new(2);
+    let shared = &std::sync::atomic::AtomicPtr::<u8>::new(null_mut());
+    let exchange = &Mutex::new(Vec::<usize>::new());
+    std::thread::scope(|scope| {
+        for first in [true, false] {
+            scope.spawn(move || {
+                // Both have seats, and keep the segments in use.
+                let _keep: Vec<_> = (0..8).map(|_| take(raw, space, 64, 0).unwrap()).collect();
+                for round in 0..4_000 {
+                    if first {
+                        let block = take(raw, space, 64, 0).unwrap();
+                        shared.store(block.as_ptr(), Ordering::SeqCst);
+                        exchange.lock().clear();
+                    }
+                    start.wait();
+                    let block = NonNull::new(shared.load(Ordering::SeqCst)).unwrap();
+                    let freed = free(raw, space, block);
+                    if let Err(refused) = freed {
+                        assert_eq!(refused.kind(), ErrorKind::Invalid);
+                    }
+                    start.wait();
+                    // However it went, nobody gets a block that somebody has.
+                    let mine: Vec<_> = (0..24).map(|_| take(raw, space, 64, 0).unwrap()).collect();
+                    exchange.lock().extend(mine.iter().map(|block| block.as_ptr() as usize));
+                    if round % 16 == 0 {
+                        raw.flush(space);
+                        let more = take(raw, space, 64, 0).unwrap();
+                        exchange.lock().push(more.as_ptr() as usize);
+                        start.wait();
+                        free(raw, space, more).unwrap();
+                    } else {
+                        start.wait();
+                    }
+                    if first {
+                        let mut all = exchange.lock().clone();
+                        all.sort_unstable();
+                        let len = all.len();
+                        all.dedup();
+                        assert_eq!(all.len(), len, "handed out twice");
+                    }
+                    start.wait();
+                    for block in mine {
+                        free(raw, space, block).unwrap();
+                    }
+                    start.wait();
+                }
+            });
+        }
+    });
+    raw.flush(space);
+    raw.validate(space).unwrap();
+    assert_eq!(raw.counts().app_blocks, 16);
+}
+
+#[test]
 fn blocks_travel_between_threads() {
     let (space, raw) = made(16, 64);
     let (send, receive) = std::sync::mpsc::sync_channel::<usize>(100);
