@@ -293,7 +293,7 @@ mod tests {
             gauge.update(held, 1_000_000, LIMIT);
             assert_eq!(gauge.level(), level, "at {held}");
         }
-        assert_eq!(gauge.level_changes(), 8);
+        assert_eq!(gauge.level_changes(), 7);
     }
 
     #[test]
