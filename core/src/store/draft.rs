@@ -4,7 +4,7 @@
 //! entry takes over as it is; a small one is a block that is copied into the log. Drafts count
 //! against the pool's pin limit.
 
-use super::{Store, StoreInner, check_key, entry, too_large};
+use super::{Store, StoreInner, check_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{Owner, Pool};
 use crate::types::{PutOptions, PutOutcome};
@@ -208,11 +208,7 @@ impl Store {
         if inner.closed.load(Ordering::Relaxed) {
             return Err(super::shard::CLOSED);
         }
-        let max = inner.value_len_max.load(Ordering::Relaxed);
-        if len as u64 > max {
-            return Err(too_large(len, max));
-        }
-        let large = entry::HEADER + 32 + key.len() + len > inner.inline_max;
+        let large = !inner.is_inline(key.len(), len)?;
         let block_bytes = size_of::<Head>() + key.len() + if large { 0 } else { len };
         let charged = block_bytes as u64 + if large { len as u64 } else { 0 };
         if !inner.pool.pin_charge(charged) {

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the header.
 pub const HEADER: usize = 8;
+/// Bytes of all optional fields together.
+pub const FIELDS_MAX: usize = 32;
 /// The value that stands for "does not expire".
 pub const NEVER: u64 = u64::MAX;
 

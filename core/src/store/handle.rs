@@ -126,7 +126,8 @@ impl Store {
     /// a few times that.
     ///
     /// # Errors
-    /// `Invalid`: the key is too long; `TooLarge`: the value is longer than `value_len_max`;
+    /// `Invalid`: the key is too long; `TooLarge`: the value is longer than `value_len_max`, or
+    /// key and value can never fit into the limit;
     /// `NoSpace`: the budget is held by views, drafts or raw memory; `NoMemory`: the system refuses
     /// memory; `Closed`, `Forked`, `Poisoned`.
     #[inline]

@@ -296,6 +296,52 @@ impl StoreInner {
         result
     }
 
+    /// Whether an entry of a key and a value goes into the log whole; else its value has a run of
+    /// its own. Fails if the entry can never fit.
+    #[inline]
+    fn is_inline(&self, key_len: usize, value_len: usize) -> Result<bool> {
+        let max = self.value_len_max.load(Ordering::Relaxed);
+        if value_len as u64 > max {
+            return Err(too_large(value_len, max));
+        }
+        if entry::HEADER + entry::FIELDS_MAX + key_len + value_len <= self.inline_max {
+            return Ok(true);
+        }
+        self.is_long_inline(key_len, value_len)
+    }
+
+    #[cold]
+    fn is_long_inline(&self, key_len: usize, value_len: usize) -> Result<bool> {
+        let seg_bytes = self.space().seg_bytes();
+        // The first unit of the first segment is never used.
+        let most = (seg_bytes as usize)
+            .saturating_sub(self.unit() as usize + entry::HEADER + entry::FIELDS_MAX);
+        if key_len > most {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("key has {key_len} bytes; segments of this pool hold up to {most}"),
+            ));
+        }
+        // What is short beside its key is not worth a page.
+        if value_len <= key_len && key_len + value_len <= most {
+            return Ok(true);
+        }
+        let pool = self.space().target_bytes();
+        let limit = match self.limit_bytes.load(Ordering::Relaxed) {
+            0 => pool,
+            own => own.min(pool),
+        };
+        // Beside the value there are at least a segment of the index and one of the log.
+        let max = limit.saturating_sub(2 * seg_bytes);
+        if value_len as u64 > max {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("value has {value_len} bytes; the limit of {limit} leaves room for {max}"),
+            ));
+        }
+        Ok(false)
+    }
+
     #[inline]
     fn put_value(
         &self,
@@ -304,13 +350,8 @@ impl StoreInner {
         value: &[u8],
         options: &PutOptions,
     ) -> Result<PutOutcome> {
-        let max = self.value_len_max.load(Ordering::Relaxed);
-        if value.len() as u64 > max {
-            return Err(too_large(value.len(), max));
-        }
-        let bytes = entry::HEADER + 32 + key.len() + value.len();
-        if bytes <= self.inline_max {
-            let paid = self.rounded(bytes - 32) as u32;
+        if self.is_inline(key.len(), value.len())? {
+            let paid = self.rounded(entry::HEADER + key.len() + value.len()) as u32;
             return self
                 .write(hash, paid, |writer| writer.put(hash, key, Source::Inline(value), options));
         }
@@ -377,8 +418,27 @@ impl StoreInner {
     fn incr(&self, key: &[u8], delta: i64, initial: i64, ttl: Ttl) -> Result<IncrOutcome> {
         check_key(key)?;
         let hash = self.hash.of(key);
+        let result = self.add(hash, key, delta, initial, ttl);
+        match &result {
+            Err(error) => self.after_failed_write(error, hash, key, PutMode::Set),
+            Ok(IncrOutcome::NotAdmitted) => self.drop_outdated(hash, key, PutMode::Set),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    fn add(
+        &self,
+        hash: u64,
+        key: &[u8],
+        delta: i64,
+        initial: i64,
+        ttl: Ttl,
+    ) -> Result<IncrOutcome> {
+        // An integer always lies in the log: it is short beside a key that does not.
+        self.is_inline(key.len(), 8)?;
         let paid = self.rounded(entry::HEADER + 8 + key.len() + 8) as u32;
-        let result = self.write(hash, paid, |writer| {
+        self.write(hash, paid, |writer| {
             let present = writer.find(hash, key).filter(|live| !writer.is_expired(&live.entry));
             let (sum, options) = match present {
                 None => (initial, PutOptions { ttl, ..PutOptions::default() }),
@@ -411,13 +471,7 @@ impl StoreInner {
                 Step::Done(PutOutcome::Stored(_)) => Step::Done(IncrOutcome::Sum(sum)),
                 Step::Done(_) => Step::Done(IncrOutcome::NotAdmitted),
             })
-        });
-        match &result {
-            Err(error) => self.after_failed_write(error, hash, key, PutMode::Set),
-            Ok(IncrOutcome::NotAdmitted) => self.drop_outdated(hash, key, PutMode::Set),
-            Ok(_) => {}
-        }
-        result
+        })
     }
 
     /// Copies a value out and removes its entry, in one step.

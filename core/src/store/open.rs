@@ -237,8 +237,17 @@ impl StoreInner {
             check_range("limit_bytes", bytes, POOL_LIMIT_MIN / 4, self.space().limit_max())?;
         }
         self.shrinking.store(true, Ordering::SeqCst);
-        self.limit_bytes.store(bytes, Ordering::SeqCst);
+        let before = self.limit_bytes.swap(bytes, Ordering::SeqCst);
         let result = self.shrink_to(bytes);
+        if result.is_err() {
+            // Unless another call has set another limit meanwhile.
+            let _ = self.limit_bytes.compare_exchange(
+                bytes,
+                before,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            );
+        }
         self.shrinking.store(false, Ordering::SeqCst);
         result
     }
@@ -282,7 +291,7 @@ fn charge_with_room(pool: &Pool, bytes: u64) -> bool {
 
 /// The longest entry that goes into the log; longer values have runs of their own.
 fn inline_max(seg_bytes: u64) -> usize {
-    (seg_bytes / 8).max(4096).min(seg_bytes / 2) as usize + entry::HEADER + 32
+    (seg_bytes / 8).max(4096).min(seg_bytes / 2) as usize + entry::HEADER + entry::FIELDS_MAX
 }
 
 fn choose_shards(config: &StoreConfig, segments: u64) -> u32 {

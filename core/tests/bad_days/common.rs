@@ -1,0 +1,37 @@
+//! What the tests share.
+
+use hypercache_core::{ErrorKind, Pool, PoolConfig, Result, Store, StoreConfig};
+
+pub const KIB: u64 = 1 << 10;
+pub const MIB: u64 = 1 << 20;
+
+pub fn pool(mib: u64) -> Pool {
+    Pool::create(&PoolConfig::new(mib * MIB)).unwrap()
+}
+
+pub fn store(pool: &Pool) -> Store {
+    pool.open_store(&StoreConfig { hash_seed: 11, ..StoreConfig::default() }).unwrap()
+}
+
+#[track_caller]
+pub fn check(pool: &Pool) {
+    pool.validate().unwrap();
+    let stats = pool.stats();
+    assert!(stats.used_bytes <= stats.limit_bytes);
+}
+
+/// The kind of failure; fails if it did not fail or names none of `words`.
+#[track_caller]
+pub fn refused<T>(result: Result<T>, kind: ErrorKind, words: &[&str]) {
+    let Err(error) = result else { panic!("was not refused") };
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.context().contains(word), "\"{error}\" does not name {word}");
+    }
+}
+
+pub fn key(i: u64) -> [u8; 16] {
+    let mut key = *b"key:000000000000";
+    key[4..12].copy_from_slice(&i.to_be_bytes());
+    key
+}
