@@ -381,6 +381,8 @@ impl RawAllocator {
                     let top = unsafe {
                         magazine.blocks.get_unchecked(stack.cached_at as usize + len as usize)
                     };
+                    #[cfg(test)]
+                    tests::between_check_and_store();
                     state.store(CACHED, Ordering::Relaxed);
                     // What is stored here depends on the address alone: whoever allocates next
                     // waits for it, and not for all that was looked up to check it.

@@ -390,6 +390,18 @@ fn of_concurrent_frees_one_wins() {
     raw.validate(&space).unwrap();
 }
 
+thread_local! {
+    static PAUSE: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// Where an owner's plain free can be overtaken; tests widen it.
+pub(super) fn between_check_and_store() {
+    for _ in 0..PAUSE.get() {
+        std::hint::spin_loop();
+    }
+}
+
+/// Fails within a few rounds if a pending block is believed without waiting for owners.
 #[test]
 fn owner_and_another_thread_free_at_once() {
     let (space, raw) = made(14, 64);
@@ -403,7 +415,7 @@ fn owner_and_another_thread_free_at_once() {
             scope.spawn(move || {
                 // Both have seats, and keep the segments in use.
                 let _keep: Vec<_> = (0..8).map(|_| take(raw, space, 64, 0).unwrap()).collect();
-                for round in 0..4_000 {
+                for round in 0..4_000_u32 {
                     if first {
                         let block = take(raw, space, 64, 0).unwrap();
                         shared.store(block.as_ptr(), Ordering::SeqCst);
@@ -411,7 +423,15 @@ fn owner_and_another_thread_free_at_once() {
                     }
                     start.wait();
                     let block = NonNull::new(shared.load(Ordering::SeqCst)).unwrap();
+                    if first {
+                        PAUSE.set(round % 400 * 8);
+                    }
                     let freed = free(raw, space, block);
+                    PAUSE.set(0);
+                    if !first && round % 2 == 0 {
+                        // Believed while the owner may still be at it.
+                        raw.flush(space);
+                    }
                     if let Err(refused) = freed {
                         assert_eq!(refused.kind(), ErrorKind::Invalid);
                     }
