@@ -17,8 +17,9 @@
 //!
 //! Whether a chunk got a huge page is seen, not assumed: whoever commits it touches its first page,
 //! and if all 512 are resident then, a huge page is what the system mapped. It is one `mincore` of
-//! 2 MiB per commit, where reading `/proc/self/smaps` costs milliseconds in a large process. The
-//! figure can lag behind what the system does later (khugepaged merging, swap splitting).
+//! 2 MiB per commit. What the system does later (khugepaged merging, swap splitting) is looked up
+//! by whoever asks for statistics, some chunks at a time in turn; reading `/proc/self/smaps` would
+//! cost milliseconds in a large process, and tell of all of it.
 
 use super::budget::GRAIN;
 use super::links::List;
@@ -26,12 +27,14 @@ use super::space::{
     Chunk, ChunkMeta, HUGE_ADVISED, HUGE_SEEN, LISTED, RunId, SEG_NONE, SegId, Space, State, Use,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::sys::Advice;
+use crate::memory::sys::{Advice, HugeProbe};
 use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 /// How often a segment is asked for again when others take the room that was made for it.
 const ATTEMPTS: u32 = 4;
+/// Chunks that are looked up for one call for statistics.
+const HUGE_LOOKS: usize = 64;
 /// Segments that are given back under one hold of the lock.
 const BATCH: usize = 32;
 
@@ -534,6 +537,37 @@ impl Space {
         if chunk.kind() == Chunk::Whole && !chunk.has(HUGE_SEEN) {
             chunk.set(HUGE_SEEN, true);
             state.huge_seen += 1;
+        }
+    }
+
+    /// Looks some chunks up anew: whether a huge page backs them now.
+    pub(super) fn look_for_huge(&self) {
+        if !self.layout.huge {
+            return;
+        }
+        let Some(probe) = HugeProbe::open() else { return };
+        let mut looked = [0; HUGE_LOOKS];
+        let mut len = 0;
+        {
+            let mut state = self.state.lock();
+            for _ in 0..state.chunks_made.min(HUGE_LOOKS as u32 * 4) {
+                let number = state.huge_cursor % state.chunks_made;
+                state.huge_cursor = number + 1;
+                if self.chunk(number).kind() == Chunk::Whole {
+                    looked[len] = number;
+                    len += 1;
+                    if len == HUGE_LOOKS {
+                        break;
+                    }
+                }
+            }
+        }
+        for &number in &looked[..len] {
+            match probe.is_huge(&self.memory, self.chunk_offset(number)) {
+                Some(true) => self.mark_huge(&mut self.state.lock(), number),
+                Some(false) => self.forget_huge(&mut self.state.lock(), self.chunk(number)),
+                None => return,
+            }
         }
     }
 

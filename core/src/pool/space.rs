@@ -244,6 +244,8 @@ pub(super) struct State {
     pub inside_open_runs: List,
     /// Whole chunks that were seen to be backed by huge pages.
     pub huge_seen: u64,
+    /// The chunk that is looked up next.
+    pub huge_cursor: u32,
     pub fixed_bytes: u64,
     pub accounts: Accounts,
     pub seq: u64,
@@ -322,6 +324,7 @@ impl Space {
                 inside_open: List::EMPTY,
                 inside_open_runs: List::EMPTY,
                 huge_seen: 0,
+                huge_cursor: 0,
                 fixed_bytes: 0,
                 accounts: Accounts::default(),
                 seq: 0,
@@ -569,8 +572,7 @@ impl Space {
         self.counts.held.load(Ordering::Relaxed) + self.pinned_bytes()
     }
 
-    /// Bytes that are backed by huge pages, as far as it was seen; see
-    /// [`Space::take_segment`].
+    /// Bytes that are backed by huge pages, as far as it was seen.
     #[must_use]
     pub fn huge_bytes(&self) -> u64 {
         self.state.lock().huge_seen * self.layout.chunk_bytes()

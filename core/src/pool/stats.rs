@@ -11,13 +11,14 @@ impl Pool {
     ///
     /// `resident_bytes` is what is committed, and so charged: the system has backed at most that,
     /// and asking it page by page would take milliseconds a gigabyte. `huge_bytes` is what was
-    /// seen to be backed by huge pages when it was committed.
+    /// seen to be backed by huge pages; each call looks 64 chunks of 2 MiB up anew, in turn.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
         if self.check().is_err() {
             return PoolStats::default();
         }
         let space = self.space();
+        space.look_for_huge();
         let (limit_bytes, used_bytes) = space.limit_and_used();
         let counts = self.0.raw.counts();
         let tenants = self.0.tenants.all();

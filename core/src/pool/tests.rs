@@ -1037,3 +1037,87 @@ fn much_that_was_retired_inside_is_freed_in_steps() {
     assert_eq!(space.segments_in(Use::Free) as usize, held.len());
     check(&pool);
 }
+
+#[test]
+fn freed_runs_lend_their_pages() {
+    let pool = pool(16 * MIB);
+    let space = pool.space();
+    let run = space.take_run(200_000).unwrap().unwrap();
+    let charge = space.run_charge(run);
+    fill_run(space, run, 7);
+    let used = space.used_bytes();
+    space.give_run(run);
+    assert_eq!((space.used_bytes(), space.warm_bytes()), (used, charge));
+    check(&pool);
+    // A shorter one of its class: the rest goes; what is reused is zeroed.
+    assert_eq!(space.take_run(150_000).unwrap(), Some(run));
+    assert_eq!(space.run_charge(run), 151_552);
+    assert_eq!(resident(space.run_addr(run), 256 << 10) * 4_096, 151_552);
+    // SAFETY: the run is held by the test.
+    let bytes = unsafe { std::slice::from_raw_parts(space.run_addr(run), 151_552) };
+    assert!(bytes.iter().all(|&byte| byte == 0));
+    fill_run(space, run, 7);
+    space.give_run(run);
+    // A longer one: it is charged what it lacks, and all of it reads as zeros.
+    assert_eq!(space.take_run(250_000).unwrap(), Some(run));
+    // SAFETY: as above.
+    let bytes = unsafe { std::slice::from_raw_parts(space.run_addr(run), 250_000) };
+    assert!(bytes.iter().all(|&byte| byte == 0));
+    space.give_run(run);
+    assert_eq!(space.take_run_dirty(250_000).unwrap(), Some(run));
+    check(&pool);
+
+    // Segments get the charge of warm runs before the limit is said to be reached.
+    let mut runs = vec![run];
+    while let Some(run) = space.take_run(250_000).unwrap() {
+        runs.push(run);
+    }
+    for run in runs {
+        fill_run(space, run, 1);
+        space.give_run(run);
+    }
+    check(&pool);
+    assert!(space.warm_bytes() > 15 * MIB);
+    let available = space.available_segments();
+    let mut taken = 0;
+    while let Some(id) = space.take_segment(Use::Log).unwrap() {
+        fill(space, id, 1);
+        taken += 1;
+        check(&pool);
+    }
+    assert!(taken > 900 && taken + 8 >= available, "{taken}, {available}");
+    assert!(space.warm_bytes() < space.seg_bytes());
+    // A part of a run can go.
+    let warm = space.warm_bytes();
+    if warm > 4_096 {
+        assert_eq!(space.release_free(4_096), 4_096);
+        assert_eq!(space.warm_bytes(), warm - 4_096);
+    }
+    check(&pool);
+}
+
+#[test]
+fn what_becomes_of_huge_pages_is_looked_up() {
+    let pool = pool(64 * MIB);
+    let space = pool.space();
+    let Some(probe) = sys::HugeProbe::open() else { return };
+    if !space.asks_for_huge_pages() || probe.is_huge(&space.memory, 0).is_none() {
+        return;
+    }
+    for _ in 0..200 {
+        let id = space.take_segment(Use::Log).unwrap().unwrap();
+        fill(space, id, 1);
+    }
+    let seen = pool.stats().huge_bytes;
+    // The system splits one, as it does to swap it: here by other access for a part of it.
+    let at = space.seg_addr(40).cast();
+    // SAFETY: a segment of the test, of which the test makes no use meanwhile.
+    unsafe {
+        assert_eq!(libc::mprotect(at, space.seg_bytes() as usize, libc::PROT_READ), 0);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        assert_eq!(libc::mprotect(at, space.seg_bytes() as usize, access), 0);
+    }
+    let now = pool.stats().huge_bytes;
+    assert!(now == seen.saturating_sub(2 * MIB), "{seen} before, {now} after");
+    check(&pool);
+}
