@@ -112,6 +112,41 @@ fn limit() {
     }
 }
 
+/// The promise itself, on a pool small enough for every test run: resident memory within the
+/// limit and a constant at all times, at most 110 bytes a 64-byte entry, everything included,
+/// memory given back by a shrink and by the end.
+#[test]
+fn the_limit_holds() {
+    let csv = Scratch::new("limit-holds");
+    run(&[
+        "limit",
+        "--csv",
+        csv.path(),
+        "--caches",
+        "hypercache",
+        "--limit",
+        "64MiB",
+        "--settle-seconds",
+        "1",
+        "--sweep",
+        "0",
+    ]);
+    let rows = csv.rows();
+    let steps: Vec<&str> = rows.iter().map(|row| row["step"].as_str()).collect();
+    assert_eq!(steps, ["64", "1024", "300", "64", "mixed", "shrunk", "1s-later", "released"]);
+    let slack = f64::from(4 << 20);
+    for row in &rows {
+        let (limit, peak) = (number(row, "limit"), number(row, "rss_peak"));
+        let (entries, payload) = (number(row, "entries"), number(row, "payload_bytes"));
+        match row["step"].as_str() {
+            "released" => assert!(peak <= slack, "{row:?}"),
+            "64" => assert!(peak <= limit + slack && limit / entries <= 110.0, "{row:?}"),
+            "1024" => assert!(peak <= limit + slack && payload >= 0.9 * limit, "{row:?}"),
+            _ => assert!(peak <= limit + slack && entries > 0.0, "{row:?}"),
+        }
+    }
+}
+
 #[test]
 fn churn() {
     let csv = Scratch::new("churn");

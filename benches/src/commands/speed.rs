@@ -91,14 +91,14 @@ impl Op {
     }
 
     /// How many times faster than the best of the four it is meant to be.
-    fn goal(self, len: usize) -> Option<f64> {
+    fn goal(self, size: Size, len: usize) -> Option<f64> {
         match self {
             Self::Hit => (len <= 256).then_some(1.5),
             Self::Miss => Some(1.0),
             Self::Set => (len <= 256).then_some(2.0),
             Self::Overwrite => (len <= 256).then_some(1.5),
             Self::Zipf => None,
-            Self::Batch => Some(4.0),
+            Self::Batch => (size == Size::Dram).then_some(4.0),
             Self::Hotkey => Some(0.95),
         }
     }
@@ -518,7 +518,7 @@ impl Bench<'_> {
             _ => shown.to_vec(),
         };
         let mine = shown[ours];
-        let goal = cell.op.goal(cell.len);
+        let goal = cell.op.goal(cell.size, cell.len);
         let met = |ratio: f64| goal.is_none_or(|goal| ratio >= goal);
         let goal_text = |ratio: f64| match goal {
             Some(goal) => format!("{goal:.2} {}", if met(ratio) { "ok" } else { "--" }),
