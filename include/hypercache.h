@@ -116,7 +116,7 @@ typedef int32_t hc_status;
 /* Failures. */
 #define HC_ERR_INVALID     (-INT32_C(1)) /* an argument breaks this file's contract */
 #define HC_ERR_UNSUPPORTED (-INT32_C(2)) /* unknown flag, enumerator, field; not built in */
-#define HC_ERR_TOO_LARGE   (-INT32_C(3)) /* the entry could never fit */
+#define HC_ERR_TOO_LARGE   (-INT32_C(3)) /* the entry could never fit: value or key too long */
 #define HC_ERR_NO_SPACE    (-INT32_C(4)) /* the budget is held by pins or raw memory */
 #define HC_ERR_NO_MEMORY   (-INT32_C(5)) /* the operating system refused memory */
 #define HC_ERR_CLOSED      (-INT32_C(6)) /* the store was destroyed */
@@ -150,6 +150,8 @@ typedef struct hc_slice {
     size_t      len;
 } hc_slice;
 
+/* In a small pool a key must also fit into one of its segments, which are powers of two near a
+ * 1,024th of the limit and at least 16 KiB; else HC_ERR_TOO_LARGE. */
 #define HC_KEY_LEN_MAX    UINT32_C(65535)         /* keys are 0..HC_KEY_LEN_MAX bytes  */
 #define HC_VALUE_LEN_MAX  UINT64_C(0xFFFFFFFF)
 #define HC_POOL_LIMIT_MIN (UINT64_C(1) << 20)

@@ -50,7 +50,7 @@ static void bad_frees(void) {
         memset(kept, 'k', lens[l]);
         IS(HC_ERR_INVALID, hc_pool_free(other, block));     /* foreign */
         IS(HC_ERR_INVALID, hc_pool_free(pool, block + 1));  /* not its beginning */
-        IS(HC_ERR_INVALID, hc_pool_free(pool, block + 16)); /* inside */
+        IS(HC_ERR_INVALID, hc_pool_free(pool, block + 8));  /* inside */
         IS(HC_OK, hc_pool_free(pool, block));
         IS(HC_ERR_INVALID, hc_pool_free(pool, block)); /* twice */
         for (size_t i = 0; i < lens[l]; i++) CHECK(kept[i] == 'k');

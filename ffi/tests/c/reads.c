@@ -79,8 +79,8 @@ static void bad_arguments(void) {
     down();
 }
 
-static void key_lengths_of(uint64_t limit) {
-    pool = make_pool(limit);
+static void key_lengths(void) {
+    pool = make_pool(256 * MIB);
     store = make_store(pool);
     char *key = malloc(HC_KEY_LEN_MAX + 1), buf[8];
     size_t len;
@@ -100,10 +100,20 @@ static void key_lengths_of(uint64_t limit) {
     down();
 }
 
-static void key_lengths(void) { key_lengths_of(256 * MIB); }
-
-/* A key that is longer than the segments of a small pool. */
-static void long_keys_in_small_pools(void) { key_lengths_of(8 * MIB); }
+/* A small pool has small segments, and a key must fit into one. */
+static void long_keys_in_small_pools(void) {
+    up();
+    static char key[HC_KEY_LEN_MAX], buf[8];
+    size_t len;
+    hc_draft draft;
+    memset(key, 'k', sizeof key);
+    IS(HC_ERR_TOO_LARGE, hc_set(store, key, sizeof key, S("v"), HC_TTL_DEFAULT));
+    IS(HC_ERR_TOO_LARGE, hc_reserve(store, key, sizeof key, 100, NULL, &draft));
+    IS(HC_NOT_FOUND, hc_get(store, key, sizeof key, buf, sizeof buf, &len));
+    IS(HC_OK, hc_set(store, key, 16000, S("v"), HC_TTL_DEFAULT));
+    IS(HC_OK, hc_get(store, key, 16000, buf, sizeof buf, &len));
+    down();
+}
 
 static void metadata(void) {
     up();
