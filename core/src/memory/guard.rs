@@ -190,7 +190,58 @@ pub fn slot_index() -> Option<usize> {
     take_seat(generation).map(|seat| seat.index.load(Ordering::Relaxed) as usize)
 }
 
-/// A reader inside a look-up. Dropping it ends the look-up.
+/// A reader inside a look-up.
+pub trait Guard {
+    /// Announces memory; `readers` says where a reader without a slot is counted instead. What was
+    /// announced before is no longer. A load of the place that names this memory must follow.
+    fn announce<'a>(&mut self, id: u32, readers: impl FnOnce() -> &'a AtomicU32);
+
+    /// The reader's slot number, [`NO_SLOT`] for a counted one.
+    fn slot_index(&self) -> u32;
+}
+
+/// A reader with a slot: two words that fit registers. Dropping it ends the look-up.
+pub struct Seated {
+    seat: &'static Seat,
+    token: u64,
+}
+
+impl Seated {
+    /// Begins a look-up in memory of this generation; `None` if the thread has no slot of it, or
+    /// is inside a look-up already. [`Inside::enter`] then says more.
+    #[inline(always)]
+    pub fn enter(generation: u64) -> Option<Self> {
+        let seat = SEAT.get();
+        if seat.generation.load(Ordering::Relaxed) != generation {
+            return None;
+        }
+        let token = seat.slot.enter()?;
+        barrier::light();
+        Some(Self { seat, token })
+    }
+}
+
+impl Guard for Seated {
+    #[inline(always)]
+    fn announce<'a>(&mut self, id: u32, _readers: impl FnOnce() -> &'a AtomicU32) {
+        self.seat.slot.announce(self.token, id);
+        barrier::light();
+    }
+
+    #[inline(always)]
+    fn slot_index(&self) -> u32 {
+        self.seat.index.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Seated {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.seat.slot.leave(self.token);
+    }
+}
+
+/// A reader of any kind. Dropping it ends the look-up.
 pub struct Inside {
     /// The thread's slot, or [`NOBODY`]'s for a counted reader.
     seat: &'static Seat,
@@ -202,7 +253,6 @@ pub struct Inside {
 
 impl Inside {
     /// Begins a look-up in memory of this generation; `None` if that is not the process's.
-    #[inline(always)]
     pub fn enter(generation: u64) -> Option<Self> {
         let seat = SEAT.get();
         if seat.generation.load(Ordering::Relaxed) == generation
@@ -230,18 +280,6 @@ impl Inside {
         Some(Self { seat: &NOBODY, token: 0, counted_in: std::ptr::null() })
     }
 
-    /// Announces memory; `readers` is where a reader without a slot is counted instead. What was
-    /// announced before is no longer. A load of the place that names this memory must follow.
-    #[inline(always)]
-    pub fn announce(&mut self, id: u32, readers: &AtomicU32) {
-        if self.token != 0 {
-            self.seat.slot.announce(self.token, id);
-            barrier::light();
-        } else {
-            self.announce_counted(readers);
-        }
-    }
-
     #[cold]
     fn announce_counted(&mut self, readers: &AtomicU32) {
         readers.fetch_add(1, Ordering::SeqCst);
@@ -259,17 +297,25 @@ impl Inside {
         }
     }
 
-    /// The owner's slot number, [`NO_SLOT`] for a counted reader.
-    #[inline(always)]
-    #[must_use]
-    pub fn slot_index(&self) -> u32 {
-        self.seat.index.load(Ordering::Relaxed)
-    }
-
     #[cold]
     fn leave_counted(&mut self) {
         self.forget_counted();
         table().counted_inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Guard for Inside {
+    fn announce<'a>(&mut self, id: u32, readers: impl FnOnce() -> &'a AtomicU32) {
+        if self.token != 0 {
+            self.seat.slot.announce(self.token, id);
+            barrier::light();
+        } else {
+            self.announce_counted(readers());
+        }
+    }
+
+    fn slot_index(&self) -> u32 {
+        self.seat.index.load(Ordering::Relaxed)
     }
 }
 
@@ -353,7 +399,7 @@ mod tests {
         let generation = super::super::fork::generation();
         let readers = AtomicU32::new(0);
         let mut inside = Inside::enter(generation).unwrap();
-        inside.announce(4_242, &readers);
+        inside.announce(4_242, || &readers);
         let mut seen = false;
         for_each_announced(|id| seen |= id == 4_242);
         assert!(seen);
@@ -362,7 +408,7 @@ mod tests {
         assert!(!snapshot.all_left());
 
         let mut nested = Inside::enter(generation).unwrap();
-        nested.announce(7, &readers);
+        nested.announce(7, || &readers);
         assert_eq!(readers.load(Ordering::SeqCst), 1);
         drop(nested);
         assert_eq!(readers.load(Ordering::SeqCst), 0);

@@ -125,6 +125,14 @@ impl Entry {
         (self.header >> 16) as u8
     }
 
+    /// Bytes of the optional fields. Most entries have none, which a branch foresees faster than
+    /// their number is counted.
+    #[inline(always)]
+    fn fields_bytes(&self) -> usize {
+        let flags = self.flags();
+        if flags == 0 { 0 } else { 8 * flags.count_ones() as usize }
+    }
+
     #[inline(always)]
     fn field(&self, flag: u8) -> Option<*const u8> {
         let flags = self.flags();
@@ -154,7 +162,7 @@ impl Entry {
     #[inline(always)]
     fn key_at(&self) -> *const u8 {
         // SAFETY: the fields that the flags name lie inside the entry, and the key follows them.
-        unsafe { self.at.add(HEADER + 8 * self.flags().count_ones() as usize) }
+        unsafe { self.at.add(HEADER + self.fields_bytes()) }
     }
 
     #[inline(always)]
@@ -216,7 +224,7 @@ impl Entry {
     pub fn bytes(&self) -> usize {
         let flags = self.flags();
         let inline = if flags & LARGE == 0 { self.value_len() } else { 0 };
-        HEADER + 8 * flags.count_ones() as usize + self.key_len() + inline
+        HEADER + self.fields_bytes() + self.key_len() + inline
     }
 
     /// What it is made of.

@@ -63,20 +63,23 @@ use write::{Source, Step};
 #[derive(Clone)]
 pub struct Store(Arc<StoreInner>);
 
-/// What all references share.
+/// What all references share. In this order: what look-ups read lies together.
+#[repr(C)]
 pub(crate) struct StoreInner {
     // Read by every look-up.
     generation: u64,
     shards: Box<[Shard]>,
+    base: *const u8,
+    latency: Option<Box<[LatencyHistogram; 3]>>,
+    space: *const Space,
     shard_shift: u32,
     unit_shift: u32,
-    seg_shift: u32,
+    /// Bits of a location that are the offset in its segment.
+    units_shift: u32,
     promotes: bool,
-    base: *const u8,
-    space: *const Space,
-    latency: Option<Box<[LatencyHistogram; 3]>>,
     hash: KeyHash,
     clock: Clock,
+    seg_shift: u32,
     // Read by writes.
     id: u32,
     inline_max: usize,
@@ -135,27 +138,27 @@ impl StoreInner {
     /// The segment of a location.
     #[inline(always)]
     pub fn segment_of(&self, location: u32) -> SegId {
-        location >> (self.seg_shift - self.unit_shift)
+        location >> self.units_shift
     }
 
     /// The offset of a location in its segment, in bytes.
     #[inline(always)]
     pub fn offset_of(&self, location: u32) -> u32 {
-        let units = location & ((1 << (self.seg_shift - self.unit_shift)) - 1);
+        let units = location & ((1 << self.units_shift) - 1);
         units << self.unit_shift
     }
 
     /// The location of an offset in a segment.
     #[inline(always)]
     pub fn location(&self, segment: SegId, offset: u32) -> u32 {
-        (segment << (self.seg_shift - self.unit_shift)) | (offset >> self.unit_shift)
+        (segment << self.units_shift) | (offset >> self.unit_shift)
     }
 
     /// The version of the entry at a location: never 0, never repeated.
     #[inline(always)]
     pub fn version_of(&self, location: u32) -> u64 {
         let seq = self.space().meta(self.segment_of(location)).seq.load(Ordering::Relaxed);
-        let units = self.seg_shift - self.unit_shift;
+        let units = self.units_shift;
         seq << units | u64::from(location & ((1 << units) - 1))
     }
 
@@ -528,15 +531,7 @@ impl StoreInner {
     fn timed<T>(&self, op: LatencyOp, call: impl FnOnce() -> T) -> T {
         match &self.latency {
             None => call(),
-            Some(histograms) => {
-                let start = monotonic_ns();
-                let result = call();
-                histograms[op as usize].record(
-                    crate::memory::guard::slot_index().unwrap_or(usize::MAX),
-                    monotonic_ns() - start,
-                );
-                result
-            }
+            Some(histograms) => measured(&histograms[op as usize], call),
         }
     }
 
@@ -556,10 +551,14 @@ impl StoreInner {
     fn contains(&self, key: &[u8]) -> Result<bool> {
         check_key(key)?;
         let hash = self.hash.of(key);
-        match self.probe(hash, key)? {
-            Probe::Hit(hit) => Ok(hit.time_left().is_ok()),
+        let mut visitor = read::IsLive::default();
+        match self.probe(hash, key, &mut visitor) {
+            Probe::Hit => Ok(visitor.0),
             Probe::Miss(_) => Ok(false),
-            Probe::Unsettled => {
+            other => {
+                if let Some(error) = other.failure() {
+                    return Err(error);
+                }
                 let (writer, live) = self.probe_locked(hash, key)?;
                 Ok(live.is_some_and(|live| !writer.is_expired(&live.entry)))
             }
@@ -586,6 +585,17 @@ impl Writer<'_> {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn measured<T>(histogram: &LatencyHistogram, call: impl FnOnce() -> T) -> T {
+    let start = monotonic_ns();
+    let result = call();
+    let slot = crate::memory::guard::slot_index().unwrap_or(usize::MAX);
+    histogram.record(slot, monotonic_ns() - start);
+    result
+}
+
+#[inline(always)]
 fn check_key(key: &[u8]) -> Result<()> {
     if key.len() > KEY_LEN_MAX {
         return Err(Error::new(

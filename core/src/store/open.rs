@@ -117,6 +117,7 @@ impl StoreInner {
             shard_shift: 63 - shards.ilog2(),
             unit_shift: space.unit_shift(),
             seg_shift: space.seg_shift(),
+            units_shift: space.seg_shift() - space.unit_shift(),
             promotes: policy.promote_after().is_some(),
             base: space.segments_base(),
             space: std::ptr::from_ref(space),

@@ -8,9 +8,10 @@
 
 use super::StoreInner;
 use super::entry::Entry;
-use super::read::Probe;
+use super::read::{Hit, Probe, Visit};
 use super::shard::{Live, Writer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::guard::Guard;
 use crate::pool::{Owner, Pool, PoolInner};
 use crate::types::Info;
 use std::ffi::c_void;
@@ -28,7 +29,7 @@ const PIN_LIMIT: Error = Error::fixed(
 
 /// What holds the bytes of a view, as its token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
+enum Holder {
     /// Nothing: the value is empty.
     Nothing,
     /// A block of the raw allocator.
@@ -112,8 +113,8 @@ impl Drop for View {
         }
         let space = pool.space();
         let bytes = match hold_of(self.raw.token) {
-            Hold::Nothing => return,
-            Hold::Copy => {
+            Holder::Nothing => return,
+            Holder::Copy => {
                 let bytes = self.raw.len as u64;
                 if let Some(block) = NonNull::new(self.raw.data.cast_mut()) {
                     // SAFETY: the block belongs to this view alone, which nobody uses any more.
@@ -122,7 +123,7 @@ impl Drop for View {
                 }
                 bytes
             }
-            Hold::Memory(id) => {
+            Holder::Memory(id) => {
                 let (pins, bytes) = pins_of(&pool, id);
                 if pins.fetch_sub(1, Ordering::AcqRel) != 1 {
                     return;
@@ -139,11 +140,11 @@ impl Drop for View {
 const COPY: u64 = 1 << 32;
 const MEMORY: u64 = 2 << 32;
 
-fn hold_of(token: u64) -> Hold {
+fn hold_of(token: u64) -> Holder {
     match token & !0xFFFF_FFFF {
-        COPY => Hold::Copy,
-        MEMORY => Hold::Memory(token as u32),
-        _ => Hold::Nothing,
+        COPY => Holder::Copy,
+        MEMORY => Holder::Memory(token as u32),
+        _ => Holder::Nothing,
     }
 }
 
@@ -157,36 +158,48 @@ fn pins_of(pool: &Pool, id: u32) -> (&AtomicU32, u64) {
     }
 }
 
+/// Makes a view of the entry.
+struct Hold<'a> {
+    store: &'a StoreInner,
+    peek: bool,
+    out: Result<Option<View>>,
+}
+
+impl Visit for Hold<'_> {
+    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
+        let Ok(ttl_ms) = hit.time_left() else {
+            hit.count_miss(self.peek);
+            return true;
+        };
+        let info = hit.info(ttl_ms);
+        let holder = hit.entry.run().unwrap_or(hit.segment());
+        let Some(value) = hit.value() else { return false };
+        // SAFETY: the hit protects the value until this returns.
+        self.out = unsafe { self.store.hold(value, info, holder) }.map(Some);
+        if self.out.is_ok() {
+            hit.count(self.peek);
+        }
+        true
+    }
+}
+
 impl StoreInner {
     /// Pins the entry of a key.
     pub fn pin(&self, hash: u64, key: &[u8], peek: bool) -> Result<Option<View>> {
-        for _ in 0..16 {
-            let mut hit = match self.probe(hash, key)? {
-                Probe::Hit(hit) => hit,
-                Probe::Miss(slot) => {
-                    if !peek {
-                        self.counters.miss(slot);
-                    }
-                    return Ok(None);
-                }
-                Probe::Unsettled => break,
-            };
-            let Ok(ttl_ms) = hit.time_left() else {
+        let mut visitor = Hold { store: self, peek, out: Ok(None) };
+        match self.probe(hash, key, &mut visitor) {
+            Probe::Hit => return visitor.out,
+            Probe::Miss(slot) => {
                 if !peek {
-                    self.counters.miss(hit.slot_index());
+                    self.counters.miss(slot);
                 }
                 return Ok(None);
-            };
-            let info = hit.info(ttl_ms);
-            let holder = hit.entry.run().unwrap_or(hit.segment());
-            let Some(value) = hit.value() else { continue };
-            // SAFETY: the hit protects the value until it is dropped.
-            let view = unsafe { self.hold(value, info, holder) }?;
-            if !peek {
-                hit.count();
-                self.counters.hit(hit.slot_index());
             }
-            return Ok(Some(view));
+            other => {
+                if let Some(error) = other.failure() {
+                    return Err(error);
+                }
+            }
         }
         let (writer, live) = self.probe_locked(hash, key)?;
         let found = live.filter(|live| !writer.is_expired(&live.entry));

@@ -20,7 +20,7 @@ use super::index::line::{Line, tag_of};
 use super::shard::{CLOSED, POISONED, Shard, Writer};
 use crate::error::{Error, Result};
 use crate::memory::fork::FORKED;
-use crate::memory::guard::Inside;
+use crate::memory::guard::{Guard, Inside, Seated};
 use crate::memory::racy;
 use crate::types::{Info, Read, ValueType};
 use std::mem::MaybeUninit;
@@ -31,9 +31,9 @@ const ATTEMPTS: u32 = 16;
 /// Overflow lines a probe follows; a longer walk has strayed into lines that are being reused.
 const CHAIN: u32 = 64;
 
-/// What a look-up found, readable until it is dropped.
-pub struct Hit<'a> {
-    guard: Inside,
+/// What a look-up found, readable while the caller's closure runs.
+pub struct Hit<'a, G> {
+    guard: &'a mut G,
     store: &'a StoreInner,
     shard: &'a Shard,
     line: &'a Line,
@@ -43,14 +43,42 @@ pub struct Hit<'a> {
     pub entry: Entry,
 }
 
+/// What a look-up does with the entry it finds. A trait and not a closure, so that it is inlined
+/// into the straight path although the full one calls it as well; it keeps what it makes of the
+/// entry, so that nothing travels through return values.
+pub trait Visit {
+    /// Visits the entry, which may be expired. False: it was replaced meanwhile, look again.
+    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool;
+}
+
 /// How a look-up ended that took no lock.
-pub enum Probe<'a> {
-    /// An entry of the key; it may be expired.
-    Hit(Hit<'a>),
+#[derive(Clone, Copy)]
+pub enum Probe {
+    /// The key's entry was visited.
+    Hit,
     /// The key had no entry at some moment during the probe. The number is the reader's slot.
     Miss(u32),
     /// Writers kept changing what was being read.
     Unsettled,
+    /// The store belongs to the parent process.
+    Forked,
+    /// The store was destroyed.
+    Closed,
+    /// The shard is out of service.
+    Poisoned,
+}
+
+impl Probe {
+    /// The failure that this is; `None` for a hit, a miss, and a probe that did not settle.
+    #[cold]
+    pub fn failure(self) -> Option<Error> {
+        match self {
+            Self::Hit | Self::Miss(_) | Self::Unsettled => None,
+            Self::Forked => Some(FORKED),
+            Self::Closed => Some(CLOSED),
+            Self::Poisoned => Some(POISONED),
+        }
+    }
 }
 
 impl StoreInner {
@@ -62,17 +90,85 @@ impl StoreInner {
         &self.shards[number & (self.shards.len() - 1)]
     }
 
-    /// Looks a key up without a lock.
+    /// Looks a key up without a lock and has `visitor` visit its entry.
+    ///
+    /// This is the straight path: the first matching slot of the home line, unchanged. Whatever
+    /// else there is goes to [`StoreInner::probe_fully`], which begins anew.
     #[inline(always)]
-    pub fn probe(&self, hash: u64, key: &[u8]) -> Result<Probe<'_>> {
+    pub fn probe<V: Visit>(&self, hash: u64, key: &[u8], visitor: &mut V) -> Probe {
+        let shard = self.shard_of(hash);
+        let tag = tag_of(hash);
+        let Some(mut guard) = Seated::enter(self.generation) else {
+            return self.probe_fully(hash, key, visitor);
+        };
+        let geometry = shard.table.geometry();
+        if geometry.in_service()
+            && let Some(home) = shard.table.home(geometry.bucket(hash))
+        {
+            let header = home.header();
+            let matches = home.matches(tag);
+            if matches != 0 {
+                let slot = matches.trailing_zeros() as usize;
+                let location = home.location(slot);
+                if location != 0
+                    && let Some(entry) = self.protect(&mut guard, home, slot, tag, location)
+                    && entry.key_is(key)
+                {
+                    let guard = &mut guard;
+                    let mut hit =
+                        Hit { guard, store: self, shard, line: home, slot, tag, location, entry };
+                    if visitor.visit(&mut hit) {
+                        return Probe::Hit;
+                    }
+                }
+            } else if !Line::spills(header)
+                && home.unchanged(header)
+                && shard.table.geometry() == geometry
+            {
+                return Probe::Miss(guard.slot_index());
+            }
+        }
+        // Nothing of the guard is handed on, so that it never leaves its registers.
+        drop(guard);
+        self.probe_fully(hash, key, visitor)
+    }
+
+    /// Announces the segment of a location and reads the entry's header, if the slot still names
+    /// it.
+    #[inline(always)]
+    fn protect(
+        &self,
+        guard: &mut impl Guard,
+        line: &Line,
+        slot: usize,
+        tag: u16,
+        location: u32,
+    ) -> Option<Entry> {
+        let segment = self.segment_of(location);
+        let at = self.address(location);
+        self.wait_for(at);
+        guard.announce(segment, || &self.space().meta(segment).readers);
+        if !self.skip_recheck() && !line.still(slot, tag, location) {
+            return None;
+        }
+        #[cfg(any(test, feature = "testing"))]
+        super::testing::after_announcement();
+        // SAFETY: the slot named this place after its segment was announced, so the entry stays
+        // until the announcement is withdrawn, which the caller's guard outlives.
+        Some(unsafe { Entry::at(at) })
+    }
+
+    /// [`StoreInner::probe`] for every case.
+    #[inline(never)]
+    fn probe_fully<V: Visit>(&self, hash: u64, key: &[u8], visitor: &mut V) -> Probe {
         let shard = self.shard_of(hash);
         let table = &shard.table;
         let tag = tag_of(hash);
-        let Some(mut guard) = Inside::enter(self.generation) else { return Err(FORKED) };
+        let Some(mut guard) = Inside::enter(self.generation) else { return Probe::Forked };
         'attempt: for _ in 0..ATTEMPTS {
             let geometry = table.geometry();
             if !geometry.in_service() {
-                return Err(out_of_service(geometry.is_closed()));
+                return if geometry.is_closed() { Probe::Closed } else { Probe::Poisoned };
             }
             let Some(home) = table.home(geometry.bucket(hash)) else { continue };
             let before = home.header();
@@ -86,29 +182,19 @@ impl StoreInner {
                     if location == 0 {
                         continue;
                     }
-                    let segment = self.segment_of(location);
-                    let at = self.address(location);
-                    self.wait_for(at);
-                    guard.announce(segment, &self.space().meta(segment).readers);
-                    if self.skip_recheck() || line.still(slot, tag, location) {
-                        // SAFETY: the slot named this place after its segment was announced, so
-                        // the entry stays until the guard is dropped, which Hit owns.
-                        let entry = unsafe { Entry::at(at) };
-                        if entry.key_is(key) {
-                            return Ok(Probe::Hit(Hit {
-                                guard,
-                                store: self,
-                                shard,
-                                line,
-                                slot,
-                                tag,
-                                location,
-                                entry,
-                            }));
-                        }
-                    } else {
+                    let Some(entry) = self.protect(&mut guard, line, slot, tag, location) else {
                         continue 'attempt;
+                    };
+                    if !entry.key_is(key) {
+                        continue;
                     }
+                    let guard = &mut guard;
+                    let mut hit =
+                        Hit { guard, store: self, shard, line, slot, tag, location, entry };
+                    if visitor.visit(&mut hit) {
+                        return Probe::Hit;
+                    }
+                    continue 'attempt;
                 }
                 if !Line::spills(header) {
                     break;
@@ -118,10 +204,10 @@ impl StoreInner {
                 header = line.header();
             }
             if home.unchanged(before) && table.geometry() == geometry {
-                return Ok(Probe::Miss(guard.slot_index()));
+                return Probe::Miss(guard.slot_index());
             }
         }
-        Ok(Probe::Unsettled)
+        Probe::Unsettled
     }
 
     /// Looks a key up under the lock, for a reader that writers kept from settling. The writer
@@ -149,6 +235,7 @@ impl StoreInner {
     #[inline(always)]
     fn wait_for(&self, at: *const u8) {
         racy::prefetch(at);
+        super::testing::before_announcement();
     }
 
     #[cfg(not(any(test, feature = "testing")))]
@@ -164,13 +251,7 @@ impl StoreInner {
     }
 }
 
-/// The failure of a look-up in a shard that is not in service.
-#[cold]
-fn out_of_service(closed: bool) -> Error {
-    if closed { CLOSED } else { POISONED }
-}
-
-impl<'a> Hit<'a> {
+impl<G: Guard> Hit<'_, G> {
     /// Whether the entry's time is over; `left` in milliseconds otherwise.
     #[inline(always)]
     pub fn time_left(&self) -> std::result::Result<Option<u64>, ()> {
@@ -182,31 +263,24 @@ impl<'a> Hit<'a> {
         if expires <= now { Err(()) } else { Ok(Some(expires - now)) }
     }
 
-    /// Counts the hit where the policy sees it.
+    /// Counts the hit, in the statistics and where the policy sees it; nothing with `peek`.
     #[inline(always)]
-    pub fn count(&self) {
+    pub fn count(&self, peek: bool) {
+        if peek {
+            return;
+        }
         self.line.count_hit(self.slot, self.tag);
+        self.store.counters.hit(self.guard.slot_index());
         if self.store.promotes {
-            self.ask_promotion();
+            ask_promotion(self.store, self.shard, self.location);
         }
     }
 
-    fn ask_promotion(&self) {
-        let meta = self.store.space().meta(self.store.segment_of(self.location));
-        let queue = usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F);
-        let position =
-            meta.position.load(Ordering::Relaxed) + u64::from(self.store.offset_of(self.location));
-        if position < self.shard.promote_before[queue].load(Ordering::Relaxed)
-            && self.shard.ask_promotion(self.location)
-        {
-            self.store.promotions_due.store(true, Ordering::Relaxed);
+    /// Counts a miss: the entry's time was over.
+    pub fn count_miss(&self, peek: bool) {
+        if !peek {
+            self.store.counters.miss(self.guard.slot_index());
         }
-    }
-
-    /// The reader's slot number, for counters.
-    #[inline(always)]
-    pub fn slot_index(&self) -> u32 {
-        self.guard.slot_index()
     }
 
     /// The entry's metadata.
@@ -215,27 +289,35 @@ impl<'a> Hit<'a> {
         info_of(self.store, &self.entry, self.location, ttl_ms)
     }
 
-    /// Where the value lies; announces its run if it has one. `None`: it was replaced meanwhile.
+    /// Where the value lies; announces its run if it has one, and from then on the entry itself is
+    /// not protected. `None`: it was replaced meanwhile.
     #[inline(always)]
     pub fn value(&mut self) -> Option<*const u8> {
-        match self.entry.run() {
-            None => Some(self.entry.inline_value()),
-            Some(run) => self.announce_run(run),
-        }
-    }
-
-    /// From here on the entry itself is not protected, only the run.
-    fn announce_run(&mut self, run: u32) -> Option<*const u8> {
+        let Some(run) = self.entry.run() else { return Some(self.entry.inline_value()) };
         let space = self.store.space();
-        self.guard.announce(run, &space.run_meta(run).readers);
-        self.line
-            .still(self.slot, self.tag, self.location)
-            .then(|| space.run_addr(run).cast_const())
+        self.guard.announce(run, || &space.run_meta(run).readers);
+        let is_current = self.line.still(self.slot, self.tag, self.location);
+        is_current.then(|| space.run_addr(run).cast_const())
     }
 
     /// The segment that holds the entry.
     pub fn segment(&self) -> u32 {
         self.store.segment_of(self.location)
+    }
+}
+
+/// Asks for a promotion of the entry at a location, if it is old enough in its queue.
+#[inline(never)]
+fn ask_promotion(store: &StoreInner, shard: &Shard, location: u32) {
+    let meta = store.space().meta(store.segment_of(location));
+    let queue = usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F);
+    let position = meta.position.load(Ordering::Relaxed) + u64::from(store.offset_of(location));
+    let is_old = shard
+        .promote_before
+        .get(queue)
+        .is_some_and(|before| position < before.load(Ordering::Relaxed));
+    if is_old && shard.ask_promotion(location) {
+        store.promotions_due.store(true, Ordering::Relaxed);
     }
 }
 
@@ -271,6 +353,77 @@ pub enum Copied {
     Miss,
 }
 
+/// Copies the value.
+struct CopyValue<'a> {
+    buf: &'a mut [MaybeUninit<u8>],
+    peek: bool,
+    out: Copied,
+}
+
+impl Visit for CopyValue<'_> {
+    #[inline(always)]
+    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
+        if hit.time_left().is_err() {
+            hit.count_miss(self.peek);
+            self.out = Copied::Miss;
+            return true;
+        }
+        let len = hit.entry.value_len();
+        if len > self.buf.len() {
+            self.out = Copied::SmallBuffer { len };
+            return true;
+        }
+        let value_type = hit.entry.value_type();
+        let Some(value) = hit.value() else { return false };
+        // SAFETY: the hit protects the value's bytes, the buffer has room for them, and pool
+        // memory does not overlap it.
+        unsafe { copy_bytes(value, self.buf.as_mut_ptr().cast(), len) };
+        hit.count(self.peek);
+        self.out = Copied::Hit { len, value_type };
+        true
+    }
+}
+
+/// Copies the value and takes the metadata.
+struct ReadEntry<'a> {
+    buf: &'a mut [MaybeUninit<u8>],
+    peek: bool,
+    out: Read,
+}
+
+impl Visit for ReadEntry<'_> {
+    #[inline(always)]
+    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
+        let Ok(ttl_ms) = hit.time_left() else {
+            hit.count_miss(self.peek);
+            self.out = Read::Miss;
+            return true;
+        };
+        let info = hit.info(ttl_ms);
+        if info.len > self.buf.len() {
+            self.out = Read::SmallBuffer(info);
+            return true;
+        }
+        let Some(value) = hit.value() else { return false };
+        // SAFETY: as in `CopyValue`.
+        unsafe { copy_bytes(value, self.buf.as_mut_ptr().cast(), info.len) };
+        hit.count(self.peek);
+        self.out = Read::Hit(info);
+        true
+    }
+}
+
+/// Says whether the entry is live.
+#[derive(Default)]
+pub struct IsLive(pub bool);
+
+impl Visit for IsLive {
+    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
+        self.0 = hit.time_left().is_ok();
+        true
+    }
+}
+
 impl StoreInner {
     /// Copies the value of a key out.
     #[inline(always)]
@@ -281,41 +434,35 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
-        for _ in 0..ATTEMPTS {
-            let mut hit = match self.probe(hash, key)? {
-                Probe::Hit(hit) => hit,
-                Probe::Miss(slot) => {
-                    if !peek {
-                        self.counters.miss(slot);
-                    }
-                    return Ok(Copied::Miss);
+        let mut visitor = CopyValue { buf, peek, out: Copied::Miss };
+        match self.probe(hash, key, &mut visitor) {
+            Probe::Hit => {
+                if self.promotes {
+                    self.promote_if_due(hash);
                 }
-                Probe::Unsettled => break,
-            };
-            if hit.time_left().is_err() {
+                Ok(visitor.out)
+            }
+            Probe::Miss(slot) => {
                 if !peek {
-                    self.counters.miss(hit.slot_index());
+                    self.counters.miss(slot);
                 }
-                return Ok(Copied::Miss);
+                Ok(Copied::Miss)
             }
-            let len = hit.entry.value_len();
-            let value_type = hit.entry.value_type();
-            if len > buf.len() {
-                return Ok(Copied::SmallBuffer { len });
-            }
-            let Some(value) = hit.value() else { continue };
-            // SAFETY: the hit protects the value's bytes, the buffer has room for them, and pool
-            // memory does not overlap it.
-            unsafe { std::ptr::copy_nonoverlapping(value, buf.as_mut_ptr().cast(), len) };
-            if !peek {
-                hit.count();
-                self.counters.hit(hit.slot_index());
-            }
-            drop(hit);
-            if self.promotes && self.promotions_due.load(Ordering::Relaxed) {
-                self.drain_due(self.shard_of(hash));
-            }
-            return Ok(Copied::Hit { len, value_type });
+            other => self.copy_locked(other, hash, key, visitor.buf, peek),
+        }
+    }
+
+    #[cold]
+    fn copy_locked(
+        &self,
+        probe: Probe,
+        hash: u64,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+        peek: bool,
+    ) -> Result<Copied> {
+        if let Some(error) = probe.failure() {
+            return Err(error);
         }
         Ok(match self.read_locked(hash, key, buf, peek)? {
             Read::Hit(info) => Copied::Hit { len: info.len, value_type: info.value_type },
@@ -332,37 +479,32 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Read> {
-        for _ in 0..ATTEMPTS {
-            let mut hit = match self.probe(hash, key)? {
-                Probe::Hit(hit) => hit,
-                Probe::Miss(slot) => {
-                    if !peek {
-                        self.counters.miss(slot);
-                    }
-                    return Ok(Read::Miss);
+        let mut visitor = ReadEntry { buf, peek, out: Read::Miss };
+        match self.probe(hash, key, &mut visitor) {
+            Probe::Hit => {
+                if self.promotes {
+                    self.promote_if_due(hash);
                 }
-                Probe::Unsettled => break,
-            };
-            let Ok(ttl_ms) = hit.time_left() else {
+                Ok(visitor.out)
+            }
+            Probe::Miss(slot) => {
                 if !peek {
-                    self.counters.miss(hit.slot_index());
+                    self.counters.miss(slot);
                 }
-                return Ok(Read::Miss);
-            };
-            let info = hit.info(ttl_ms);
-            if info.len > buf.len() {
-                return Ok(Read::SmallBuffer(info));
+                Ok(Read::Miss)
             }
-            let Some(value) = hit.value() else { continue };
-            // SAFETY: as in `copy_out`.
-            unsafe { std::ptr::copy_nonoverlapping(value, buf.as_mut_ptr().cast(), info.len) };
-            if !peek {
-                hit.count();
-                self.counters.hit(hit.slot_index());
-            }
-            return Ok(Read::Hit(info));
+            other => match other.failure() {
+                Some(error) => Err(error),
+                None => self.read_locked(hash, key, visitor.buf, peek),
+            },
         }
-        self.read_locked(hash, key, buf, peek)
+    }
+
+    #[inline(never)]
+    fn promote_if_due(&self, hash: u64) {
+        if self.promotions_due.load(Ordering::Relaxed) {
+            self.drain_due(self.shard_of(hash));
+        }
     }
 
     /// The read of last resort, for a key that writers do not leave alone.
@@ -391,4 +533,33 @@ impl StoreInner {
         }
         Ok(Read::Hit(info))
     }
+}
+
+/// Copies bytes that do not overlap. Values are short: 32 to 64 bytes go without a call, as two
+/// overlapping halves.
+///
+/// # Safety
+/// `len` bytes at `from` are readable, `len` bytes at `to` writable, and the two do not overlap.
+#[inline(always)]
+unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if len.wrapping_sub(32) <= 32 {
+        use std::arch::x86_64::{_mm_loadu_si128, _mm_storeu_si128};
+        // SAFETY: SSE2 is part of x86_64; with 32 <= len <= 64 the four pieces lie inside the
+        // ranges that the caller promises.
+        unsafe {
+            let (from_end, to_end) = (from.add(len - 32), to.add(len - 32));
+            let first = _mm_loadu_si128(from.cast());
+            let second = _mm_loadu_si128(from.add(16).cast());
+            let third = _mm_loadu_si128(from_end.cast());
+            let fourth = _mm_loadu_si128(from_end.add(16).cast());
+            _mm_storeu_si128(to.cast(), first);
+            _mm_storeu_si128(to.add(16).cast(), second);
+            _mm_storeu_si128(to_end.cast(), third);
+            _mm_storeu_si128(to_end.add(16).cast(), fourth);
+        }
+        return;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
 }

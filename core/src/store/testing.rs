@@ -1,6 +1,10 @@
 //! Hooks that steer faults and schedules from tests.
 
+use std::cell::{Cell, RefCell};
+use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Readers believe the first look at a slot. Breaks the read protocol, to show that the history
 /// checker notices.
@@ -22,5 +26,143 @@ pub fn panic_at_write(n: u64) {
 pub(super) fn maybe_panic(hash: u64) {
     if PANIC_AT.load(Ordering::Relaxed) != 0 && PANIC_AT.fetch_sub(1, Ordering::SeqCst) == 1 {
         panic!("injected fault under the lock of the shard of {hash:016x}");
+    }
+}
+
+/// Stops one reader inside a look-up, after its announcement, until it is let go.
+#[derive(Debug, Default)]
+pub struct Gate {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+static GATES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static GATE: RefCell<Option<Arc<Gate>>> = const { RefCell::new(None) };
+    static DICE: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Gate {
+    /// The calling thread's next look-up that finds a live slot stops there. One look-up a call.
+    #[must_use]
+    pub fn stop_next_lookup() -> Arc<Self> {
+        let gate = Arc::new(Self::default());
+        gate.clone().stop_mine();
+        gate
+    }
+
+    /// [`Gate::stop_next_lookup`] for a gate that another thread has made.
+    pub fn stop_mine(self: Arc<Self>) {
+        GATE.with_borrow_mut(|mine| *mine = Some(self));
+        GATES.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits until the reader has stopped; false if it has not after so long.
+    #[must_use]
+    pub fn wait_stopped(&self, timeout: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, timeout, |(stopped, _)| !*stopped)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.0
+    }
+
+    /// Lets the reader go on.
+    pub fn open(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = true;
+        self.changed.notify_all();
+        while !state.1 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+static HOSTILE: AtomicBool = AtomicBool::new(false);
+
+/// Whether readers lose their processor, or keep their announcements in the store buffer, where it
+/// hurts most.
+pub fn hostile_schedule(on: bool) {
+    HOSTILE.store(on, Ordering::SeqCst);
+}
+
+/// Between a location that a reader saw and its announcement.
+#[inline(always)]
+pub(super) fn before_announcement() {
+    if HOSTILE.load(Ordering::Relaxed) {
+        match roll() % 64 {
+            0 => std::thread::yield_now(),
+            1..32 => clog_store_buffer(),
+            _ => {}
+        }
+    }
+}
+
+/// Between the second look of a reader and its use of what it looked at.
+#[inline(always)]
+pub(super) fn after_announcement() {
+    if GATES.load(Ordering::Relaxed) != 0 {
+        stop_at_gate();
+    }
+    if HOSTILE.load(Ordering::Relaxed) {
+        match roll() % 64 {
+            0 => std::thread::yield_now(),
+            1..24 => (0..roll() % 200).for_each(|_| spin_loop()),
+            _ => {}
+        }
+    }
+}
+
+#[cold]
+fn stop_at_gate() {
+    let gate = GATE.try_with(|mine| mine.borrow_mut().take());
+    if let Ok(Some(gate)) = gate {
+        GATES.fetch_sub(1, Ordering::SeqCst);
+        gate.pass();
+    }
+}
+
+fn roll() -> u64 {
+    DICE.try_with(|dice| {
+        // xorshift64 (Marsaglia 2003).
+        let mut x = dice.get();
+        if x == 0 {
+            x = crate::clock::monotonic_ns() | 1;
+        }
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        dice.set(x);
+        x >> 16
+    })
+    .unwrap_or(0)
+}
+
+/// Fills the processor's store buffer with stores that miss every cache, so that the store that
+/// follows stays invisible to other processors for as long as it can: about a microsecond.
+#[cold]
+fn clog_store_buffer() {
+    /// A cache line.
+    #[repr(align(64))]
+    struct Line(AtomicU64);
+    static LINES: [Line; 128] = [const { Line(AtomicU64::new(0)) }; 128];
+
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: flushing a line of this process's own memory and fencing change no value.
+    unsafe {
+        for line in &LINES {
+            std::arch::x86_64::_mm_clflush(std::ptr::from_ref(line).cast());
+        }
+        std::arch::x86_64::_mm_mfence();
+    }
+    for line in &LINES[..112] {
+        line.0.store(1, Ordering::Relaxed);
     }
 }

@@ -36,12 +36,20 @@ const LINES_MIN: u32 = 8;
 
 const CLOSED: u64 = 1 << 63;
 const POISONED: u64 = 1 << 62;
-const EPOCH: u64 = 1 << 32;
+const LEVEL_SHIFT: u32 = 32;
+const LEVEL_MASK: u32 = 31;
+const EPOCH: u64 = 1 << 37;
 const EPOCH_MASK: u64 = (POISONED - 1) & !(EPOCH - 1);
 
-/// A snapshot of the geometry word: lines (32 bits), epoch (30 bits), poisoned, closed.
+/// A snapshot of the geometry word: lines (32 bits), their level (5 bits), epoch (25 bits),
+/// poisoned, closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry(u64);
+
+/// The part of the geometry word that says which bucket a hash has.
+fn shape_of(lines: u32) -> u64 {
+    u64::from(lines) | u64::from(lines.ilog2()) << LEVEL_SHIFT
+}
 
 impl Geometry {
     /// Number of home lines.
@@ -50,18 +58,23 @@ impl Geometry {
         self.0 as u32
     }
 
+    /// The largest power of two up to the number of lines, as its exponent.
+    #[inline(always)]
+    fn level(self) -> u32 {
+        (self.0 >> LEVEL_SHIFT) as u32 & LEVEL_MASK
+    }
+
     /// The bucket of a hash.
     #[inline(always)]
     pub fn bucket(self, hash: u64) -> u32 {
-        let lines = self.lines();
-        let high = (u32::MAX >> lines.leading_zeros()).max(1);
-        let bucket = hash as u32 & high;
-        if bucket < lines { bucket } else { bucket & (high >> 1) }
+        let low = (1_u32 << self.level()) - 1;
+        let bucket = hash as u32 & (low << 1 | 1);
+        if bucket < self.lines() { bucket } else { hash as u32 & low }
     }
 
     /// How many low bits of the hash decide this bucket.
     pub fn bits(self, bucket: u32) -> u32 {
-        let level = self.lines().ilog2();
+        let level = self.level();
         let split = self.lines() - (1 << level);
         if bucket >= 1 << level || bucket < split { level + 1 } else { level }
     }
@@ -90,6 +103,9 @@ pub struct Table {
     geometry: AtomicU64,
     lines_base: *const u8,
     seg_shift: u32,
+    /// Bits of a line's number that are its place in its chunk.
+    lines_shift: u32,
+    lines_mask: u32,
     homes: Box<[AtomicU32]>,
     overflows: Box<[AtomicU32]>,
 }
@@ -140,9 +156,11 @@ impl Table {
     pub fn open(space: &Space, chunks_max: usize, first: SegId) -> (Self, Tail) {
         let directory = || (0..chunks_max).map(|_| AtomicU32::new(NONE)).collect::<Box<[_]>>();
         let table = Self {
-            geometry: AtomicU64::new(u64::from(LINES_MIN) | EPOCH),
+            geometry: AtomicU64::new(shape_of(LINES_MIN) | EPOCH),
             lines_base: space.segments_base(),
             seg_shift: space.seg_shift(),
+            lines_shift: space.seg_shift() - 6,
+            lines_mask: (1 << (space.seg_shift() - 6)) - 1,
             homes: directory(),
             overflows: directory(),
         };
@@ -159,18 +177,18 @@ impl Table {
 
     #[inline(always)]
     fn lines_shift(&self) -> u32 {
-        self.seg_shift - 6
+        self.lines_shift
     }
 
     #[inline(always)]
     fn line_in(&self, directory: &[AtomicU32], number: u32) -> Option<&Line> {
-        let shift = self.lines_shift();
-        let segment = directory.get((number >> shift) as usize)?.load(Ordering::Acquire);
+        let chunk = (number >> self.lines_shift) as usize;
+        let segment = directory.get(chunk)?.load(Ordering::Acquire);
         if segment == NONE {
             return None;
         }
         let offset = ((segment as usize) << self.seg_shift)
-            + ((number & ((1 << shift) - 1)) as usize) * size_of::<Line>();
+            + ((number & self.lines_mask) as usize) * size_of::<Line>();
         // SAFETY: directories name segments that this index holds, or held when the calling
         // reader went inside; their memory is mapped for the pool's life and only ever accessed
         // as lines while a reader can reach it.
@@ -212,7 +230,7 @@ impl Table {
         let word = self.geometry.load(Ordering::Relaxed);
         let epoch = word.wrapping_add(EPOCH) & EPOCH_MASK;
         let flags = word & (CLOSED | POISONED);
-        self.geometry.store(flags | epoch | u64::from(lines), Ordering::Release);
+        self.geometry.store(flags | epoch | shape_of(lines), Ordering::Release);
     }
 
     /// Takes the shard out of service for good.
@@ -593,7 +611,7 @@ impl Table {
         tail.segments = 1;
         let word = self.geometry.load(Ordering::Relaxed);
         let epoch = word.wrapping_add(EPOCH) & EPOCH_MASK;
-        self.geometry.store((word & CLOSED) | epoch | u64::from(LINES_MIN), Ordering::SeqCst);
+        self.geometry.store((word & CLOSED) | epoch | shape_of(LINES_MIN), Ordering::SeqCst);
     }
 
     /// Checks the invariants of the structure; `visit` is called with every filled slot and its
@@ -651,7 +669,7 @@ mod tests {
     #[test]
     fn buckets_of_a_growing_table() {
         for lines in 8..70_u32 {
-            let geometry = Geometry(u64::from(lines));
+            let geometry = Geometry(shape_of(lines));
             for hash in 0..500_u64 {
                 let bucket = geometry.bucket(hash);
                 assert!(bucket < lines);
