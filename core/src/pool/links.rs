@@ -3,7 +3,7 @@
 //! All lists are changed under the pool's lock; the links are atomics because readers may look at
 //! other fields of the same entries meanwhile.
 
-use super::space::{ChunkMeta, RunMeta, SEG_NONE, SegMeta};
+use super::tables::{ChunkMeta, RunMeta, SEG_NONE, SegMeta};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// An entry that can be in a list.

@@ -4,9 +4,10 @@
 //! that `used <= limit in force` holds at every instant and the process's resident set grows by no
 //! more than the limit. One idea a file:
 //!
-//! - [`space`]: the reservation, its tables, the accounts, and the invariants between them;
+//! - [`space`]: the reservation, its `tables`, the accounts, and the invariants between them;
 //! - `budget`: used and limit in one word; `layout`: what lies where;
-//! - `segments`: memory by segment and by huge page; `runs`: contiguous memory by page;
+//! - `segments`: memory by segment and by huge page (`huge`); `runs`: contiguous memory by page;
+//!   `release`: how either goes back to the system;
 //! - `waiting`: when memory that was unlinked may be reused;
 //! - `pressure`, `watch`: levels, and who is told of them; `raw`: memory for the application;
 //! - `tenants`: the stores as their pool sees them, and which of them gives when one needs;
@@ -20,16 +21,19 @@
 
 mod alloc;
 mod budget;
+mod huge;
 mod layout;
 mod limit;
 mod links;
 mod pressure;
 mod raw;
 mod registry;
+mod release;
 mod runs;
 mod segments;
 pub mod space;
 mod stats;
+mod tables;
 pub mod tenants;
 mod validate;
 mod waiting;

@@ -1,79 +1,29 @@
-//! Segments: how they get memory, are handed out, come back and lose their memory.
+//! Segments: how they get memory, are handed out and come back.
 //!
 //! A free segment is handed out first, the latest freed first, because it is still in the caches.
 //! Only when there is none is memory committed: first the rest of chunks that are split already,
 //! then a whole chunk, then, when the budget no longer holds a whole one, a single segment of a
 //! chunk that is thereby split.
 //!
-//! A whole chunk may be backed by a huge page and is charged whole. Before one of its segments is
-//! given back the chunk is *split*: it is marked `MADV_NOHUGEPAGE`, or khugepaged would fill it up
-//! again behind our back, and its segments are charged one by one from then on. Where that fails
-//! the chunk stays as it is, charged whole. A split chunk that has all its segments again is marked
-//! for huge pages again.
-//!
-//! Memory is given back in three steps, so that the lock is not held while the system works: under
-//! the lock segments leave the free lists and are marked as leaving; then `MADV_DONTNEED`; then,
-//! under the lock, they lose their charge. Whoever looks in between finds them charged.
-//!
-//! Whether a chunk got a huge page is seen, not assumed: whoever commits it touches its first page,
-//! and if all 512 are resident then, a huge page is what the system mapped. It is one `mincore` of
-//! 2 MiB per commit. What the system does later (khugepaged merging, swap splitting) is looked up
-//! by whoever asks for statistics, some chunks at a time in turn; reading `/proc/self/smaps` would
-//! cost milliseconds in a large process, and tell of all of it.
+//! A whole chunk may be backed by a huge page and is charged whole; of a split one each segment is
+//! charged for itself. A split chunk that has all its segments again is marked for huge pages
+//! again. How chunks come to be split, and how memory goes, is in [`super::release`].
 
 use super::budget::GRAIN;
 use super::links::List;
-use super::space::{
-    Chunk, ChunkMeta, HUGE_ADVISED, HUGE_SEEN, LISTED, RunId, SEG_NONE, SegId, Space, State, Use,
-};
+use super::space::{Space, State};
+use super::tables::{Chunk, HUGE_ADVISED, LISTED, SEG_NONE, SegId, Use};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::sys::{Advice, HugeProbe};
+use crate::memory::sys::Advice;
 use parking_lot::MutexGuard;
-use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// How often a segment is asked for again when others take the room that was made for it.
 const ATTEMPTS: u32 = 4;
-/// Chunks that are looked up for one call for statistics.
-const HUGE_LOOKS: usize = 64;
-/// Segments that are given back under one hold of the lock.
-const BATCH: usize = 32;
-
 /// Free segments of whole chunks, in [`State::free`].
 pub(super) const WHOLE: usize = 0;
 /// Free segments of split chunks.
 pub(super) const SPLIT: usize = 1;
-
-/// What one step of [`Space::release_free`] works on.
-enum Leaving {
-    Nothing,
-    Chunk(u32),
-    Segments([SegId; BATCH], usize),
-    Run(RunId),
-}
-
-impl ChunkMeta {
-    pub(super) fn kind(&self) -> Chunk {
-        match self.state.load(Relaxed) {
-            1 => Chunk::Whole,
-            2 => Chunk::Split,
-            3 => Chunk::Leaving,
-            _ => Chunk::Void,
-        }
-    }
-
-    fn set_kind(&self, kind: Chunk) {
-        self.state.store(kind as u8, Relaxed);
-    }
-
-    pub(super) fn has(&self, flag: u8) -> bool {
-        self.flags.load(Relaxed) & flag != 0
-    }
-
-    fn set(&self, flag: u8, on: bool) {
-        let flags = self.flags.load(Relaxed);
-        self.flags.store(if on { flags | flag } else { flags & !flag }, Relaxed);
-    }
-}
 
 impl Space {
     /// Hands a segment out: a free one, else one with fresh memory. `Ok(None)`: the limit in force
@@ -140,30 +90,6 @@ impl Space {
         self.follow_shrink();
     }
 
-    /// Gives memory of warm runs and free segments back to the system until so many bytes are uncharged, or none
-    /// is left to give; returns the bytes.
-    pub fn release_free(&self, bytes: u64) -> u64 {
-        let wanted = bytes.div_ceil(GRAIN);
-        let mut done = 0;
-        while done < wanted {
-            let leaving = self.choose_leaving(&mut self.state.lock(), wanted - done);
-            let step = match leaving {
-                Leaving::Nothing => break,
-                Leaving::Chunk(chunk) => self.release_chunk(chunk),
-                Leaving::Segments(ids, len) => self.release_segments(&ids[..len]),
-                Leaving::Run(id) => self.release_warm(id, wanted - done),
-            };
-            if step == 0 {
-                break;
-            }
-            done += step;
-        }
-        if done != 0 {
-            self.update_gauge();
-        }
-        done * GRAIN
-    }
-
     /// Has every segment that the limit allows committed and backed, and free.
     pub(super) fn prefault(&self) -> Result<()> {
         let mut state = self.state.lock();
@@ -190,18 +116,6 @@ impl Space {
             return Err(Error::fixed(ErrorKind::NoMemory, "the limit holds no segment"));
         }
         Ok(())
-    }
-
-    /// During a shrink that nobody drives any more (it ended at what views or allocations held):
-    /// what just became free goes to the system.
-    ///
-    /// While a call drives it, that call gives back what it has had evicted; what others evict is
-    /// theirs to reuse, or a write would evict all that the shrink is about before it found room.
-    pub(super) fn follow_shrink(&self) {
-        let excess = self.budget.excess();
-        if excess != 0 && self.drivers.load(SeqCst) == 0 {
-            self.release_free(excess * GRAIN);
-        }
     }
 
     /// What a segment goes through before it is free.
@@ -249,7 +163,7 @@ impl Space {
         Some(id)
     }
 
-    fn unlink_free(&self, state: &mut MutexGuard<'_, State>, list: usize, id: SegId) {
+    pub(super) fn unlink_free(&self, state: &mut MutexGuard<'_, State>, list: usize, id: SegId) {
         state.free[list].remove(id, |id| self.meta(id));
         let number = self.chunk_of(id);
         let chunk = self.chunk(number);
@@ -391,193 +305,6 @@ impl Space {
         self.memory.commit(from, (at + bytes).next_multiple_of(page) - from)
     }
 
-    /// Takes what is to be given back next out of the free lists.
-    fn choose_leaving(&self, state: &mut MutexGuard<'_, State>, wanted: u64) -> Leaving {
-        if let Some(id) = self.coldest_warm(state) {
-            self.unlink_warm(state, id);
-            self.run_meta(id).usage.store(Use::Uncommitted as u8, Release);
-            return Leaving::Run(id);
-        }
-        let chunk_grains = self.layout.chunk_bytes() / GRAIN;
-        let split_left = state.free[SPLIT].head != SEG_NONE;
-        if state.empty.head != SEG_NONE && (wanted >= chunk_grains || !split_left) {
-            let number = state.empty.head;
-            let first = number << self.layout.chunk_segs_shift;
-            for id in first..first + self.layout.chunk_segs() {
-                self.unlink_free(state, WHOLE, id);
-                self.set_use(id, Use::Uncommitted);
-            }
-            self.chunk(number).set_kind(Chunk::Leaving);
-            return Leaving::Chunk(number);
-        }
-        if !split_left && !self.split_chunk(state) {
-            return Leaving::Nothing;
-        }
-        let seg_grains = self.seg_bytes() / GRAIN;
-        let mut ids = [SEG_NONE; BATCH];
-        let mut len = 0;
-        while len < BATCH && (len as u64) * seg_grains < wanted {
-            let id = state.free[SPLIT].head;
-            if id == SEG_NONE {
-                break;
-            }
-            self.unlink_free(state, SPLIT, id);
-            self.set_use(id, Use::Uncommitted);
-            let chunk = self.chunk(self.chunk_of(id));
-            chunk.leaving.store(chunk.leaving.load(Relaxed) + 1, Relaxed);
-            ids[len] = id;
-            len += 1;
-        }
-        Leaving::Segments(ids, len)
-    }
-
-    /// Splits the chunk of the latest free segment; false: there is none, or the system declined.
-    fn split_chunk(&self, state: &mut MutexGuard<'_, State>) -> bool {
-        let id = state.free[WHOLE].head;
-        if id == SEG_NONE {
-            return false;
-        }
-        let number = self.chunk_of(id);
-        let chunk = self.chunk(number);
-        if !self.memory.advise(self.chunk_offset(number), self.layout.chunk_bytes(), Advice::Small)
-        {
-            return false;
-        }
-        if chunk.has(LISTED) {
-            state.empty.remove(number, |chunk| self.chunk(chunk));
-        }
-        self.forget_huge(state, chunk);
-        chunk.flags.store(0, Relaxed);
-        chunk.set_kind(Chunk::Split);
-        let first = number << self.layout.chunk_segs_shift;
-        for id in first..first + self.layout.chunk_segs() {
-            if self.meta(id).usage() == Use::Free {
-                state.free[WHOLE].remove(id, |id| self.meta(id));
-                state.free[SPLIT].push_front(id, |id| self.meta(id));
-            }
-        }
-        true
-    }
-
-    fn release_chunk(&self, number: u32) -> u64 {
-        let bytes = self.layout.chunk_bytes();
-        let gone = self.memory.decommit(self.chunk_offset(number), bytes);
-        let chunk = self.chunk(number);
-        let mut state = self.state.lock();
-        if !gone {
-            chunk.set_kind(Chunk::Whole);
-            let first = number << self.layout.chunk_segs_shift;
-            for id in first..first + self.layout.chunk_segs() {
-                self.push_free(&mut state, id);
-            }
-            return 0;
-        }
-        self.forget_huge(&mut state, chunk);
-        self.make_void(&mut state, number);
-        self.count_uncommitted(self.layout.chunk_segs().cast_signed());
-        self.discharge_units(&mut state, bytes / GRAIN, |accounts| &mut accounts.segments);
-        bytes / GRAIN
-    }
-
-    fn release_segments(&self, ids: &[SegId]) -> u64 {
-        let mut gone = 0_u32;
-        for (i, &id) in ids.iter().enumerate() {
-            if self.memory.decommit(self.seg_offset(id), self.seg_bytes()) {
-                gone |= 1 << i;
-            }
-        }
-        let mut state = self.state.lock();
-        for (i, &id) in ids.iter().enumerate() {
-            let number = self.chunk_of(id);
-            let chunk = self.chunk(number);
-            chunk.leaving.store(chunk.leaving.load(Relaxed) - 1, Relaxed);
-            if gone & 1 << i == 0 {
-                self.push_free(&mut state, id);
-                continue;
-            }
-            let place = id & (self.layout.chunk_segs() - 1);
-            let mask = chunk.mask.load(Relaxed) & !(1 << place);
-            chunk.mask.store(mask, Relaxed);
-            self.count_uncommitted(1);
-            if mask == 0 {
-                if chunk.has(LISTED) {
-                    state.partial.remove(number, |chunk| self.chunk(chunk));
-                }
-                self.make_void(&mut state, number);
-            } else if !chunk.has(LISTED) {
-                state.partial.push_front(number, |chunk| self.chunk(chunk));
-                chunk.set(LISTED, true);
-            }
-        }
-        let units = u64::from(gone.count_ones()) * (self.seg_bytes() / GRAIN);
-        self.discharge_units(&mut state, units, |accounts| &mut accounts.segments);
-        units
-    }
-
-    fn make_void(&self, state: &mut MutexGuard<'_, State>, number: u32) {
-        let chunk = self.chunk(number);
-        chunk.mask.store(0, Relaxed);
-        chunk.set_kind(Chunk::Void);
-        chunk.set(LISTED | HUGE_SEEN, false);
-        state.void.push_front(number, |chunk| self.chunk(chunk));
-    }
-
-    /// Looks whether a chunk that was just committed is backed by a huge page. The caller holds
-    /// its first segment, so it cannot be given back meanwhile.
-    fn see_huge(&self, number: u32) {
-        let at = self.chunk_offset(number);
-        self.memory.touch(at);
-        if self.memory.is_huge(at) {
-            self.mark_huge(&mut self.state.lock(), number);
-        }
-    }
-
-    fn mark_huge(&self, state: &mut MutexGuard<'_, State>, number: u32) {
-        let chunk = self.chunk(number);
-        if chunk.kind() == Chunk::Whole && !chunk.has(HUGE_SEEN) {
-            chunk.set(HUGE_SEEN, true);
-            state.huge_seen += 1;
-        }
-    }
-
-    /// Looks some chunks up anew: whether a huge page backs them now.
-    pub(super) fn look_for_huge(&self) {
-        if !self.layout.huge {
-            return;
-        }
-        let Some(probe) = HugeProbe::open() else { return };
-        let mut looked = [0; HUGE_LOOKS];
-        let mut len = 0;
-        {
-            let mut state = self.state.lock();
-            for _ in 0..state.chunks_made.min(HUGE_LOOKS as u32 * 4) {
-                let number = state.huge_cursor % state.chunks_made;
-                state.huge_cursor = number + 1;
-                if self.chunk(number).kind() == Chunk::Whole {
-                    looked[len] = number;
-                    len += 1;
-                    if len == HUGE_LOOKS {
-                        break;
-                    }
-                }
-            }
-        }
-        for &number in &looked[..len] {
-            match probe.is_huge(&self.memory, self.chunk_offset(number)) {
-                Some(true) => self.mark_huge(&mut self.state.lock(), number),
-                Some(false) => self.forget_huge(&mut self.state.lock(), self.chunk(number)),
-                None => return,
-            }
-        }
-    }
-
-    fn forget_huge(&self, state: &mut MutexGuard<'_, State>, chunk: &ChunkMeta) {
-        if chunk.has(HUGE_SEEN) {
-            chunk.set(HUGE_SEEN, false);
-            state.huge_seen -= 1;
-        }
-    }
-
     pub(super) fn whole_mask(&self) -> u32 {
         u32::MAX >> (32 - self.layout.chunk_segs())
     }
@@ -590,7 +317,7 @@ impl Space {
         self.layout.segments_at + (u64::from(id) << self.layout.seg_shift)
     }
 
-    fn chunk_offset(&self, number: u32) -> u64 {
+    pub(super) fn chunk_offset(&self, number: u32) -> u64 {
         self.layout.segments_at + u64::from(number) * self.layout.chunk_bytes()
     }
 }

@@ -7,7 +7,8 @@ use super::Pool;
 use super::budget::GRAIN;
 use super::layout::RUN_BASE;
 use super::links::{Linked, List};
-use super::space::{Accounts, Chunk, SEG_NONE, Space, State, Use};
+use super::space::{Accounts, Space, State};
+use super::tables::{Chunk, HUGE_SEEN, SEG_NONE, Use};
 use crate::error::{Error, ErrorKind, Result};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -60,7 +61,7 @@ impl Space {
         let mut huge = 0;
         for number in 0..state.chunks_made {
             found.segments += self.validate_chunk(&state, number, &mut uses)?;
-            huge += u64::from(self.chunk(number).has(super::space::HUGE_SEEN));
+            huge += u64::from(self.chunk(number).has(HUGE_SEEN));
         }
         equal("the number of huge pages seen", state.huge_seen, huge)?;
 
