@@ -5,7 +5,7 @@
 //!
 //! - `used == committed chunks and segments + runs + metadata pages + fixed charges`;
 //! - `used <= limit in force`, and the limit in force is `max(target, used)` during a shrink
-//!   (see [`super::budget`]);
+//!   (see `budget`);
 //! - a segment is in exactly one [`Use`]; a `Free` one is in exactly one free list, a `Waiting` one
 //!   in exactly one waiting list or in the hands of the one harvest that runs.
 //!

@@ -167,7 +167,7 @@ pub(super) enum Chunk {
 pub(super) const HUGE_ADVISED: u8 = 1;
 /// The chunk was seen to be backed by a huge page.
 pub(super) const HUGE_SEEN: u8 = 2;
-/// The chunk is in one of the lists of [`State`].
+/// The chunk is in one of the lists of `State`.
 pub(super) const LISTED: u8 = 4;
 
 impl ChunkMeta {
