@@ -7,9 +7,11 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::slice;
+use std::sync::Once;
 
+use hypercache_core::log::{Severity, log};
 use hypercache_core::{Error, ErrorKind, Pool, Result, Store, types};
 
 use crate::abi::*;
@@ -55,6 +57,31 @@ fn fault(payload: Box<dyn std::any::Any + Send>) -> Error {
     // A payload's own destructor may unwind; losing its few bytes is the lesser evil.
     std::mem::forget(payload);
     error
+}
+
+/// Sends what a fault of this library has to say to the logger instead of standard error. Faults
+/// of others, in a Rust program that links this crate, are left to whoever was told of them before.
+pub(crate) fn report_faults() {
+    static ONCE: Once = Once::new();
+    if std::thread::panicking() {
+        return; // a hook cannot be set now
+    }
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |fault| {
+            let Some(at) = fault.location().filter(|at| is_ours(at.file())) else {
+                return before(fault);
+            };
+            let said = fault.payload_as_str().unwrap_or("no message");
+            log(Severity::Error, &format!("fault at {}:{}: {said}", at.file(), at.line()));
+        }));
+    });
+}
+
+/// Whether a source file is one of the library's two crates.
+fn is_ours(file: &str) -> bool {
+    ["core/src/", "ffi/src/"].iter().any(|start| file.starts_with(start))
+        || ["hypercache-core", "hypercache-ffi"].iter().any(|name| file.contains(name))
 }
 
 /// Runs a call that reports a status only.

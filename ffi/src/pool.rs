@@ -11,7 +11,7 @@ use hypercache_core::{Error, Pool, PoolConfig, Result, Thresholds};
 use crate::abi::*;
 use crate::boundary::{
     Outcome, call, call_detailed, check_flags, fill, invalid, out, pool, put_out, quiet, read,
-    text, zeroed,
+    report_faults, text, zeroed,
 };
 use crate::convert::{level, limit_status};
 use crate::store::lasting;
@@ -58,6 +58,7 @@ pub unsafe extern "C" fn hc_pool_create(
     err: *mut hc_error,
 ) -> hc_status {
     let inside = || -> Outcome {
+        report_faults();
         // SAFETY: the header asks for a place to write to.
         let place = unsafe { self::out(out, "out is NULL") }?;
         // SAFETY: the header asks for a whole config.
@@ -77,6 +78,7 @@ pub unsafe extern "C" fn hc_pool_open(
     err: *mut hc_error,
 ) -> hc_status {
     let inside = || -> Outcome {
+        report_faults();
         // SAFETY: the header asks for a place to write to.
         let place = unsafe { self::out(out, "out is NULL") }?;
         // SAFETY: the header asks for a NUL-terminated string.
@@ -151,8 +153,11 @@ pub unsafe extern "C" fn hc_pool_set_thresholds(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hc_pool_pressure(pool: *const hc_pool) -> i32 {
-    // SAFETY: the header asks for a handle that holds a reference.
-    quiet(|| Ok(level(unsafe { self::pool(pool) }?.pressure()))).unwrap_or(HC_PRESSURE_NONE)
+    if pool.is_null() {
+        return HC_PRESSURE_NONE;
+    }
+    // SAFETY: not NULL; the header asks for a handle that holds a reference.
+    level(unsafe { Pool::borrow_raw(pool.cast()) }.pressure())
 }
 
 #[unsafe(no_mangle)]

@@ -9,8 +9,7 @@ use std::process::Command;
 
 /// Tests of the C suite that the engine does not pass yet, each with its reason. They are run and
 /// reported, and do not fail this one.
-const KNOWN_TO_FAIL: [(&str, &str); 1] =
-    [("destroyed_scans", "a scan of a destroyed store opens")];
+const KNOWN_TO_FAIL: [(&str, &str); 1] = [("destroyed_scans", "a scan of a destroyed store opens")];
 
 fn sources(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
