@@ -4,10 +4,10 @@
 //! allocators (USENIX 1994 and 2001). At most a fifth of a block is slack; what is larger than a
 //! quarter of a segment gets a run of its own.
 //!
-//! A raw segment begins with a header and one state byte a block; its blocks are laid out from its
-//! end downward, so that a block is as aligned as its size is, without padding. Free blocks of a
-//! segment are chained by their numbers. Each class chains its segments; wholly free ones go back
-//! to the pool, but for one that is kept.
+//! A raw segment begins with a header, one state byte a block and a map of the free ones; its
+//! blocks are laid out from its end downward, so that a block is as aligned as its size is, without
+//! padding. Each class lists its segments; wholly free ones go back to the pool, but for one that
+//! is kept.
 //!
 //! The first threads have *magazines*, small stacks of free blocks for the small classes, which
 //! make the usual allocation a pop and the usual free a push, without a lock and without a locked
@@ -20,27 +20,27 @@
 //!
 //! **Who may free what.** A block at large remembers, in its state byte, at which seat it was
 //! handed out.
-//! - Freed by the same thread, its state goes from live to cached by a plain load and store, under
+//! - Freed by the same thread, its state goes from live to free by a plain load and store, under
 //!   the thread's mark.
 //! - Freed by another, it goes from live to *pending* by compare-exchange, so that of several such
-//!   frees one succeeds. Should the seat's owner free it in the same instant, its store may
-//!   overwrite the exchange. So a pending block is *believed* only later: after a heavy barrier and
-//!   a wait until no owner has its mark set, those that are still pending were nobody else's, and
-//!   are chained. One barrier serves for up to [`PENDING_MAX`] of them. Until then nothing is
-//!   written to the block.
-//! - Handed out without a seat, it goes from live to cached under its class's lock.
+//!   frees one succeeds; it is *believed* to be free later ([`remote`] says why and when). Until
+//!   then nothing else happens to the block.
+//! - Handed out without a seat, it goes from live to free under its class's lock.
 //!
 //! Invariants:
-//! - a block is handed out only out of state cached, and gets there only once for each time that it
+//! - a block is handed out only out of state free, and gets there only once for each time that it
 //!   was handed out, whatever its holders do;
-//! - a chained block is handed out only if its state says that it is chained: what a program
-//!   writes into a block after freeing it can lose blocks, but not have one handed out twice;
-//! - headers change under their class's lock only.
+//! - nothing that the allocator goes by lies in the blocks: writing to one after freeing it harms
+//!   nobody but whoever has it then;
+//! - headers and maps change under their class's lock only.
 //!
 //! What cannot be told: a second free of a block that was handed out again since; one that comes in
 //! the very instant of the first (it is reported, but both calls succeed); and one that comes at
 //! the very moment in which the last block's free gives the whole segment back.
 
+mod class;
+mod magazine;
+mod remote;
 mod segment;
 mod shape;
 #[cfg(test)]
@@ -48,19 +48,21 @@ mod tests;
 mod validate;
 
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use self::class::Shelf;
+use self::magazine::{Magazine, Seat, Tally, add};
+use self::remote::{Deferred, exchange};
 use self::segment::{
-    Block, CACHED, FRESH, INTERNAL, LIVE, Misplaced, NO_SEAT, ORIGIN, PENDING, PIN, Place,
-    SEG_NONE, address, blocks_in, carve, chain, header_at, header_of, link, live, locate,
-    offset_of, state_at, unchain, unlink,
+    Block, FREE, INTERNAL, LIVE, Misplaced, NO_SEAT, ORIGIN, PENDING, PIN, address, live, locate,
+    state_at,
 };
-use self::shape::{CACHED_BLOCKS, CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, SMALL, class_of};
+use self::shape::{CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, SMALL, class_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Severity, log};
-use crate::memory::{barrier, guard};
+use crate::memory::guard;
 
 /// Where raw memory comes from; the pool's space.
 ///
@@ -115,81 +117,10 @@ pub enum Owner {
 const SEATS: usize = 16;
 /// Stands for the slot of a thread without one.
 const NO_SLOT: usize = usize::MAX;
-/// Frees by other threads that one barrier serves for, at most.
-const PENDING_MAX: usize = 256;
-/// The same in bytes, and at most a segment: what a program has given back and cannot be used yet.
-const PENDING_BYTES_MAX: u64 = 64 << 10;
 /// The strictest alignment that can be asked for.
 pub const ALIGN_MAX: usize = 4_096;
 /// The alignment that 0 stands for; every block has at least this one.
 pub const ALIGN_DEFAULT: usize = 16;
-
-/// What a class's lock protects.
-#[derive(Clone, Copy)]
-struct Class {
-    number: usize,
-    /// Blocks that a segment has.
-    blocks: u32,
-    /// Segments with a free block.
-    partial: u32,
-    /// Segments without.
-    full: u32,
-    /// A segment in which every block is free.
-    spare: u32,
-    /// All of them.
-    segments: u32,
-}
-
-/// What is counted of one class by one thread, or by all that are at no magazine. By owner.
-#[derive(Default)]
-#[repr(C)]
-struct Tally {
-    created: [AtomicU64; 2],
-    taken: [AtomicU64; 2],
-    returned: [AtomicU64; 2],
-}
-
-/// A class's lock, and what is counted without a magazine.
-struct Shelf {
-    class: Mutex<Class>,
-    tally: Tally,
-}
-
-/// A thread's place.
-#[repr(align(64))]
-struct Seat {
-    /// Null: there is none, or it is frozen.
-    magazine: AtomicPtr<Magazine>,
-    /// 1 while the owner is at its magazine.
-    busy: AtomicU32,
-    /// Which seat it is.
-    number: u8,
-}
-
-/// A stack of free blocks of one class.
-#[repr(C)]
-struct Stack {
-    len: AtomicU32,
-    /// [`Shape::cached`] and [`Shape::cached_at`], to have them in the same line.
-    cached: u16,
-    cached_at: u16,
-    tally: Tally,
-}
-
-/// Stacks of free blocks, by offset from the first segment. These are atomics because whoever sums the counts reads along; the owner,
-/// or who froze the magazine, changes them with plain loads and stores.
-#[repr(C)]
-struct Magazine {
-    stacks: [Stack; CACHED_CLASSES],
-    blocks: [AtomicU64; CACHED_BLOCKS],
-}
-
-/// Blocks freed by other threads than they came from, not yet believed.
-struct Deferred {
-    len: usize,
-    bytes: u64,
-    blocks: [u64; PENDING_MAX],
-}
 
 /// What the raw allocator counts. The counters speak of the application's blocks, but for the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -215,13 +146,13 @@ pub struct RawCounts {
 /// A pool's raw allocator.
 pub struct RawAllocator {
     seats: [Seat; SEATS],
+    /// Bytes of a segment, less one.
     seg_mask: u64,
-    /// Bytes that may be pending.
-    pending_max: u64,
     /// Blocks are no larger.
     block_max: u32,
+    /// Blocks are zeroed when they are given back. There are no magazines then.
     wipe: bool,
-    /// Faults found and not yet reported: bit 0, a broken chain; bit 1, a block freed twice at once.
+    /// Faults found and not yet reported.
     faults: AtomicU32,
     discarded: AtomicU64,
     segments: AtomicU64,
@@ -233,8 +164,8 @@ pub struct RawAllocator {
     shelves: [Shelf; CLASSES],
 }
 
-const FAULT_CHAIN: u32 = 1;
-const FAULT_TWICE: u32 = 2;
+/// A block was freed by two threads in the same instant.
+const FAULT_TWICE: u32 = 1;
 
 impl std::fmt::Debug for RawAllocator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -252,13 +183,8 @@ impl RawAllocator {
     pub fn new(seg_bytes: u64, wipe: bool) -> Self {
         let largest = u64::from(SHAPES[CLASSES - 1].size);
         Self {
-            seats: std::array::from_fn(|number| Seat {
-                magazine: AtomicPtr::new(null_mut()),
-                busy: AtomicU32::new(0),
-                number: number as u8,
-            }),
+            seats: std::array::from_fn(Seat::new),
             seg_mask: seg_bytes - 1,
-            pending_max: seg_bytes.min(PENDING_BYTES_MAX),
             block_max: u32::try_from((seg_bytes / 4).min(largest)).unwrap_or(SHAPES[0].size),
             wipe,
             faults: AtomicU32::new(0),
@@ -267,18 +193,8 @@ impl RawAllocator {
             run_tally: Tally::default(),
             run_bytes: Default::default(),
             freezer: Mutex::new(()),
-            deferred: Mutex::new(Deferred { len: 0, bytes: 0, blocks: [0; PENDING_MAX] }),
-            shelves: std::array::from_fn(|number| Shelf {
-                class: Mutex::new(Class {
-                    number,
-                    blocks: blocks_in(seg_bytes, SHAPES[number].size),
-                    partial: SEG_NONE,
-                    full: SEG_NONE,
-                    spare: SEG_NONE,
-                    segments: 0,
-                }),
-                tally: Tally::default(),
-            }),
+            deferred: Mutex::new(Deferred::new()),
+            shelves: std::array::from_fn(|class| Shelf::new(class, seg_bytes)),
         }
     }
 
@@ -317,8 +233,8 @@ impl RawAllocator {
             && len <= CACHED_MAX
             && align & !ALIGN_DEFAULT == 0
         {
-            let seated = sit(seat);
-            if let Some(magazine) = magazine_of(seat) {
+            let seated = seat.sit();
+            if let Some(magazine) = seat.magazine() {
                 let class = SMALL[len.div_ceil(16)] as usize;
                 if let Some(block) = self.take_out(space, seat, magazine, class, owner) {
                     drop(seated);
@@ -368,27 +284,21 @@ impl RawAllocator {
         owner: Owner,
     ) -> Result<()> {
         if let Some(seat) = self.seats.get(slot.unwrap_or(NO_SLOT))
-            && let Some((class, state)) = self.locate_cached(space, ptr)
+            && let Ok((class, block)) = locate(space, self.seg_mask, ptr)
         {
-            let _seated = sit(seat);
-            if let Some(magazine) = magazine_of(seat) {
-                let stack = &magazine.stacks[class];
+            let _seated = seat.sit();
+            if let Some(magazine) = seat.magazine()
+                && let Some(stack) = magazine.stacks().get(class)
+            {
                 let len = stack.len.load(Ordering::Relaxed);
-                if len < u32::from(stack.cached)
-                    && state.load(Ordering::Relaxed) == live(owner, seat.number)
-                {
-                    // SAFETY: `cached` blocks have their places from `cached_at` on.
-                    let top = unsafe {
-                        magazine.blocks.get_unchecked(stack.cached_at as usize + len as usize)
-                    };
+                let state = state_at(space, block.offset() & !self.seg_mask, block.number());
+                if len < stack.cap && state.load(Ordering::Relaxed) == seat.live[owner as usize] {
                     #[cfg(test)]
                     tests::between_check_and_store();
-                    state.store(CACHED, Ordering::Relaxed);
-                    // What is stored here depends on the address alone: whoever allocates next
-                    // waits for it, and not for all that was looked up to check it.
-                    top.store(offset_of(space, ptr), Ordering::Relaxed);
+                    state.store(FREE, Ordering::Relaxed);
+                    stack.place(space, len).store(block.0, Ordering::Relaxed);
                     stack.len.store(len + 1, Ordering::Relaxed);
-                    add(&stack.tally.returned[owner as usize]);
+                    add(&stack.tally.returned[owner as usize], 1);
                     return Ok(());
                 }
             }
@@ -400,27 +310,19 @@ impl RawAllocator {
     /// segments. Owners of magazines go on meanwhile, a little slower. Costs a barrier across all
     /// running threads.
     pub fn flush<S: SegmentSource>(&self, space: &S) {
-        let mut batch = None;
         self.frozen(|magazines| {
-            // Those were deferred before everybody was seen away from the magazines just now or,
-            // after the lock, do not matter here.
-            batch = self.deferred.lock().take();
             for magazine in magazines {
                 if let Some(magazine) = NonNull::new(std::mem::replace(magazine, null_mut())) {
                     self.dissolve(space, magazine);
                 }
             }
         });
+        let batch = self.deferred.lock().take();
         if let Some(batch) = batch {
-            self.quiesce();
             self.believe(space, &batch);
         }
         for shelf in &self.shelves {
-            let mut class = shelf.class.lock();
-            let spare = std::mem::replace(&mut class.spare, SEG_NONE);
-            if spare != SEG_NONE {
-                self.give_segment(space, &mut class, spare);
-            }
+            self.give_spare(space, &mut shelf.class.lock());
         }
         self.report();
     }
@@ -435,11 +337,12 @@ impl RawAllocator {
         };
         let (app, pin) = (Owner::App as usize, Owner::Pin as usize);
         let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let mut add = |tally: &Tally, size: u64| {
+        let mut count = |tally: &Tally, size: u64| {
             let (created, taken) = (read(&tally.created[app]), read(&tally.taken[app]));
             let returned = read(&tally.returned[app]);
             out.created = out.created.wrapping_add(created);
-            out.reused = out.reused.wrapping_add(taken.wrapping_sub(created));
+            // For now, what was taken.
+            out.reused = out.reused.wrapping_add(taken);
             out.returned = out.returned.wrapping_add(returned);
             let blocks = taken.wrapping_sub(returned);
             out.app_blocks = out.app_blocks.wrapping_add(blocks);
@@ -449,22 +352,25 @@ impl RawAllocator {
         };
         let guard = self.freezer.lock();
         for seat in &self.seats {
-            if let Some(magazine) = magazine_of(seat) {
-                for (stack, shape) in magazine.stacks.iter().zip(&SHAPES) {
-                    add(&stack.tally, u64::from(shape.size));
+            if let Some(magazine) = seat.magazine() {
+                for (stack, shape) in magazine.stacks().iter().zip(&SHAPES) {
+                    count(&stack.tally, u64::from(shape.size));
                 }
             }
         }
         for (shelf, shape) in self.shelves.iter().zip(&SHAPES) {
-            add(&shelf.tally, u64::from(shape.size));
+            count(&shelf.tally, u64::from(shape.size));
         }
         drop(guard);
-        add(&self.run_tally, 0);
+        count(&self.run_tally, 0);
+        // Blocks are made some at a time, ahead of those who take them.
+        out.created = out.created.min(out.reused);
+        out.reused -= out.created;
         out.app_bytes = out.app_bytes.wrapping_add(read(&self.run_bytes[app]));
         out.pin_bytes = out.pin_bytes.wrapping_add(read(&self.run_bytes[pin]));
         // Blocks may have moved from one thread to another between two reads; what that makes
         // negative is nothing.
-        for sum in [&mut out.reused, &mut out.app_bytes, &mut out.pin_bytes, &mut out.app_blocks] {
+        for sum in [&mut out.app_bytes, &mut out.pin_bytes, &mut out.app_blocks] {
             *sum = if *sum > u64::MAX / 2 { 0 } else { *sum };
         }
         out
@@ -474,36 +380,6 @@ impl RawAllocator {
     #[must_use]
     pub fn app_bytes(&self) -> u64 {
         self.counts().app_bytes
-    }
-
-    /// Class and state of the block at an address, if magazines may hold it. What the general
-    /// [`locate`] does, without its reasons and with masks for shifts.
-    #[inline(always)]
-    fn locate_cached<'a, S: SegmentSource>(
-        &self,
-        space: &'a S,
-        ptr: NonNull<u8>,
-    ) -> Option<(usize, &'a AtomicU8)> {
-        let offset = offset_of(space, ptr);
-        let segment = offset >> space.seg_shift();
-        if segment >= u64::from(space.segments_max()) || !space.is_raw(segment as u32) || self.wipe
-        {
-            return None;
-        }
-        let start = offset & !self.seg_mask;
-        let header = header_at(space, start);
-        let class = header.class();
-        if class >= CACHED_CLASSES {
-            return None;
-        }
-        let shape = &SHAPES[class];
-        let from_end = self.seg_mask + 1 - (offset & self.seg_mask);
-        let blocks = shape.blocks_in(from_end);
-        let carved = u64::from(header.carved.load(Ordering::Acquire));
-        if blocks * u64::from(shape.size) != from_end || blocks > carved {
-            return None;
-        }
-        Some((class, state_at(space, start, blocks as u32 - 1)))
     }
 
     /// Pops a block off a stack, at which the calling thread is, and hands it out.
@@ -516,21 +392,14 @@ impl RawAllocator {
         class: usize,
         owner: Owner,
     ) -> Option<NonNull<u8>> {
-        let stack = &magazine.stacks[class];
+        let stack = &magazine.stacks()[class];
         let len = stack.len.load(Ordering::Relaxed).checked_sub(1)?;
-        // SAFETY: a stack has at most `cached` blocks, which have their places from `cached_at` on.
-        let top = unsafe { magazine.blocks.get_unchecked(stack.cached_at as usize + len as usize) };
-        let offset = top.load(Ordering::Relaxed);
+        let block = Block(stack.place(space, len).load(Ordering::Relaxed));
         stack.len.store(len, Ordering::Relaxed);
-        let from_end = self.seg_mask + 1 - (offset & self.seg_mask);
-        let number = SHAPES[class].blocks_in(from_end) as u32 - 1;
-        let state = state_at(space, offset & !self.seg_mask, number);
-        if state.load(Ordering::Relaxed) & FRESH != 0 {
-            add(&stack.tally.created[owner as usize]);
-        }
-        state.store(live(owner, seat.number), Ordering::Relaxed);
-        add(&stack.tally.taken[owner as usize]);
-        Some(address(space, offset))
+        let state = state_at(space, block.offset() & !self.seg_mask, block.number());
+        state.store(seat.live[owner as usize], Ordering::Relaxed);
+        add(&stack.tally.taken[owner as usize], 1);
+        Some(address(space, block.offset()))
     }
 
     /// The class of a block, `None` for a run.
@@ -595,8 +464,8 @@ impl RawAllocator {
         owner: Owner,
     ) -> Result<Option<NonNull<u8>>> {
         let seat = &self.seats[slot];
-        let _seated = sit(seat);
-        let magazine = match magazine_of(seat) {
+        let _seated = seat.sit();
+        let magazine = match seat.magazine() {
             Some(magazine) => magazine,
             None => match self.make_magazine(space, seat)? {
                 Some(magazine) => magazine,
@@ -607,15 +476,16 @@ impl RawAllocator {
         if found.is_some() {
             return Ok(found);
         }
-        let stack = &magazine.stacks[class];
-        let places = &magazine.blocks[stack.cached_at as usize..][..stack.cached as usize];
-        let half = places.len().div_ceil(2);
+        let stack = &magazine.stacks()[class];
         let mut len = 0;
-        self.draw(space, &mut self.shelves[class].class.lock(), half, |block| {
-            places[len].store(block.offset, Ordering::Relaxed);
+        let mut guard = self.shelves[class].class.lock();
+        let fresh = self.draw(space, &mut guard, stack.cap.div_ceil(2), |block| {
+            stack.place(space, len).store(block.0, Ordering::Relaxed);
             len += 1;
         })?;
-        stack.len.store(len as u32, Ordering::Relaxed);
+        drop(guard);
+        stack.len.store(len, Ordering::Relaxed);
+        add(&stack.tally.created[owner as usize], fresh);
         Ok(self.take_out(space, seat, magazine, class, owner))
     }
 
@@ -628,15 +498,13 @@ impl RawAllocator {
         let shelf = &self.shelves[class];
         let mut found = None;
         let mut guard = shelf.class.lock();
-        self.draw(space, &mut guard, 1, |block| found = Some(block))?;
+        let fresh = self.draw(space, &mut guard, 1, |block| found = Some(block))?;
         let Some(block) = found else { return Ok(None) };
-        let state = block.state(space);
-        let fresh = state.load(Ordering::Relaxed) & FRESH;
-        state.store(live(owner, NO_SEAT), Ordering::Relaxed);
+        block.state(space).store(live(owner, NO_SEAT), Ordering::Relaxed);
         drop(guard);
         shelf.tally.taken[owner as usize].fetch_add(1, Ordering::Relaxed);
-        shelf.tally.created[owner as usize].fetch_add(u64::from(fresh), Ordering::Relaxed);
-        Ok(Some(address(space, block.offset)))
+        shelf.tally.created[owner as usize].fetch_add(fresh, Ordering::Relaxed);
+        Ok(Some(address(space, block.offset())))
     }
 
     #[cold]
@@ -648,8 +516,8 @@ impl RawAllocator {
         ptr: NonNull<u8>,
         owner: Owner,
     ) -> Result<()> {
-        let place = match locate(space, ptr) {
-            Ok(place) => place,
+        let (class, block) = match locate(space, self.seg_mask, ptr) {
+            Ok(found) => found,
             Err(Misplaced::Outside) => return self.free_run(space, ptr, owner),
             Err(Misplaced::Foreign) => return Err(foreign(ptr)),
             Err(Misplaced::Interior) => {
@@ -657,9 +525,8 @@ impl RawAllocator {
                 return Err(Error::new(ErrorKind::Invalid, what));
             }
         };
-        let block = Block { offset: offset_of(space, ptr), number: place.number };
         let state = block.state(space);
-        let shelf = &self.shelves[place.class];
+        let shelf = &self.shelves[class];
         loop {
             let was = state.load(Ordering::Relaxed);
             let origin = was & ORIGIN;
@@ -669,27 +536,27 @@ impl RawAllocator {
             if slot == Some(origin as usize) && origin < NO_SEAT {
                 // The thread's own: under its mark nobody believes another's free of it.
                 let seat = &self.seats[origin as usize];
-                let seated = sit(seat);
+                let seated = seat.sit();
                 if state.load(Ordering::Relaxed) != was {
                     continue;
                 }
-                self.free_seated(space, seat, place, block, owner);
+                self.free_seated(space, seat, class, block, owner);
                 drop(seated);
                 break;
             }
             if origin == NO_SEAT {
                 let mut guard = shelf.class.lock();
-                if !exchange(state, was, CACHED) {
+                if !exchange(state, was, FREE) {
                     continue;
                 }
-                self.wipe(space, block, place.class);
+                self.wipe(space, block, class);
                 shelf.tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
                 self.put_back(space, &mut guard, [block]);
                 break;
             }
             if exchange(state, was, PENDING) {
                 shelf.tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
-                self.defer(space, block, place.class, owner);
+                self.defer(space, block, class, owner);
                 break;
             }
         }
@@ -702,96 +569,42 @@ impl RawAllocator {
         &self,
         space: &S,
         seat: &Seat,
-        place: Place,
+        class: usize,
         block: Block,
         owner: Owner,
     ) {
-        let shelf = &self.shelves[place.class];
-        let Some(magazine) = magazine_of(seat) else {
+        let shelf = &self.shelves[class];
+        let Some(magazine) = seat.magazine() else {
             // Frozen: the state must not change but under the class's lock.
             let mut guard = shelf.class.lock();
-            block.state(space).store(CACHED, Ordering::Relaxed);
-            self.wipe(space, block, place.class);
+            block.state(space).store(FREE, Ordering::Relaxed);
             shelf.tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
             return self.put_back(space, &mut guard, [block]);
         };
-        block.state(space).store(CACHED, Ordering::Relaxed);
-        self.wipe(space, block, place.class);
-        let stack = &magazine.stacks[place.class];
-        add(&stack.tally.returned[owner as usize]);
-        let places = &magazine.blocks[stack.cached_at as usize..][..stack.cached as usize];
-        let mut len = stack.len.load(Ordering::Relaxed) as usize;
-        if len == places.len() {
+        block.state(space).store(FREE, Ordering::Relaxed);
+        let stack = &magazine.stacks()[class];
+        add(&stack.tally.returned[owner as usize], 1);
+        let mut len = stack.len.load(Ordering::Relaxed);
+        if len == stack.cap {
             // The oldest go: the latest are warm.
-            let (go, stay) = places.split_at(len - len / 2);
-            let shape = &SHAPES[place.class];
-            let go = go.iter().map(|at| Block::at(space, at.load(Ordering::Relaxed), shape));
-            self.put_back(space, &mut shelf.class.lock(), go);
-            for (to, from) in places.iter().zip(stay) {
-                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            let go = len - len / 2;
+            let at = |index| stack.place(space, index).load(Ordering::Relaxed);
+            let oldest = (0..go).map(|index| Block(at(index)));
+            self.put_back(space, &mut shelf.class.lock(), oldest);
+            for index in go..len {
+                stack.place(space, index - go).store(at(index), Ordering::Relaxed);
             }
-            len = stay.len();
+            len -= go;
         }
-        places[len].store(block.offset, Ordering::Relaxed);
-        stack.len.store(len as u32 + 1, Ordering::Relaxed);
+        stack.place(space, len).store(block.0, Ordering::Relaxed);
+        stack.len.store(len + 1, Ordering::Relaxed);
     }
 
-    /// Notes a pending block; makes the whole batch free when there are enough.
-    fn defer<S: SegmentSource>(&self, space: &S, block: Block, class: usize, owner: Owner) {
-        let batch = {
-            let mut deferred = self.deferred.lock();
-            deferred.add(block, class, owner);
-            if deferred.len < PENDING_MAX && deferred.bytes < self.pending_max {
-                return;
-            }
-            deferred.take()
-        };
-        if let Some(batch) = batch {
-            self.quiesce();
-            self.believe(space, &batch);
-        }
-    }
-
-    /// Waits until every owner was seen away from its magazine after everything the calling thread
-    /// did before. The caller is not at its own.
-    fn quiesce(&self) {
-        barrier::heavy();
-        for seat in &self.seats {
-            while seat.busy.load(Ordering::Acquire) != 0 {
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    /// Chains the blocks of a batch that are still pending after [`RawAllocator::quiesce`].
-    fn believe<S: SegmentSource>(&self, space: &S, batch: &Deferred) {
-        for &noted in &batch.blocks[..batch.len] {
-            let owner = if noted & Deferred::PIN == 0 { Owner::App } else { Owner::Pin };
-            let offset = noted & !Deferred::PIN;
-            let segment = (offset >> space.seg_shift()) as u32;
-            // A pending block keeps its segment. One that no longer is may not have.
-            if !space.is_raw(segment) {
-                continue;
-            }
-            let class = header_of(space, segment).class();
-            let Some(shelf) = self.shelves.get(class) else { continue };
-            let block = Block::at(space, offset, &SHAPES[class]);
-            let mut guard = shelf.class.lock();
-            if exchange(block.state(space), PENDING, CACHED) {
-                self.wipe(space, block, class);
-                self.put_back(space, &mut guard, [block]);
-            } else {
-                // Its owner freed it in the same instant, and was first to be believed.
-                shelf.tally.returned[owner as usize].fetch_sub(1, Ordering::Relaxed);
-                self.faults.fetch_or(FAULT_TWICE, Ordering::Relaxed);
-            }
-        }
-    }
-
+    /// Zeroes a free block that is in the caller's hands, in a pool that wants it.
     fn wipe<S: SegmentSource>(&self, space: &S, block: Block, class: usize) {
         if self.wipe {
-            // SAFETY: the block is in state cached, the calling thread's alone.
-            unsafe { address(space, block.offset).write_bytes(0, SHAPES[class].size as usize) };
+            // SAFETY: the block is free and in the caller's hands, the calling thread's alone.
+            unsafe { address(space, block.offset()).write_bytes(0, SHAPES[class].size as usize) };
         }
     }
 
@@ -826,134 +639,42 @@ impl RawAllocator {
         space: &S,
         seat: &'a Seat,
     ) -> Result<Option<&'a Magazine>> {
+        if self.wipe {
+            return Ok(None);
+        }
         // Whoever freezes holds the lock all the time, so that none appears meanwhile.
         let Some(_not_frozen) = self.freezer.try_lock() else { return Ok(None) };
-        let class = class_of(size_of::<Magazine>());
+        let seg_bytes = self.seg_mask + 1;
         let mut found = None;
-        let mut guard = self.shelves[class].class.lock();
+        let mut guard = self.shelves[class_of(Magazine::bytes(seg_bytes))].class.lock();
         self.draw(space, &mut guard, 1, |block| found = Some(block))?;
         let Some(block) = found else { return Ok(None) };
         block.state(space).store(live(Owner::App, INTERNAL), Ordering::Relaxed);
         drop(guard);
-        let place = address(space, block.offset).cast::<Magazine>();
+        let place = address(space, block.offset()).cast::<Magazine>();
         // SAFETY: the block is large enough and aligned (to 16 at least), and nobody else's.
-        unsafe { place.write(Magazine::new()) };
+        unsafe { place.write(Magazine::new(block.offset(), seg_bytes)) };
         seat.magazine.store(place.as_ptr(), Ordering::Release);
         // SAFETY: made above; it is not dissolved while its owner is at it.
         Ok(Some(unsafe { place.as_ref() }))
     }
 
-    /// Chains all blocks of a frozen magazine and then the magazine.
+    /// Puts all blocks of a frozen magazine back, and then the magazine.
     fn dissolve<S: SegmentSource>(&self, space: &S, place: NonNull<Magazine>) {
         // SAFETY: it was taken from its seat, its owner is not at it, nobody counts: it is the
-        // calling thread's alone, and stays what it is until it is chained below.
+        // calling thread's alone, and stays what it is until it is put back below.
         let magazine = unsafe { place.as_ref() };
-        for ((stack, shelf), shape) in magazine.stacks.iter().zip(&self.shelves).zip(&SHAPES) {
-            let len = stack.len.load(Ordering::Relaxed) as usize;
-            let blocks = &magazine.blocks[stack.cached_at as usize..][..len];
-            let blocks =
-                blocks.iter().map(|at| Block::at(space, at.load(Ordering::Relaxed), shape));
+        for (stack, shelf) in magazine.stacks().iter().zip(&self.shelves) {
+            let blocks = (0..stack.len.load(Ordering::Relaxed))
+                .map(|index| Block(stack.place(space, index).load(Ordering::Relaxed)));
             self.put_back(space, &mut shelf.class.lock(), blocks);
             shelf.tally.absorb(&stack.tally);
         }
-        let class = class_of(size_of::<Magazine>());
-        if let Ok(at) = locate(space, place.cast()) {
-            let block = Block { offset: offset_of(space, place.cast()), number: at.number };
+        if let Ok((class, block)) = locate(space, self.seg_mask, place.cast()) {
             let mut guard = self.shelves[class].class.lock();
-            block.state(space).store(CACHED, Ordering::Relaxed);
+            block.state(space).store(FREE, Ordering::Relaxed);
             self.put_back(space, &mut guard, [block]);
         }
-    }
-
-    /// Draws up to `wanted` free blocks of a class, one at least if one is to be had; they are in
-    /// state cached. A new segment is taken only for the first.
-    fn draw<S: SegmentSource>(
-        &self,
-        space: &S,
-        class: &mut Class,
-        wanted: usize,
-        mut each: impl FnMut(Block),
-    ) -> Result<()> {
-        let shape = &SHAPES[class.number];
-        let mut drawn = 0;
-        while drawn < wanted {
-            if class.partial == SEG_NONE && class.spare != SEG_NONE {
-                let spare = std::mem::replace(&mut class.spare, SEG_NONE);
-                link(space, &mut class.partial, spare);
-            }
-            if class.partial == SEG_NONE && (drawn != 0 || !self.take_segment(space, class)?) {
-                break;
-            }
-            let segment = class.partial;
-            let header = header_of(space, segment);
-            while drawn < wanted {
-                let block = match unchain(space, segment, header, shape) {
-                    Ok(Some(block)) => block,
-                    Ok(None) => match carve(space, segment, header, shape, class.blocks) {
-                        Some(block) => block,
-                        None => break,
-                    },
-                    Err(()) => {
-                        self.faults.fetch_or(FAULT_CHAIN, Ordering::Relaxed);
-                        continue;
-                    }
-                };
-                each(block);
-                drawn += 1;
-            }
-            if header.is_full(class.blocks) {
-                unlink(space, &mut class.partial, segment);
-                link(space, &mut class.full, segment);
-            }
-        }
-        Ok(())
-    }
-
-    /// Chains blocks of the class that are in state cached.
-    fn put_back<S: SegmentSource>(
-        &self,
-        space: &S,
-        class: &mut Class,
-        blocks: impl IntoIterator<Item = Block>,
-    ) {
-        for block in blocks {
-            let segment = block.segment(space);
-            let header = header_of(space, segment);
-            if header.is_full(class.blocks) {
-                unlink(space, &mut class.full, segment);
-                link(space, &mut class.partial, segment);
-            }
-            chain(space, header, block);
-            if header.chained.load(Ordering::Relaxed) == header.carved.load(Ordering::Relaxed) {
-                unlink(space, &mut class.partial, segment);
-                if class.spare == SEG_NONE {
-                    class.spare = segment;
-                } else {
-                    self.give_segment(space, class, segment);
-                }
-            }
-        }
-    }
-
-    /// Takes a segment for the class; false if the limit is reached.
-    fn take_segment<S: SegmentSource>(&self, space: &S, class: &mut Class) -> Result<bool> {
-        let Some(segment) = space.take_raw_segment()? else { return Ok(false) };
-        space.hold(1 << space.seg_shift());
-        self.segments.fetch_add(1, Ordering::Relaxed);
-        header_of(space, segment).found(class.number);
-        class.segments += 1;
-        link(space, &mut class.partial, segment);
-        Ok(true)
-    }
-
-    /// Gives a segment back that is on no list and has every block chained.
-    fn give_segment<S: SegmentSource>(&self, space: &S, class: &mut Class, segment: u32) {
-        let blocks = header_of(space, segment).dissolve();
-        self.discarded.fetch_add(u64::from(blocks), Ordering::Relaxed);
-        self.segments.fetch_sub(1, Ordering::Relaxed);
-        class.segments -= 1;
-        space.give_raw_segment(segment);
-        space.unhold(1 << space.seg_shift());
     }
 
     fn alloc_run<S: SegmentSource>(
@@ -990,117 +711,14 @@ impl RawAllocator {
         Ok(())
     }
 
-    /// Reports faults that were found, without a lock.
+    /// Reports faults that were found. The caller holds no lock and is at no magazine.
     fn report(&self) {
-        if self.faults.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let faults = self.faults.swap(0, Ordering::Relaxed);
-        if faults & FAULT_CHAIN != 0 {
-            log(
-                Severity::Error,
-                "raw memory was written to after it was freed; the blocks this cost stay unused",
-            );
-        }
-        if faults & FAULT_TWICE != 0 {
-            log(Severity::Error, "raw memory was freed twice in the same instant");
+        if self.faults.load(Ordering::Relaxed) != 0
+            && self.faults.swap(0, Ordering::Relaxed) & FAULT_TWICE != 0
+        {
+            log(Severity::Error, "raw memory was freed by two threads in the same instant");
         }
     }
-}
-
-impl Deferred {
-    /// Bit of a noted offset that tells the block's owner; offsets are multiples of 16.
-    const PIN: u64 = 1;
-
-    fn add(&mut self, block: Block, class: usize, owner: Owner) {
-        let pin = if owner == Owner::Pin { Self::PIN } else { 0 };
-        if let Some(place) = self.blocks.get_mut(self.len) {
-            *place = block.offset | pin;
-            self.len += 1;
-            self.bytes += u64::from(SHAPES[class].size);
-        }
-    }
-
-    /// All of them, if there are any; leaves none.
-    fn take(&mut self) -> Option<Self> {
-        let batch = Self { len: self.len, bytes: self.bytes, blocks: self.blocks };
-        (self.len, self.bytes) = (0, 0);
-        (batch.len != 0).then_some(batch)
-    }
-}
-
-impl Tally {
-    const fn new() -> Self {
-        Self {
-            created: [const { AtomicU64::new(0) }; 2],
-            taken: [const { AtomicU64::new(0) }; 2],
-            returned: [const { AtomicU64::new(0) }; 2],
-        }
-    }
-
-    /// Adds what another one counted.
-    fn absorb(&self, other: &Self) {
-        for (to, from) in [
-            (&self.created, &other.created),
-            (&self.taken, &other.taken),
-            (&self.returned, &other.returned),
-        ] {
-            for (to, from) in to.iter().zip(from) {
-                to.fetch_add(from.load(Ordering::Relaxed), Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-impl Magazine {
-    fn new() -> Self {
-        Self {
-            stacks: std::array::from_fn(|class| Stack {
-                len: AtomicU32::new(0),
-                cached: SHAPES[class].cached,
-                cached_at: SHAPES[class].cached_at,
-                tally: Tally::new(),
-            }),
-            blocks: [const { AtomicU64::new(0) }; CACHED_BLOCKS],
-        }
-    }
-}
-
-/// Marks the owner of a seat at its magazine.
-struct Seated<'a>(&'a Seat);
-
-impl Drop for Seated<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // Release: whoever finds the seat empty finds everything as it was left.
-        self.0.busy.store(0, Ordering::Release);
-    }
-}
-
-/// Begins the owner's work at its magazine, which it may look for from here on.
-#[inline(always)]
-fn sit(seat: &Seat) -> Seated<'_> {
-    seat.busy.store(1, Ordering::Relaxed);
-    barrier::light();
-    Seated(seat)
-}
-
-/// The seat's magazine, if it is there. The caller is at it, or keeps it from being dissolved.
-#[inline(always)]
-fn magazine_of(seat: &Seat) -> Option<&Magazine> {
-    // SAFETY: the pointer is null or that of a live magazine, which nobody dissolves but who has
-    // taken it from the seat, waited until its owner is not at it, and keeps others from counting.
-    unsafe { seat.magazine.load(Ordering::Acquire).as_ref() }
-}
-
-/// Counts one where nobody else writes.
-#[inline(always)]
-fn add(word: &AtomicU64) {
-    word.store(word.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-}
-
-fn exchange(state: &AtomicU8, from: u8, to: u8) -> bool {
-    state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 #[cold]

@@ -1,23 +1,22 @@
-//! A raw segment: its header, the states of its blocks, the chain of its free ones, and the lists
-//! that segments of a class are on. All of it is an offset or a number, nothing a pointer.
+//! A raw segment: its header, the states of its blocks, the map of its free ones, and the lists
+//! that segments of a class are on. All of it is an offset or a number, nothing a pointer, and
+//! nothing of it lies in the blocks: what a program writes into a block that it gave back harms
+//! only whoever gets the block next.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use super::shape::{CLASSES, SHAPES, Shape};
+use super::shape::{CLASSES, SHAPES, blocks_in};
 use super::{Owner, SegmentSource};
 
 pub(super) const SEG_NONE: u32 = u32::MAX;
 /// Upper half of a header's `kind`; the lower is the class.
 const MAGIC: u32 = 0x5241_0000;
-const HEADER_BYTES: usize = 64;
+const HEADER_BYTES: u64 = 64;
 
-/// A block's state is one byte. Of a free one the lowest bit tells that nobody ever had it.
-pub(super) const FRESH: u8 = 1;
-/// In a magazine, or in the hands of who moves it.
-pub(super) const CACHED: u8 = 2;
-/// On its segment's chain.
-pub(super) const CHAINED: u8 = 4;
+/// A block's state is one byte. This: in its segment's map, in a magazine, or in the hands of who
+/// moves it from one to the other.
+pub(super) const FREE: u8 = 2;
 /// Given back by another thread than the one whose magazine it came from, and not yet believed.
 pub(super) const PENDING: u8 = 6;
 /// Somebody's.
@@ -40,34 +39,29 @@ pub(super) const fn live(owner: Owner, origin: u8) -> u8 {
     }
 }
 
-/// First bytes of a raw segment. Behind them lies one state byte a block.
+/// First bytes of a raw segment. Behind them lie one state byte a block, and then the map of free
+/// blocks, one bit a block in words of 64.
 #[repr(C, align(64))]
 pub(super) struct Header {
     /// [`MAGIC`] and the class.
     kind: AtomicU32,
     /// Blocks that were ever in use since the segment was taken; the others have no state yet.
     pub carved: AtomicU32,
-    /// Number of the first chained block, plus one.
-    pub chain: AtomicU32,
-    pub chained: AtomicU32,
-    /// Blocks that are in state chained, but on no chain: somebody wrote over a link.
-    pub lost: AtomicU32,
+    /// The class's size and reciprocal, to have them in this line.
+    size: AtomicU64,
+    reciprocal: AtomicU64,
+    /// Bits that are set in the map.
+    pub free: AtomicU32,
+    /// No word of the map before this one has a bit set.
+    hint: AtomicU32,
     pub prev: AtomicU32,
     pub next: AtomicU32,
 }
 
-const _: () = assert!(size_of::<Header>() == HEADER_BYTES);
+const _: () = assert!(size_of::<Header>() as u64 == HEADER_BYTES);
 
 impl Header {
-    /// Makes a segment that was just taken one of the class's.
-    pub fn found(&self, class: usize) {
-        for word in [&self.carved, &self.chain, &self.chained, &self.lost] {
-            word.store(0, Ordering::Relaxed);
-        }
-        self.kind.store(MAGIC | class as u32, Ordering::Release);
-    }
-
-    /// The end of [`Header::found`]; returns how many blocks there were.
+    /// The end of [`found`]; returns how many blocks there were.
     pub fn dissolve(&self) -> u32 {
         self.kind.store(0, Ordering::Relaxed);
         self.carved.swap(0, Ordering::Relaxed)
@@ -80,44 +74,84 @@ impl Header {
     }
 
     /// Whether it has no block to give.
-    pub fn is_full(&self, blocks: u32) -> bool {
-        self.chain.load(Ordering::Relaxed) == 0 && self.carved.load(Ordering::Relaxed) == blocks
+    pub fn is_full(&self, layout: &Layout) -> bool {
+        self.free.load(Ordering::Relaxed) == 0
+            && self.carved.load(Ordering::Relaxed) == layout.blocks
+    }
+
+    /// Whether no word of the map before the hint has a bit set.
+    pub fn is_sound<S: SegmentSource>(&self, space: &S, segment: u32, layout: &Layout) -> bool {
+        let hint = self.hint.load(Ordering::Relaxed);
+        (0..hint).all(|word| word_of(space, segment, layout, word).load(Ordering::Relaxed) == 0)
+    }
+
+    /// Whether all blocks that were ever in use are in the map.
+    pub fn is_empty(&self) -> bool {
+        self.free.load(Ordering::Relaxed) == self.carved.load(Ordering::Relaxed)
     }
 }
 
-/// A block by its place.
+/// Where what lies in a segment of a class.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Layout {
     pub class: usize,
-    pub number: u32,
+    /// Blocks that a segment has.
+    pub blocks: u32,
+    /// Offset of the map in the segment.
+    map_at: u32,
 }
 
-/// A block: its offset from the first segment, and its number in its segment.
-#[derive(Clone, Copy)]
-pub(super) struct Block {
-    pub offset: u64,
-    pub number: u32,
+impl Layout {
+    pub const fn new(class: usize, seg_bytes: u64) -> Self {
+        // A block takes its size, a byte and a bit; the map begins and ends with a word's bounds.
+        let room = (seg_bytes - HEADER_BYTES - 16) * 8;
+        let blocks = room / (SHAPES[class].size as u64 * 8 + 9);
+        let map_at = HEADER_BYTES + blocks.next_multiple_of(8);
+        Self { class, blocks: blocks as u32, map_at: map_at as u32 }
+    }
+
+    /// Words of the map.
+    pub const fn words(&self) -> u32 {
+        self.blocks.div_ceil(64)
+    }
 }
+
+/// A block: its offset from the first segment, and above it its number in its segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block(pub u64);
+
+/// Segments' offsets are below 2^43, and blocks a segment fewer than 2^18.
+const NUMBER_SHIFT: u32 = 44;
 
 impl Block {
-    /// The block of a shape at an offset that is known to be one.
     #[inline(always)]
-    pub fn at<S: SegmentSource>(space: &S, offset: u64, shape: &Shape) -> Self {
-        let mask = (1_u64 << space.seg_shift()) - 1;
-        let number = shape.blocks_in(mask + 1 - (offset & mask)) as u32 - 1;
-        Self { offset, number }
+    pub const fn new(offset: u64, number: u32) -> Self {
+        Self(offset | (number as u64) << NUMBER_SHIFT)
+    }
+
+    /// Offset from the first segment.
+    #[inline(always)]
+    pub const fn offset(self) -> u64 {
+        self.0 & ((1 << NUMBER_SHIFT) - 1)
+    }
+
+    /// Number in its segment.
+    #[inline(always)]
+    pub const fn number(self) -> u64 {
+        self.0 >> NUMBER_SHIFT
     }
 
     /// Its segment.
     #[inline(always)]
     pub fn segment<S: SegmentSource>(self, space: &S) -> u32 {
-        (self.offset >> space.seg_shift()) as u32
+        (self.offset() >> space.seg_shift()) as u32
     }
 
     /// Its state.
     #[inline(always)]
     pub fn state<S: SegmentSource>(self, space: &S) -> &AtomicU8 {
-        state_of(space, self.segment(space), self.number)
+        let mask = (1_u64 << space.seg_shift()) - 1;
+        state_at(space, self.offset() & !mask, self.number())
     }
 }
 
@@ -150,31 +184,36 @@ pub(super) fn header_at<S: SegmentSource>(space: &S, start: u64) -> &Header {
     unsafe { &*space.segments_base().add(start as usize).cast::<Header>() }
 }
 
-/// The state of a block of a segment in raw use.
+/// The state of a block of a segment in raw use, by the segment's offset.
 #[inline(always)]
-pub(super) fn state_of<S: SegmentSource>(space: &S, segment: u32, number: u32) -> &AtomicU8 {
-    state_at(space, u64::from(segment) << space.seg_shift(), number)
-}
-
-/// As [`state_of`], by the segment's offset.
-#[inline(always)]
-pub(super) fn state_at<S: SegmentSource>(space: &S, start: u64, number: u32) -> &AtomicU8 {
-    let offset = start as usize + HEADER_BYTES + number as usize;
+pub(super) fn state_at<S: SegmentSource>(space: &S, start: u64, number: u64) -> &AtomicU8 {
     // SAFETY: block numbers are below what fits, so the byte is between header and blocks of a
     // committed segment; it is only ever used as an atomic.
-    unsafe { AtomicU8::from_ptr(space.segments_base().add(offset)) }
+    unsafe {
+        AtomicU8::from_ptr(space.segments_base().add((start + HEADER_BYTES + number) as usize))
+    }
 }
 
-/// Blocks that a segment of so many bytes has of a size.
-pub(super) const fn blocks_in(seg_bytes: u64, size: u32) -> u32 {
-    ((seg_bytes - HEADER_BYTES as u64) / (size as u64 + 1)) as u32
+/// A word of the map of a segment in raw use.
+#[inline(always)]
+pub(super) fn word_of<'a, S: SegmentSource>(
+    space: &'a S,
+    segment: u32,
+    layout: &Layout,
+    word: u32,
+) -> &'a AtomicU64 {
+    let start = u64::from(segment) << space.seg_shift();
+    let at = start + u64::from(layout.map_at) + u64::from(word) * 8;
+    // SAFETY: the word is one of the map's, aligned to 8 in a committed segment, and only ever
+    // used as an atomic.
+    unsafe { AtomicU64::from_ptr(space.segments_base().add(at as usize).cast()) }
 }
 
 /// Block of a number: the first is the last in memory.
 #[inline(always)]
 pub(super) fn block_at<S: SegmentSource>(space: &S, segment: u32, number: u32, size: u32) -> Block {
     let end = u64::from(segment + 1) << space.seg_shift();
-    Block { offset: end - u64::from(number + 1) * u64::from(size), number }
+    Block::new(end - u64::from(number + 1) * u64::from(size), number)
 }
 
 /// Why an address is not a block's.
@@ -187,94 +226,115 @@ pub(super) enum Misplaced {
     Interior,
 }
 
-/// The block at an address.
+/// Class and block at an address.
 #[inline(always)]
-pub(super) fn locate<S: SegmentSource>(space: &S, ptr: NonNull<u8>) -> Result<Place, Misplaced> {
+pub(super) fn locate<S: SegmentSource>(
+    space: &S,
+    seg_mask: u64,
+    ptr: NonNull<u8>,
+) -> Result<(usize, Block), Misplaced> {
     let offset = offset_of(space, ptr);
     let segment = offset >> space.seg_shift();
     if segment >= u64::from(space.segments_max()) {
         return Err(Misplaced::Outside);
     }
-    let segment = segment as u32;
-    if !space.is_raw(segment) {
+    if !space.is_raw(segment as u32) {
         return Err(Misplaced::Foreign);
     }
-    let header = header_of(space, segment);
+    let header = header_at(space, offset & !seg_mask);
     let class = header.class();
     if class >= CLASSES {
         return Err(Misplaced::Foreign);
     }
-    let shape = &SHAPES[class];
-    let mask = (1_u64 << space.seg_shift()) - 1;
-    let from_end = mask + 1 - (offset & mask);
-    let blocks = shape.blocks_in(from_end);
+    let from_end = seg_mask + 1 - (offset & seg_mask);
+    let blocks = blocks_in(from_end, header.reciprocal.load(Ordering::Relaxed));
     let carved = u64::from(header.carved.load(Ordering::Acquire));
-    if blocks * u64::from(shape.size) != from_end || blocks > carved {
+    if blocks * header.size.load(Ordering::Relaxed) != from_end || blocks > carved {
         return Err(Misplaced::Interior);
     }
-    Ok(Place { class, number: blocks as u32 - 1 })
+    Ok((class, Block::new(offset, blocks as u32 - 1)))
 }
 
-/// Takes the first block off the segment's chain; `Err`: the chain is broken, and what was on it is
-/// lost. The caller holds the class's lock.
-pub(super) fn unchain<S: SegmentSource>(
+/// Makes a segment that was just taken one of the class's; its bytes are arbitrary.
+pub(super) fn found<S: SegmentSource>(space: &S, segment: u32, layout: &Layout) {
+    let header = header_of(space, segment);
+    for word in [&header.carved, &header.free, &header.hint] {
+        word.store(0, Ordering::Relaxed);
+    }
+    let shape = &SHAPES[layout.class];
+    header.size.store(u64::from(shape.size), Ordering::Relaxed);
+    header.reciprocal.store(shape.reciprocal, Ordering::Relaxed);
+    header.kind.store(MAGIC | layout.class as u32, Ordering::Release);
+}
+
+/// Takes up to `wanted` blocks that were in use before out of the map; the caller holds the class's
+/// lock.
+pub(super) fn unmap<S: SegmentSource>(
     space: &S,
     segment: u32,
-    header: &Header,
-    shape: &Shape,
-) -> Result<Option<Block>, ()> {
-    let Some(first) = header.chain.load(Ordering::Relaxed).checked_sub(1) else {
-        return Ok(None);
-    };
-    if first < header.carved.load(Ordering::Relaxed) {
-        let state = state_of(space, segment, first);
-        let was = state.load(Ordering::Relaxed);
-        if was & !FRESH == CHAINED {
-            let block = block_at(space, segment, first, shape.size);
-            // SAFETY: the block is free and under the class's lock, and has 16 bytes or more.
-            let next = unsafe { address(space, block.offset).cast::<u32>().read() };
-            state.store(CACHED | was & FRESH, Ordering::Relaxed);
-            header.chain.store(next, Ordering::Relaxed);
-            let chained = header.chained.load(Ordering::Relaxed);
-            header.chained.store(chained.wrapping_sub(1), Ordering::Relaxed);
-            return Ok(Some(block));
+    layout: &Layout,
+    wanted: u32,
+    mut each: impl FnMut(Block),
+) -> u32 {
+    let header = header_of(space, segment);
+    let free = header.free.load(Ordering::Relaxed);
+    let wanted = wanted.min(free);
+    let size = SHAPES[layout.class].size;
+    let mut word = header.hint.load(Ordering::Relaxed);
+    let mut taken = 0;
+    while taken < wanted && word < layout.words() {
+        let place = word_of(space, segment, layout, word);
+        let mut bits = place.load(Ordering::Relaxed);
+        while bits != 0 && taken < wanted {
+            each(block_at(space, segment, word * 64 + bits.trailing_zeros(), size));
+            bits &= bits - 1;
+            taken += 1;
+        }
+        place.store(bits, Ordering::Relaxed);
+        if bits == 0 {
+            word += 1;
         }
     }
-    let chained = header.chained.swap(0, Ordering::Relaxed);
-    header.lost.fetch_add(chained, Ordering::Relaxed);
-    header.chain.store(0, Ordering::Relaxed);
-    Err(())
+    header.hint.store(word, Ordering::Relaxed);
+    header.free.store(free - taken, Ordering::Relaxed);
+    taken
 }
 
-/// Takes a block that was never in use; the caller holds the class's lock.
+/// Takes up to `wanted` blocks that were never in use, and no more than ever were, so that a
+/// segment's memory is touched as it is needed; the caller holds the class's lock.
 pub(super) fn carve<S: SegmentSource>(
     space: &S,
     segment: u32,
-    header: &Header,
-    shape: &Shape,
-    blocks: u32,
-) -> Option<Block> {
+    layout: &Layout,
+    wanted: u32,
+    mut each: impl FnMut(Block),
+) -> u32 {
+    let header = header_of(space, segment);
     let carved = header.carved.load(Ordering::Relaxed);
-    if carved >= blocks {
-        return None;
+    let taken = wanted.min(carved.max(1)).min(layout.blocks - carved);
+    for number in carved..carved + taken {
+        let block = block_at(space, segment, number, SHAPES[layout.class].size);
+        block.state(space).store(FREE, Ordering::Relaxed);
+        if number % 64 == 0 {
+            word_of(space, segment, layout, number / 64).store(0, Ordering::Relaxed);
+        }
+        each(block);
     }
-    state_of(space, segment, carved).store(CACHED | FRESH, Ordering::Relaxed);
-    // Release: whoever sees the number sees the state.
-    header.carved.store(carved + 1, Ordering::Release);
-    Some(block_at(space, segment, carved, shape.size))
+    // Release: whoever sees the number sees the states.
+    header.carved.store(carved + taken, Ordering::Release);
+    taken
 }
 
-/// Puts a cached block on its segment's chain; the caller holds the class's lock.
+/// Puts a free block into the map; the caller holds the class's lock.
 #[inline]
-pub(super) fn chain<S: SegmentSource>(space: &S, header: &Header, block: Block) {
-    let state = block.state(space);
-    state.store(CHAINED | state.load(Ordering::Relaxed) & FRESH, Ordering::Relaxed);
-    let next = header.chain.load(Ordering::Relaxed);
-    // SAFETY: the block is free and under the class's lock, and has 16 bytes or more.
-    unsafe { address(space, block.offset).cast::<u32>().write(next) };
-    header.chain.store(block.number + 1, Ordering::Relaxed);
-    let chained = header.chained.load(Ordering::Relaxed);
-    header.chained.store(chained + 1, Ordering::Relaxed);
+pub(super) fn map<S: SegmentSource>(space: &S, header: &Header, layout: &Layout, block: Block) {
+    let number = block.number() as u32;
+    let word = word_of(space, block.segment(space), layout, number / 64);
+    word.store(word.load(Ordering::Relaxed) | 1 << (number % 64), Ordering::Relaxed);
+    if number / 64 < header.hint.load(Ordering::Relaxed) {
+        header.hint.store(number / 64, Ordering::Relaxed);
+    }
+    header.free.store(header.free.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 /// Puts a segment at the front of a list.

@@ -8,19 +8,27 @@
 pub(super) struct Shape {
     /// Bytes of a block.
     pub size: u32,
-    /// Blocks that a magazine holds of it.
-    pub cached: u16,
-    /// Where they begin in the magazine.
-    pub cached_at: u16,
     /// 2^42 / size, rounded up: `(n * reciprocal) >> 42` is `n / size` for n up to 2^21.
     pub reciprocal: u64,
 }
 
+/// How many whole blocks so many bytes of a segment are.
+#[inline(always)]
+pub(super) const fn blocks_in(bytes: u64, reciprocal: u64) -> u64 {
+    (bytes * reciprocal) >> RECIPROCAL_BITS
+}
+
 impl Shape {
-    /// How many whole blocks so many bytes of a segment are.
-    #[inline(always)]
-    pub const fn blocks_in(&self, bytes: u64) -> u64 {
-        (bytes * self.reciprocal) >> RECIPROCAL_BITS
+    /// Blocks that a magazine holds of it, in a pool whose segments have so many bytes. Larger
+    /// pools have larger magazines; all of one thread's hold less than a thousandth of a pool.
+    pub const fn cached(&self, seg_bytes: u64) -> u32 {
+        let scale = match seg_bytes >> 16 {
+            0 => 1,
+            n if n > 16 => 16,
+            n => n as u32,
+        };
+        let fit = 2_048 * scale / self.size;
+        if fit > 16 * scale { 16 * scale } else { fit }
     }
 }
 
@@ -35,8 +43,7 @@ pub(super) const CACHED_CLASSES: usize = 20;
 pub(super) const CACHED_MAX: usize = 1_024;
 
 pub(super) const SHAPES: [Shape; CLASSES] = {
-    let mut out = [Shape { size: 0, cached: 0, cached_at: 0, reciprocal: 0 }; CLASSES];
-    let mut at = 0;
+    let mut out = [Shape { size: 0, reciprocal: 0 }; CLASSES];
     let mut class = 0;
     while class < CLASSES {
         let size = if class < FINE {
@@ -45,29 +52,13 @@ pub(super) const SHAPES: [Shape; CLASSES] = {
             let step = class - FINE;
             (128 << (step / 4)) / 4 * (4 + step % 4 + 1)
         };
-        let cached = if class >= CACHED_CLASSES {
-            0
-        } else if size <= 128 {
-            16
-        } else {
-            2_048 / size
-        };
         out[class] = Shape {
             size: size as u32,
-            cached: cached as u16,
-            cached_at: at as u16,
             reciprocal: (1_u64 << RECIPROCAL_BITS).div_ceil(size as u64),
         };
-        at += cached;
         class += 1;
     }
     out
-};
-
-/// Blocks that a magazine holds of all classes.
-pub(super) const CACHED_BLOCKS: usize = {
-    let last = SHAPES[CACHED_CLASSES - 1];
-    last.cached_at as usize + last.cached as usize
 };
 
 /// Class of `n` times 16 bytes, for up to [`CACHED_MAX`].
@@ -119,7 +110,10 @@ mod tests {
             for n in [1, 2, 3, 7, (1 << 21) / size] {
                 for slack in [0, 1, size - 1] {
                     let bytes = n * size + slack;
-                    assert!(bytes > 1 << 21 || shape.blocks_in(bytes) == n, "{bytes} / {size}");
+                    assert!(
+                        bytes > 1 << 21 || blocks_in(bytes, shape.reciprocal) == n,
+                        "{bytes} / {size}"
+                    );
                 }
             }
         }

@@ -3,11 +3,13 @@
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
+use super::class::Class;
+use super::magazine::Magazine;
 use super::segment::{
-    Block, CACHED, CHAINED, FRESH, LIVE, PENDING, SEG_NONE, address, block_at, header_of, state_of,
+    Block, FREE, LIVE, PENDING, SEG_NONE, block_at, header_of, state_at, word_of,
 };
 use super::shape::{CLASSES, SHAPES};
-use super::{Class, Magazine, RawAllocator, SegmentSource};
+use super::{RawAllocator, SegmentSource};
 use crate::error::{Error, ErrorKind, Result};
 
 impl RawAllocator {
@@ -42,22 +44,20 @@ fn check_magazine<S: SegmentSource>(
     magazine: &Magazine,
     cached: &mut [u64; CLASSES],
 ) -> Result<()> {
-    for (class, (stack, shape)) in magazine.stacks.iter().zip(&SHAPES).enumerate() {
+    for (class, (stack, shape)) in magazine.stacks().iter().zip(&SHAPES).enumerate() {
         let len = stack.len.load(Ordering::Relaxed);
-        check(len <= u32::from(stack.cached), || {
-            format!("a magazine has {len} blocks of {} bytes", shape.size)
-        })?;
+        check(len <= stack.cap, || format!("a magazine has {len} blocks of {} bytes", shape.size))?;
         cached[class] += u64::from(len);
-        for block in &magazine.blocks[stack.cached_at as usize..][..len as usize] {
-            let block = Block::at(space, block.load(Ordering::Relaxed), shape);
+        for index in 0..len {
+            let block = Block(stack.place(space, index).load(Ordering::Relaxed));
             let segment = block.segment(space);
             let sound = segment < space.segments_max()
                 && space.is_raw(segment)
                 && header_of(space, segment).class() == class
-                && block_at(space, segment, block.number, shape.size).offset == block.offset
-                && block.state(space).load(Ordering::Relaxed) & !FRESH == CACHED;
+                && block_at(space, segment, block.number() as u32, shape.size) == block
+                && block.state(space).load(Ordering::Relaxed) == FREE;
             check(sound, || {
-                format!("a magazine holds block {:#x}, which is not free", block.offset)
+                format!("a magazine holds block {:#x}, which is not free", block.offset())
             })?;
         }
     }
@@ -66,7 +66,7 @@ fn check_magazine<S: SegmentSource>(
 
 /// Checks one class: its lists, chains, states and counts.
 fn check_class<S: SegmentSource>(space: &S, class: &Class, in_magazines: u64) -> Result<()> {
-    let size = SHAPES[class.number].size;
+    let size = SHAPES[class.layout.class].size;
     let mut cached = 0;
     let mut segments = 0;
     for (list, is_full) in [(class.partial, false), (class.full, true), (class.spare, false)] {
@@ -80,12 +80,10 @@ fn check_class<S: SegmentSource>(space: &S, class: &Class, in_magazines: u64) ->
             sound(segments <= class.segments, "its list does not end")?;
             sound(segment < space.segments_max() && space.is_raw(segment), "it is in other use")?;
             let header = header_of(space, segment);
-            sound(header.class() == class.number, "it is of another class")?;
-            sound(header.is_full(class.blocks) == is_full, "it is on the wrong list")?;
+            sound(header.class() == class.layout.class, "it is of another class")?;
+            sound(header.is_full(&class.layout) == is_full, "it is on the wrong list")?;
             if list == class.spare {
-                let (chained, carved) = (&header.chained, &header.carved);
-                let equal = chained.load(Ordering::Relaxed) == carved.load(Ordering::Relaxed);
-                sound(equal, "a spare one has blocks in use")?;
+                sound(header.is_empty(), "a spare one has blocks in use")?;
             } else {
                 sound(header.prev.load(Ordering::Relaxed) == previous, "its links disagree")?;
             }
@@ -104,7 +102,7 @@ fn check_class<S: SegmentSource>(space: &S, class: &Class, in_magazines: u64) ->
     })
 }
 
-/// Checks a segment's chain and states; how many blocks are cached.
+/// Checks a segment's map and states; how many free blocks are not in the map.
 fn check_blocks<S: SegmentSource>(
     space: &S,
     class: &Class,
@@ -112,33 +110,23 @@ fn check_blocks<S: SegmentSource>(
     sound: &dyn Fn(bool, &str) -> Result<()>,
 ) -> Result<u64> {
     let header = header_of(space, segment);
+    let start = u64::from(segment) << space.seg_shift();
     let carved = header.carved.load(Ordering::Relaxed);
-    let chained = header.chained.load(Ordering::Relaxed);
-    let lost = header.lost.load(Ordering::Relaxed);
-    sound(carved <= class.blocks, "more blocks are in use than fit")?;
-    let mut in_chain = 0;
-    let mut link = header.chain.load(Ordering::Relaxed);
-    while link != 0 && in_chain <= chained {
-        let number = link - 1;
-        sound(number < carved, "its chain leaves the blocks")?;
-        let state = state_of(space, segment, number).load(Ordering::Relaxed);
-        sound(state & !FRESH == CHAINED, "its chain holds a block in use")?;
-        in_chain += 1;
-        let block = block_at(space, segment, number, SHAPES[class.number].size);
-        // SAFETY: the block is free and under the class's lock, and has 16 bytes or more.
-        link = unsafe { address(space, block.offset).cast::<u32>().read() };
-    }
-    sound(in_chain == chained, "its chain is of another length than counted")?;
-    let (mut free, mut cached) = (0, 0);
+    sound(carved <= class.layout.blocks, "more blocks are in use than fit")?;
+    let (mut in_map, mut elsewhere) = (0, 0);
     for number in 0..carved {
-        let state = state_of(space, segment, number).load(Ordering::Relaxed);
-        match state & !FRESH {
-            CHAINED => free += 1,
-            CACHED => cached += 1,
-            PENDING => {}
-            _ => sound(state & LIVE != 0, "a block has an unknown state")?,
+        let word = word_of(space, segment, &class.layout, number / 64).load(Ordering::Relaxed);
+        let mapped = word >> (number % 64) & 1 == 1;
+        in_map += u32::from(mapped);
+        let state = state_at(space, start, u64::from(number)).load(Ordering::Relaxed);
+        match state {
+            FREE => elsewhere += u64::from(!mapped),
+            PENDING => sound(!mapped, "a pending block is in the map")?,
+            _ => sound(state & LIVE != 0 && !mapped, "a block in use is in the map")?,
         }
     }
-    sound(free == chained + lost, "blocks are free and on no chain")?;
-    Ok(cached)
+    let free = header.free.load(Ordering::Relaxed);
+    sound(in_map == free, "its map has another number of blocks than is counted")?;
+    sound(header.is_sound(space, segment, &class.layout), "its map begins after a free block")?;
+    Ok(elsewhere)
 }
