@@ -18,7 +18,7 @@ use crate::measure::median;
 use crate::report::{Csv, Table, ns, progress};
 use crate::workload::{KEY_LEN, Rng, ValueBytes, Zipf};
 
-/// Compare the speed of reads and writes, cell by cell
+/// Compare the speed of reads and writes, cell by cell; all of them take half an hour
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
     #[command(flatten)]
