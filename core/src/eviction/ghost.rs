@@ -5,7 +5,8 @@
 //! fingerprint and 14 bits of a clock that advances with every ghost remembered; 0 is an empty
 //! word, and the clock skips it. A ghost older than the *window* is not found any more, which makes
 //! the table behave as a FIFO queue of the window's length without keeping one: nothing is linked
-//! and nothing is swept. A full bucket drops its oldest.
+//! and nothing is swept. A bucket is ordered, the newest first and empty words last: remembering
+//! moves seven words by one, which is two vector stores, and the oldest falls out at the end.
 //!
 //! **Units.** The window is a number of entries or a number of bytes, as the capacity is; each ghost
 //! advances the clock by its size in that unit. The window spans at most [`TICKS`] ticks, so ages
@@ -13,7 +14,7 @@
 //!
 //! **Wrapping.** The clock wraps after [`CLOCK`] ticks, some sixteen windows, after which an old
 //! word would look young. Whatever is remembered in a bucket empties the words of it that are too
-//! old, and a bucket that sees nothing for fifteen windows holds at most a false memory: one
+//! old (they are the last ones), and a bucket that sees nothing for fifteen windows holds at most a false memory: one
 //! newcomer treated as an old acquaintance.
 //!
 //! **Any size.** The bucket is the high half of fingerprint times buckets, so the number of
@@ -85,16 +86,19 @@ impl Ghosts {
     pub fn recall(&mut self, memory: &mut [u32], fingerprint: u32, window: Window) -> bool {
         let (now, most) = (self.now, window.ticks());
         let Some(bucket) = bucket_mut(memory, fingerprint) else { return false };
-        let found = bucket
-            .iter_mut()
-            .find(|word| **word != 0 && same_tag(**word, fingerprint) && age(now, **word) <= most);
-        match found {
-            Some(word) => {
-                *word = 0;
-                true
+        let wanted = tag(fingerprint);
+        for at in 0..BUCKET {
+            let word = bucket[at];
+            if word == 0 {
+                return false;
             }
-            None => false,
+            if (word ^ wanted) >> CLOCK_BITS == 0 {
+                bucket.copy_within(at + 1.., at);
+                bucket[BUCKET - 1] = 0;
+                return age(now, word) <= most;
+            }
         }
+        false
     }
 
     /// Remembers this fingerprint of an entry of `size` units.
@@ -102,17 +106,14 @@ impl Ghosts {
     pub fn remember(&mut self, memory: &mut [u32], fingerprint: u32, size: u64, window: Window) {
         let (now, most) = (self.now, window.ticks());
         if let Some(bucket) = bucket_mut(memory, fingerprint) {
-            let (mut place, mut oldest) = (0, 0);
-            for (at, word) in bucket.iter_mut().enumerate() {
-                if *word != 0 && (age(now, *word) > most || same_tag(*word, fingerprint)) {
-                    *word = 0;
+            bucket.copy_within(..BUCKET - 1, 1);
+            bucket[0] = tag(fingerprint) | now;
+            for word in bucket[1..].iter_mut().rev() {
+                if *word != 0 && age(now, *word) <= most {
+                    break;
                 }
-                let rank = if *word == 0 { u32::MAX } else { age(now, *word) };
-                if rank > oldest {
-                    (place, oldest) = (at, rank);
-                }
+                *word = 0;
             }
-            bucket[place] = tag(fingerprint) | now;
         }
         self.advance(size, window);
     }
@@ -156,9 +157,9 @@ fn bucket(memory: &[u32], fingerprint: u32) -> Option<&[u32]> {
 }
 
 #[inline]
-fn bucket_mut(memory: &mut [u32], fingerprint: u32) -> Option<&mut [u32]> {
+fn bucket_mut(memory: &mut [u32], fingerprint: u32) -> Option<&mut [u32; BUCKET]> {
     let first = first(memory.len(), fingerprint);
-    memory.get_mut(first..first + BUCKET)
+    memory.get_mut(first..)?.first_chunk_mut()
 }
 
 /// The low bits of the fingerprint, shifted above the clock: the bucket is chosen by the high
@@ -168,16 +169,12 @@ fn tag(fingerprint: u32) -> u32 {
     fingerprint << CLOCK_BITS
 }
 
-#[inline]
-fn same_tag(word: u32, fingerprint: u32) -> bool {
-    (word ^ tag(fingerprint)) >> CLOCK_BITS == 0
-}
-
 /// Ticks from the word's time to `now`, both 1 to [`CLOCK`].
 #[inline]
 fn age(now: u32, word: u32) -> u32 {
     let then = word & CLOCK;
-    if now >= then { now - then } else { now + CLOCK - then }
+    let ago = now.wrapping_sub(then);
+    ago.wrapping_add(if ago.cast_signed() < 0 { CLOCK } else { 0 })
 }
 
 #[inline(always)]

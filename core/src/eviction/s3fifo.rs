@@ -70,7 +70,7 @@ impl S3Fifo {
 }
 
 fn share(of: u64, pct: u64) -> u64 {
-    (u128::from(of) * u128::from(pct) / 100) as u64
+    (of / 100).saturating_mul(pct).saturating_add(of % 100 * pct / 100)
 }
 
 impl Policy for S3Fifo {

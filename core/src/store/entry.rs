@@ -44,6 +44,7 @@ pub struct Shape {
 }
 
 impl Shape {
+    #[inline(always)]
     fn flags(&self) -> u8 {
         let mut flags = 0;
         if self.expires != NEVER {
@@ -62,6 +63,7 @@ impl Shape {
     }
 
     /// Bytes in the log, before rounding up to the location unit.
+    #[inline(always)]
     pub fn bytes(&self) -> usize {
         let inline = if self.run.is_some() { 0 } else { self.value_len as usize };
         HEADER + 8 * self.flags().count_ones() as usize + usize::from(self.key_len) + inline
@@ -72,6 +74,7 @@ impl Shape {
     /// # Safety
     /// `at` must be 8-aligned and have room for [`Shape::bytes`], not readable by others yet.
     /// `key` must have `key_len` bytes.
+    #[inline(always)]
     pub unsafe fn write(&self, at: *mut u8, key: &[u8]) -> *mut u8 {
         debug_assert_eq!(key.len(), usize::from(self.key_len));
         let flags = self.flags();
@@ -79,19 +82,21 @@ impl Shape {
             | u64::from(flags) << 16
             | u64::from(self.value_type.0) << 24
             | u64::from(self.value_len) << 32;
-        let fields = [
-            (flags & EXPIRES != 0).then_some(self.expires),
-            (flags & SESSION != 0).then_some(self.session),
-            (flags & APP != 0).then_some(u64::from(self.app)),
-            self.run.map(u64::from),
-        ];
         // SAFETY: the caller promises room for header, fields and key, 8-aligned, unshared.
         unsafe {
             let mut place = at.cast::<u64>();
             place.write(header);
-            for field in fields.into_iter().flatten() {
-                place = place.add(1);
-                place.write(field);
+            if flags != 0 {
+                let fields = [
+                    (flags & EXPIRES != 0).then_some(self.expires),
+                    (flags & SESSION != 0).then_some(self.session),
+                    (flags & APP != 0).then_some(u64::from(self.app)),
+                    self.run.map(u64::from),
+                ];
+                for field in fields.into_iter().flatten() {
+                    place = place.add(1);
+                    place.write(field);
+                }
             }
             let key_at = place.add(1).cast::<u8>();
             std::ptr::copy_nonoverlapping(key.as_ptr(), key_at, key.len());

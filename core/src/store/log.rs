@@ -6,7 +6,7 @@
 //! compaction finds it.
 
 use super::entry::{Entry, Shape};
-use super::shard::{BINS, COMPACT_FROM, Live, Stage, Writer};
+use super::shard::{BINS, COMPACT_FROM, Extent, Live, Stage, Writer};
 use crate::error::Result;
 use crate::pool::space::{SEG_NONE, SegId, Use};
 use std::sync::atomic::Ordering::Relaxed;
@@ -302,17 +302,13 @@ impl Writer<'_> {
     }
 
     /// Takes a live entry out: its slot, its bytes, its run.
-    pub fn remove_entry(&mut self, live: &Live) {
-        let queue = self.queue_of(live.slot.location);
-        let full = self.full_bytes(&live.entry);
-        let log_bytes = self.log_bytes(&live.entry);
-        let payload = (live.entry.key_len() + live.entry.value_len()) as u64;
+    pub fn remove_entry(&mut self, live: &Live, extent: &Extent) {
         let run = live.entry.run();
         let shard = self.shard;
         shard.table.remove(&mut self.state.tail, live.place);
-        self.state.payload -= payload;
-        self.count_out(queue, full);
-        self.bury(live.slot.location, log_bytes);
+        self.state.payload -= extent.payload;
+        self.count_out(extent.queue, extent.full);
+        self.bury(live.slot.location, extent.log_bytes);
         self.drop_run(run);
     }
 

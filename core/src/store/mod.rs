@@ -101,6 +101,15 @@ pub(crate) struct StoreInner {
     closed: AtomicBool,
 }
 
+/// What a run's bytes are when it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Zero.
+    Zero,
+    /// Whatever was there; every byte will be written before it is read.
+    Any,
+}
+
 // SAFETY: `base` and `space` point into the pool, which `pool` keeps alive and which is Sync;
 // everything else is Sync by itself or guarded by the shards' locks.
 unsafe impl Send for StoreInner {}
@@ -210,12 +219,15 @@ impl StoreInner {
     }
 
     /// Takes a run for this store; `None` if its limit or the pool's is reached.
-    pub fn take_run(&self, bytes: u64) -> Result<Option<RunId>> {
+    pub fn take_run(&self, bytes: u64, fill: Fill) -> Result<Option<RunId>> {
         let charge = bytes.next_multiple_of(4096);
         if !self.charge(charge) {
             return Ok(None);
         }
-        let taken = self.space().take_run(bytes);
+        let taken = match fill {
+            Fill::Zero => self.space().take_run(bytes),
+            Fill::Any => self.space().take_run_dirty(bytes),
+        };
         match taken {
             Ok(Some(run)) => {
                 let meta = self.space().run_meta(run);

@@ -151,8 +151,6 @@ impl StoreInner {
         if !self.skip_recheck() && !line.still(slot, tag, location) {
             return None;
         }
-        #[cfg(any(test, feature = "testing"))]
-        super::testing::after_announcement();
         // SAFETY: the slot named this place after its segment was announced, so the entry stays
         // until the announcement is withdrawn, which the caller's guard outlives.
         Some(unsafe { Entry::at(at) })

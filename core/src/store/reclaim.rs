@@ -14,8 +14,8 @@
 //! into, it is evicted, so reclaim never waits for memory; a segment that a reader announces now,
 //! or a view pins, is passed over before any of its entries is unlinked.
 
-use super::shard::{COMPACT_FROM, Job, Live, Stage, Writer, fingerprint};
-use crate::eviction::{Policy, QUEUES_MAX, Verdict};
+use super::shard::{COMPACT_FROM, Job, Live, Stage, Writer};
+use crate::eviction::{Policy, QUEUES_MAX, Verdict, View};
 use crate::memory::guard;
 use crate::pool::space::{SEG_NONE, SegId};
 use crate::stats::Tally;
@@ -113,13 +113,15 @@ impl Writer<'_> {
     }
 
     fn evict_step(&mut self) -> Option<Step> {
-        let wanted = usize::from(self.ask(|policy, cx| policy.victim_queue(cx))) % QUEUES_MAX;
+        let view = self.view();
+        let wanted = self.ask_about(&view, |policy, cx| policy.victim_queue(cx));
+        let wanted = usize::from(wanted) % QUEUES_MAX;
         let queue = if self.ready_job(wanted) {
             wanted
         } else {
             (0..QUEUES_MAX).find(|&queue| self.ready_job(queue))?
         };
-        Some(self.judge_step(queue))
+        Some(self.judge_step(queue, &view))
     }
 
     /// Whether the queue has a job, starting one if there is a segment for it.
@@ -192,6 +194,7 @@ impl Writer<'_> {
     }
 
     /// Asks for the index lines of the entries ahead of a job's cursor.
+    #[inline]
     fn look_ahead(&self, job: &mut Job) {
         let meta = self.store.space().meta(job.seg);
         let fill = meta.fill.load(Relaxed);
@@ -206,7 +209,7 @@ impl Writer<'_> {
     }
 
     /// Passes one entry of a queue's job.
-    fn judge_step(&mut self, queue: usize) -> Step {
+    fn judge_step(&mut self, queue: usize, view: &View) -> Step {
         let mut job = self.state.queues[queue].job;
         let meta = self.store.space().meta(job.seg);
         if job.at >= meta.fill.load(Relaxed) {
@@ -223,16 +226,17 @@ impl Writer<'_> {
         let Some(live) = self.find_at(hash, location) else {
             return Step { passed: u64::from(bytes), freed: u64::from(bytes), runs: 0 };
         };
-        self.judge(queue, hash, live)
+        self.judge(queue, hash, live, view)
     }
 
-    fn judge(&mut self, queue: usize, hash: u64, live: Live) -> Step {
-        let bytes = u64::from(self.log_bytes(&live.entry));
+    fn judge(&mut self, queue: usize, hash: u64, live: Live, view: &View) -> Step {
         if self.is_expired(&live.entry) {
             return self.expire(hash, &live);
         }
-        let meta = self.meta_of(hash, &live);
-        let verdict = self.ask(|policy, cx| policy.judge(cx, &meta));
+        let extent = self.extent(&live);
+        let bytes = u64::from(extent.log_bytes);
+        let meta = self.meta_of(hash, &live, &extent);
+        let verdict = self.ask_about(view, |policy, cx| policy.judge(cx, &meta));
         let kept = self.state.queues[queue].job.kept;
         let target = match verdict {
             Verdict::Evict => None,
@@ -249,31 +253,28 @@ impl Writer<'_> {
             return Step { passed: bytes, freed: 0, runs: 0 };
         }
         self.state.queues[queue].job.kept = 0;
-        self.ask(|policy, cx| policy.evicted(cx, &meta));
-        let run = live.entry.run().map_or(0, |run| self.store.space().run_charge(run));
+        self.ask_about(view, |policy, cx| policy.evicted(cx, &meta));
         self.shard.counters.count(Tally::Evicted);
-        self.shard
-            .counters
-            .add(Tally::EvictedBytes, (live.entry.key_len() + live.entry.value_len()) as u64);
-        self.remove_entry(&live);
-        Step { passed: bytes, freed: bytes + run, runs: run }
+        self.shard.counters.add(Tally::EvictedBytes, extent.payload);
+        self.remove_entry(&live, &extent);
+        Step { passed: bytes, freed: extent.full, runs: extent.run_bytes }
     }
 
     /// Takes an entry out whose time is over.
     pub fn expire(&mut self, hash: u64, live: &Live) -> Step {
-        let bytes = u64::from(self.log_bytes(&live.entry));
-        let run = live.entry.run().map_or(0, |run| self.store.space().run_charge(run));
+        let extent = self.extent(live);
         self.forget(hash, live);
         self.shard.counters.count(Tally::Expired);
-        Step { passed: bytes, freed: bytes + run, runs: run }
+        let passed = u64::from(extent.log_bytes);
+        Step { passed, freed: extent.full, runs: extent.run_bytes }
     }
 
     /// Takes an entry out for another reason than room, and tells the policy.
     pub fn forget(&mut self, hash: u64, live: &Live) {
-        let meta = self.meta_of(hash, live);
-        debug_assert_eq!(meta.fingerprint, fingerprint(hash));
+        let extent = self.extent(live);
+        let meta = self.meta_of(hash, live, &extent);
         self.ask(|policy, cx| policy.removed(cx, &meta));
-        self.remove_entry(live);
+        self.remove_entry(live, &extent);
     }
 
     fn finish_job(&mut self, job: Job) -> Step {
@@ -343,7 +344,8 @@ impl Writer<'_> {
             self.move_entry(live, queue, hits);
             return Step { passed: u64::from(bytes), freed: 0, runs: 0 };
         }
-        self.judge(queue, hash, live)
+        let view = self.view();
+        self.judge(queue, hash, live, &view)
     }
 
     fn compaction_room(&mut self, queue: usize, bytes: u32) -> bool {

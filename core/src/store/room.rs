@@ -7,8 +7,8 @@
 //! that is worth least a byte; what readers hold is waited for, without a lock and for a bounded
 //! time; what views and raw memory hold is not.
 
-use super::StoreInner;
 use super::shard::{Shard, Writer};
+use super::{Fill, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::Policy;
 use crate::pool::space::RunId;
@@ -108,7 +108,7 @@ impl StoreInner {
     pub fn obtain_run(&self, bytes: u64) -> Result<RunId> {
         let mut round = 0;
         loop {
-            if let Some(run) = self.take_run(bytes)? {
+            if let Some(run) = self.take_run(bytes, Fill::Any)? {
                 return Ok(run);
             }
             self.obtain_room(bytes, round)?;
@@ -176,7 +176,7 @@ impl Writer<'_> {
     }
 
     /// Gives the policy memory for the entries that the shard will hold, where that is off by more
-    /// than a quarter.
+    /// than a half: new memory forgets everything, and may split a huge page.
     fn fit_policy_memory(&mut self) {
         let (mut bytes, mut entries) = (0, 0);
         for queue in &self.state.queues {
@@ -200,14 +200,14 @@ impl Writer<'_> {
         };
         let wanted = self.state.policy.memory_words(expected);
         let has = self.state.memory.map_or(0, |(_, words)| words);
-        if wanted == has || wanted * 4 <= has * 5 && has * 4 <= wanted * 5 {
+        if wanted == has || wanted * 2 <= has * 3 && has * 2 <= wanted * 3 {
             return;
         }
         if let Some((run, _)) = self.state.memory.take() {
             self.store.give_run(run);
         }
         if wanted > 0
-            && let Ok(Some(run)) = self.store.take_run(wanted as u64 * 4)
+            && let Ok(Some(run)) = self.store.take_run(wanted as u64 * 4, Fill::Zero)
         {
             let meta = self.store.space().run_meta(run);
             meta.shard.store(self.store.number_of(self.shard), Ordering::Relaxed);

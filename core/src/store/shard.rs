@@ -269,6 +269,23 @@ pub struct Live {
     pub entry: Entry,
 }
 
+/// What a live entry takes, and where.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    /// Its queue.
+    pub queue: usize,
+    /// Bytes appended to the queue before it.
+    pub position: u64,
+    /// Bytes in the log.
+    pub log_bytes: u32,
+    /// Bytes of its run.
+    pub run_bytes: u64,
+    /// Both together.
+    pub full: u64,
+    /// Bytes of key and value.
+    pub payload: u64,
+}
+
 impl Writer<'_> {
     /// The entry at a location.
     #[inline]
@@ -324,14 +341,33 @@ impl Writer<'_> {
         meta.position.load(Ordering::Relaxed) + u64::from(self.store.offset_of(location))
     }
 
+    /// What an entry takes, and where.
+    #[inline]
+    pub fn extent(&self, live: &Live) -> Extent {
+        let space = self.store.space();
+        let meta = space.meta(self.store.segment_of(live.slot.location));
+        let log_bytes = self.log_bytes(&live.entry);
+        let run_bytes = live.entry.run().map_or(0, |run| space.run_charge(run));
+        Extent {
+            queue: usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F) % QUEUES_MAX,
+            position: meta.position.load(Ordering::Relaxed)
+                + u64::from(self.store.offset_of(live.slot.location)),
+            log_bytes,
+            run_bytes,
+            full: u64::from(log_bytes) + run_bytes,
+            payload: (live.entry.key_len() + live.entry.value_len()) as u64,
+        }
+    }
+
     /// What the policy may know of an entry.
-    pub fn meta_of(&self, hash: u64, live: &Live) -> EntryMeta {
+    #[inline]
+    pub fn meta_of(&self, hash: u64, live: &Live, extent: &Extent) -> EntryMeta {
         EntryMeta {
-            bytes: u32::try_from(self.full_bytes(&live.entry)).unwrap_or(u32::MAX),
+            bytes: u32::try_from(extent.full).unwrap_or(u32::MAX),
             hits: self.shard.table.hits(live.place),
-            queue: self.queue_of(live.slot.location) as u8,
+            queue: extent.queue as u8,
             fingerprint: fingerprint(hash),
-            position: self.position_of(live.slot.location),
+            position: extent.position,
             expires_ms: live.entry.expires(),
             session: live.entry.session(),
         }
@@ -365,8 +401,19 @@ impl Writer<'_> {
     }
 
     /// Asks the policy something.
+    #[inline]
     pub fn ask<R>(&mut self, question: impl FnOnce(&mut AnyPolicy, &mut Context<'_>) -> R) -> R {
         let view = self.view();
+        self.ask_about(&view, question)
+    }
+
+    /// Asks the policy something about a view of the shard that still holds.
+    #[inline]
+    pub fn ask_about<R>(
+        &mut self,
+        view: &View,
+        question: impl FnOnce(&mut AnyPolicy, &mut Context<'_>) -> R,
+    ) -> R {
         let memory: &mut [u32] = match self.state.memory {
             None => &mut [],
             // SAFETY: the run was taken with room for this many zeroed words, belongs to this
@@ -375,7 +422,7 @@ impl Writer<'_> {
                 std::slice::from_raw_parts_mut(self.store.space().run_addr(run).cast(), words)
             },
         };
-        question(&mut self.state.policy, &mut Context { view: &view, memory })
+        question(&mut self.state.policy, &mut Context { view, memory })
     }
 
     /// Whether the entry's time is over.

@@ -87,8 +87,7 @@ impl Gate {
 
 static HOSTILE: AtomicBool = AtomicBool::new(false);
 
-/// Whether readers lose their processor, or keep their announcements in the store buffer, where it
-/// hurts most.
+/// Whether readers lose their processor where it hurts most.
 pub fn hostile_schedule(on: bool) {
     HOSTILE.store(on, Ordering::SeqCst);
 }
@@ -96,18 +95,19 @@ pub fn hostile_schedule(on: bool) {
 /// Between a location that a reader saw and its announcement.
 #[inline(always)]
 pub(super) fn before_announcement() {
-    if HOSTILE.load(Ordering::Relaxed) {
-        match roll() % 64 {
-            0 => std::thread::yield_now(),
-            1..32 => clog_store_buffer(),
-            _ => {}
-        }
+    if HOSTILE.load(Ordering::Relaxed) && roll().is_multiple_of(64) {
+        std::thread::yield_now();
     }
 }
 
 /// Between the second look of a reader and its use of what it looked at.
 #[inline(always)]
-pub(super) fn after_announcement() {
+pub(super) fn after_second_look(is_still: bool) {
+    #[cfg(not(loom))]
+    crate::memory::slot::testing::settle();
+    if !is_still {
+        return;
+    }
     if GATES.load(Ordering::Relaxed) != 0 {
         stop_at_gate();
     }
@@ -143,26 +143,4 @@ fn roll() -> u64 {
         x >> 16
     })
     .unwrap_or(0)
-}
-
-/// Fills the processor's store buffer with stores that miss every cache, so that the store that
-/// follows stays invisible to other processors for as long as it can: about a microsecond.
-#[cold]
-fn clog_store_buffer() {
-    /// A cache line.
-    #[repr(align(64))]
-    struct Line(AtomicU64);
-    static LINES: [Line; 128] = [const { Line(AtomicU64::new(0)) }; 128];
-
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: flushing a line of this process's own memory and fencing change no value.
-    unsafe {
-        for line in &LINES {
-            std::arch::x86_64::_mm_clflush(std::ptr::from_ref(line).cast());
-        }
-        std::arch::x86_64::_mm_mfence();
-    }
-    for line in &LINES[..112] {
-        line.0.store(1, Ordering::Relaxed);
-    }
 }

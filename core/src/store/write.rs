@@ -152,19 +152,16 @@ impl Writer<'_> {
         key: &[u8],
         source: Source<'_>,
     ) -> u32 {
-        let meta = self.meta_of(hash, &live);
+        let old = self.extent(&live);
+        let meta = self.meta_of(hash, &live, &old);
         let hits = self.ask(|policy, cx| policy.replace(cx, &meta));
-        let queue = usize::from(meta.queue);
-        let old_full = self.full_bytes(&live.entry);
-        let old_log = self.log_bytes(&live.entry);
-        let old_payload = (live.entry.key_len() + live.entry.value_len()) as u64;
         let old_run = live.entry.run();
-        let location = self.append(queue, shape, key, |at| fill(at, source));
+        let location = self.append(old.queue, shape, key, |at| fill(at, source));
         self.shard.table.relocate(live.place, location, hits);
-        self.count_out(queue, old_full);
-        self.state.payload -= old_payload;
-        self.account_new(queue, shape);
-        self.bury(live.slot.location, old_log);
+        self.count_out(old.queue, old.full);
+        self.state.payload -= old.payload;
+        self.account_new(old.queue, shape);
+        self.bury(live.slot.location, old.log_bytes);
         self.drop_run(old_run);
         self.shard.counters.count(Tally::Updates);
         location
@@ -206,10 +203,11 @@ impl Writer<'_> {
         if let Some((place, slot)) = coldest {
             let live = Live { place, slot, entry: self.entry_at(slot.location) };
             let victim = self.hash_at(slot.location);
-            let meta = self.meta_of(victim, &live);
+            let extent = self.extent(&live);
+            let meta = self.meta_of(victim, &live, &extent);
             self.ask(|policy, cx| policy.evicted(cx, &meta));
             self.shard.counters.count(Tally::Evicted);
-            self.remove_entry(&live);
+            self.remove_entry(&live, &extent);
         }
     }
 

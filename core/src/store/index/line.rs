@@ -93,8 +93,11 @@ impl Line {
     /// Whether the slot still holds this tag and location.
     #[inline(always)]
     pub fn still(&self, slot: usize, tag: u16, location: u32) -> bool {
-        self.locations[slot].load(Ordering::Acquire) == location
-            && self.tags[slot].load(Ordering::Relaxed) & TAG_MASK == tag
+        let is_still = self.locations[slot].load(Ordering::Acquire) == location
+            && self.tags[slot].load(Ordering::Relaxed) & TAG_MASK == tag;
+        #[cfg(any(test, feature = "testing"))]
+        crate::store::testing::after_second_look(is_still);
+        is_still
     }
 
     /// Counts a hit; a lost race is dropped, a saturated count is not written.
@@ -129,7 +132,9 @@ impl Line {
 
     /// The first empty slot.
     pub fn vacancy(&self) -> Option<usize> {
-        (0..self.usable()).find(|&slot| self.locations[slot].load(Ordering::Relaxed) == 0)
+        // Under the lock tags are exact, and only an empty slot or the link has tag 0.
+        let empty = self.matches(0) & ((1 << self.usable()) - 1);
+        (empty != 0).then(|| empty.trailing_zeros() as usize)
     }
 
     /// Slots in use.
