@@ -50,6 +50,8 @@ pub fn heavy() {
     if READERS_FENCE.load(Ordering::SeqCst) {
         return;
     }
+    #[cfg(all(not(loom), any(test, feature = "testing")))]
+    super::slot::testing::drain();
     if membarrier(PRIVATE_EXPEDITED) != 0 {
         // Readers rely on this barrier from the moment registration succeeded, so it must take
         // place: register again, or fall back to the form that needs no registration.

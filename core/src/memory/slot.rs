@@ -69,12 +69,18 @@ impl Slot {
     /// Announces `id` for the look-up of `token`; replaces what was announced before.
     #[inline(always)]
     pub fn announce(&self, token: u64, id: u32) {
+        #[cfg(all(not(loom), any(test, feature = "testing")))]
+        if testing::postpone(self, token | (u64::from(id) + 1)) {
+            return;
+        }
         self.0.store(token | (u64::from(id) + 1), Ordering::Relaxed);
     }
 
     /// Ends the look-up of `token`.
     #[inline(always)]
     pub fn leave(&self, token: u64) {
+        #[cfg(all(not(loom), any(test, feature = "testing")))]
+        testing::forget();
         self.0.store(token.wrapping_add(STEP), Ordering::Release);
     }
 
@@ -93,5 +99,89 @@ impl Slot {
     #[must_use]
     pub fn is_inside(word: u64) -> bool {
         word & STEP != 0
+    }
+}
+
+/// A store buffer, for tests.
+///
+/// A processor may keep an announcement to itself while the load behind it is already done: for
+/// nanoseconds as a rule, for as long as it likes by right. Here an announcement waits until the
+/// second look is over, and longer; a heavy barrier waits until all that are postponed are made, as
+/// the real one does. Without the barrier the harm that a test could wait for for hours is there at
+/// once.
+#[cfg(all(not(loom), any(test, feature = "testing")))]
+pub mod testing {
+    use super::Slot;
+    use crate::memory::barrier;
+    use std::cell::{Cell, RefCell};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+    static POSTPONES: AtomicBool = AtomicBool::new(false);
+    /// Held shared while an announcement is postponed.
+    static BUFFER: RwLock<()> = RwLock::new(());
+
+    struct Postponed {
+        slot: *const Slot,
+        word: u64,
+        _shared: RwLockReadGuard<'static, ()>,
+    }
+
+    thread_local! {
+        static POSTPONED: RefCell<Option<Postponed>> = const { RefCell::new(None) };
+        static CALLS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// Has every fourth announcement stay invisible until after the second look.
+    pub fn postpone_announcements(on: bool) {
+        POSTPONES.store(on, Ordering::SeqCst);
+    }
+
+    pub(super) fn postpone(slot: &Slot, word: u64) -> bool {
+        // Readers that fence have nothing in their store buffers.
+        if !POSTPONES.load(Ordering::Relaxed) || !barrier::is_asymmetric() {
+            return false;
+        }
+        forget();
+        CALLS.set(CALLS.get().wrapping_add(1));
+        if !CALLS.get().is_multiple_of(4) {
+            return false;
+        }
+        let shared = BUFFER.read().unwrap_or_else(PoisonError::into_inner);
+        let postponed = Postponed { slot, word, _shared: shared };
+        POSTPONED.with_borrow_mut(|mine| *mine = Some(postponed));
+        true
+    }
+
+    /// Makes the calling thread's postponed announcement, late; called after the second look.
+    #[inline(always)]
+    pub fn settle() {
+        if POSTPONES.load(Ordering::Relaxed) {
+            settle_late();
+        }
+    }
+
+    #[cold]
+    fn settle_late() {
+        if let Some(postponed) = POSTPONED.take() {
+            std::thread::yield_now();
+            // SAFETY: slots are never unmapped, and this one is the calling thread's own.
+            unsafe { &*postponed.slot }.0.store(postponed.word, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops what was not made before the look-up ended or another announcement took its place.
+    #[inline(always)]
+    pub(super) fn forget() {
+        if POSTPONES.load(Ordering::Relaxed) {
+            drop(POSTPONED.take());
+        }
+    }
+
+    /// The heavy barrier's part: everything postponed before is made when this returns.
+    pub(in crate::memory) fn drain() {
+        if POSTPONES.load(Ordering::Relaxed) {
+            drop(BUFFER.write().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }

@@ -39,22 +39,15 @@ pub struct Gate {
 static GATES: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static GATE: RefCell<Option<Arc<Gate>>> = const { RefCell::new(None) };
+    static GATE: RefCell<Option<(u32, Arc<Gate>)>> = const { RefCell::new(None) };
     static DICE: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Gate {
-    /// The calling thread's next look-up that finds a live slot stops there. One look-up a call.
-    #[must_use]
-    pub fn stop_next_lookup() -> Arc<Self> {
-        let gate = Arc::new(Self::default());
-        gate.clone().stop_mine();
-        gate
-    }
-
-    /// [`Gate::stop_next_lookup`] for a gate that another thread has made.
-    pub fn stop_mine(self: Arc<Self>) {
-        GATE.with_borrow_mut(|mine| *mine = Some(self));
+    /// The calling thread stops there, once: at the next look that shows its announcement to be in
+    /// time, or after `passes` of them. A value in a run takes two, its entry's and its own.
+    pub fn stop_me(self: Arc<Self>, passes: u32) {
+        GATE.with_borrow_mut(|mine| *mine = Some((passes, self)));
         GATES.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -122,8 +115,18 @@ pub(super) fn after_second_look(is_still: bool) {
 
 #[cold]
 fn stop_at_gate() {
-    let gate = GATE.try_with(|mine| mine.borrow_mut().take());
-    if let Ok(Some(gate)) = gate {
+    let due = GATE.try_with(|mine| {
+        let mut mine = mine.borrow_mut();
+        match mine.as_mut() {
+            Some((0, _)) => mine.take(),
+            Some((passes, _)) => {
+                *passes -= 1;
+                None
+            }
+            None => None,
+        }
+    });
+    if let Ok(Some((_, gate))) = due {
         GATES.fetch_sub(1, Ordering::SeqCst);
         gate.pass();
     }
