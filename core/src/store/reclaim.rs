@@ -27,8 +27,11 @@ const KEPT_MAX: u32 = 32;
 const AHEAD: u32 = 1024;
 /// Entries passed, most of them dead, until one is evicted for the bound on entries.
 const ENTRY_STEPS_MAX: u32 = 4096;
-/// Held segments that are passed over when a victim is chosen.
-const PASS_OVER: usize = 4;
+/// Held segments that are passed over when a victim is chosen. With a thousand threads that read on
+/// a few processors, some hundred are inside a look-up at any moment.
+const PASS_OVER: usize = 512;
+/// The same, for a victim of compaction, of which there is another one soon.
+const PASS_OVER_BINNED: usize = 4;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +42,27 @@ pub struct Step {
     pub freed: u64,
     /// Bytes of runs given back.
     pub runs: u64,
+}
+
+/// What readers announced at one moment: a bit for each id, which ids that are far apart share.
+struct Announced([u64; Self::WORDS]);
+
+impl Announced {
+    const WORDS: usize = 64;
+
+    fn now() -> Self {
+        let mut bits = [0; Self::WORDS];
+        guard::for_each_announced(|id| bits[Self::word(id)] |= 1 << (id % 64));
+        Self(bits)
+    }
+
+    fn word(id: u32) -> usize {
+        (id / 64) as usize % Self::WORDS
+    }
+
+    fn may_contain(&self, segment: SegId) -> bool {
+        self.0[Self::word(segment)] & 1 << (segment % 64) != 0
+    }
 }
 
 impl Writer<'_> {
@@ -159,28 +183,35 @@ impl Writer<'_> {
         true
     }
 
-    /// The first segment of a chain, from `segment` on, that no reader announces and no view
-    /// pins; `None` if the first few are all held.
+    /// The first segment of a chain, from `segment` on, that no reader is in and no view pins;
+    /// `None` if all that were looked at are held.
     fn first_unheld(&self, mut segment: SegId) -> Option<SegId> {
-        let mut candidates = [SEG_NONE; PASS_OVER];
-        for candidate in &mut candidates {
-            if segment == SEG_NONE || self.stage(segment) == Stage::Head {
-                break;
-            }
-            let meta = self.store.space().meta(segment);
-            if meta.pins.load(Relaxed) == 0 && meta.readers.load(Relaxed) == 0 {
-                *candidate = segment;
-            }
-            segment = meta.next.load(Relaxed);
+        if !self.is_pinned(segment) && !self.is_announced(segment) {
+            return Some(segment);
         }
-        guard::for_each_announced(|id| {
-            for candidate in &mut candidates {
-                if *candidate == id {
-                    *candidate = SEG_NONE;
-                }
+        let announced = Announced::now();
+        for _ in 0..PASS_OVER {
+            segment = self.store.space().meta(segment).next.load(Relaxed);
+            if segment == SEG_NONE || self.stage(segment) == Stage::Head {
+                return None;
             }
-        });
-        candidates.into_iter().find(|&candidate| candidate != SEG_NONE)
+            let is_closed = self.stage(segment) == Stage::Closed;
+            if is_closed && !self.is_pinned(segment) && !announced.may_contain(segment) {
+                return Some(segment);
+            }
+        }
+        None
+    }
+
+    fn is_pinned(&self, segment: SegId) -> bool {
+        let meta = self.store.space().meta(segment);
+        meta.pins.load(Relaxed) != 0 || meta.readers.load(Relaxed) != 0
+    }
+
+    fn is_announced(&self, segment: SegId) -> bool {
+        let mut found = false;
+        guard::for_each_announced(|id| found |= id == segment);
+        found
     }
 
     fn start_job(&mut self, segment: SegId, queue: usize) {
@@ -289,12 +320,12 @@ impl Writer<'_> {
     fn start_compaction(&mut self) {
         for bin in (COMPACT_FROM..self.state.bins.len()).rev() {
             let mut victim = self.state.bins[bin];
-            for _ in 0..PASS_OVER {
+            for _ in 0..PASS_OVER_BINNED {
                 if victim == SEG_NONE {
                     break;
                 }
                 let meta = self.store.space().meta(victim);
-                if meta.pins.load(Relaxed) == 0 && self.first_unheld(victim) == Some(victim) {
+                if !self.is_pinned(victim) && !self.is_announced(victim) {
                     let queue = usize::from(meta.queue.load(Relaxed) & 0x0F);
                     self.state.compacting = self.job_on(victim);
                     // It stays linked until a compaction head stands in its place.
