@@ -101,7 +101,7 @@ impl<'a> Upkeep<'a> {
         let before = self.model.begin_removal();
         let half = self.dice.below(2) as u32;
         let prefix: &[u8] = if half == 0 { b"h0:" } else { b"h1:" };
-        let wanted = if self.rounds % 2 == 0 {
+        let wanted = if self.rounds.is_multiple_of(2) {
             Match::Prefix(prefix)
         } else {
             Match::Glob(if half == 0 { b"?0*" } else { b"?1*" })
