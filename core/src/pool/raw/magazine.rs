@@ -3,7 +3,7 @@
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::segment::live;
+use super::segment::{Block, live};
 use super::shape::{CACHED_CLASSES, SHAPES};
 use super::{Owner, SegmentSource};
 use crate::memory::barrier;
@@ -17,6 +17,11 @@ pub(super) struct Seat {
     pub busy: AtomicU32,
     /// State of a block that was handed out here, by owner.
     pub live: [u8; 2],
+    /// Class of the block below.
+    last_class: AtomicU32,
+    /// The block that was handed out here last, while it is at large: what is freed is most often
+    /// what was taken last, and of this one all is known. 0: none.
+    last: AtomicU64,
 }
 
 impl Seat {
@@ -26,7 +31,32 @@ impl Seat {
             magazine: AtomicPtr::new(null_mut()),
             busy: AtomicU32::new(0),
             live: [live(Owner::App, number), live(Owner::Pin, number)],
+            last_class: AtomicU32::new(0),
+            last: AtomicU64::new(0),
         }
+    }
+
+    /// Remembers a block that the owner hands out here.
+    #[inline(always)]
+    pub fn remember(&self, class: usize, block: Block) {
+        self.last_class.store(class as u32, Ordering::Relaxed);
+        self.last.store(block.0, Ordering::Relaxed);
+    }
+
+    /// The block at this offset, if it is the remembered one.
+    #[inline(always)]
+    pub fn recall(&self, offset: u64) -> Option<(usize, Block)> {
+        let last = Block(self.last.load(Ordering::Relaxed));
+        // No block has offset 0, where a header is.
+        (last.offset() == offset && offset != 0)
+            .then(|| (self.last_class.load(Ordering::Relaxed) as usize, last))
+    }
+
+    /// Remembers nothing. Whoever takes a block that was handed out here back in another way than
+    /// its owner's quick one sees to this, before the block's memory can become something else.
+    #[inline(always)]
+    pub fn forget(&self) {
+        self.last.store(0, Ordering::Relaxed);
     }
 
     /// Begins the owner's work at its magazine, which it may look for from here on.

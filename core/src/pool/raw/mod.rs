@@ -57,7 +57,7 @@ use self::magazine::{Magazine, Seat, Tally, add};
 use self::remote::{Deferred, exchange};
 use self::segment::{
     Block, FREE, INTERNAL, LIVE, Misplaced, NO_SEAT, ORIGIN, PENDING, PIN, address, live, locate,
-    state_at,
+    offset_of, state_at,
 };
 use self::shape::{CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, SMALL, class_of};
 use crate::error::{Error, ErrorKind, Result};
@@ -79,7 +79,7 @@ pub unsafe trait SegmentSource {
     fn seg_shift(&self) -> u32;
     /// Segments there are addresses for.
     fn segments_max(&self) -> u32;
-    /// Whether the segment, below `segments_max`, is now used by the raw allocator.
+    /// Whether this is a segment that the raw allocator uses now; false for a number of none.
     fn is_raw(&self, segment: u32) -> bool;
     /// A segment for the raw allocator; `None`: the limit is reached. Its bytes are arbitrary.
     fn take_raw_segment(&self) -> Result<Option<u32>>;
@@ -227,27 +227,38 @@ impl RawAllocator {
         owner: Owner,
         zero: bool,
     ) -> Result<Option<NonNull<u8>>> {
-        // What is usual is decided here, with as few instructions as can be; everything else,
-        // with all it needs to keep, is another function.
-        if let Some(seat) = self.seats.get(slot.unwrap_or(NO_SLOT))
-            && len <= CACHED_MAX
-            && align & !ALIGN_DEFAULT == 0
-        {
-            let seated = seat.sit();
-            if let Some(magazine) = seat.magazine() {
-                let class = SMALL[len.div_ceil(16)] as usize;
-                if let Some(block) = self.take_out(space, seat, magazine, class, owner) {
-                    drop(seated);
-                    if zero {
-                        // SAFETY: the block is the caller's alone from here on, `len` bytes or
-                        // more.
-                        unsafe { block.write_bytes(0, len) };
-                    }
-                    return Ok(Some(block));
+        match self.take_quick(slot.unwrap_or(NO_SLOT), space, len, align, owner) {
+            Some(block) => {
+                if zero {
+                    // SAFETY: the block is the caller's alone from here on, `len` bytes or more.
+                    unsafe { block.write_bytes(0, len) };
                 }
+                Ok(Some(block))
             }
+            None => self.alloc_slowly(slot, space, len, align, owner, zero),
         }
-        self.alloc_slowly(slot, space, len, align, owner, zero)
+    }
+
+    /// A block out of the magazine of the calling thread, whose reader slot is `slot` (any number
+    /// past the table for none). `None`: ask [`RawAllocator::alloc`]. What is usual is decided
+    /// here, with as few instructions as can be; everything else, with all it needs to keep, is
+    /// another function.
+    #[inline(always)]
+    pub fn take_quick<S: SegmentSource>(
+        &self,
+        slot: usize,
+        space: &S,
+        len: usize,
+        align: usize,
+        owner: Owner,
+    ) -> Option<NonNull<u8>> {
+        let seat = self.seats.get(slot)?;
+        if len > CACHED_MAX || align & !ALIGN_DEFAULT != 0 {
+            return None;
+        }
+        let _seated = seat.sit();
+        let class = SMALL[len.div_ceil(16)] as usize;
+        self.take_out(space, seat, seat.magazine()?, class, owner)
     }
 
     /// Takes a block back.
@@ -283,27 +294,53 @@ impl RawAllocator {
         ptr: NonNull<u8>,
         owner: Owner,
     ) -> Result<()> {
-        if let Some(seat) = self.seats.get(slot.unwrap_or(NO_SLOT))
-            && let Ok((class, block)) = locate(space, self.seg_mask, ptr)
-        {
-            let _seated = seat.sit();
-            if let Some(magazine) = seat.magazine()
-                && let Some(stack) = magazine.stacks().get(class)
-            {
-                let len = stack.len.load(Ordering::Relaxed);
-                let state = state_at(space, block.offset() & !self.seg_mask, block.number());
-                if len < stack.cap && state.load(Ordering::Relaxed) == seat.live[owner as usize] {
-                    #[cfg(test)]
-                    tests::between_check_and_store();
-                    state.store(FREE, Ordering::Relaxed);
-                    stack.place(space, len).store(block.0, Ordering::Relaxed);
-                    stack.len.store(len + 1, Ordering::Relaxed);
-                    add(&stack.tally.returned[owner as usize], 1);
-                    return Ok(());
-                }
-            }
+        // SAFETY: the caller's promise.
+        if unsafe { self.give_quick(slot.unwrap_or(NO_SLOT), space, ptr, owner) } {
+            Ok(())
+        } else {
+            self.free_slowly(slot, space, ptr, owner)
         }
-        self.free_slowly(slot, space, ptr, owner)
+    }
+
+    /// Puts a block into the magazine of the calling thread, whose reader slot is `slot`. False,
+    /// and nothing done: ask [`RawAllocator::free`].
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the block afterwards.
+    #[inline(always)]
+    pub unsafe fn give_quick<S: SegmentSource>(
+        &self,
+        slot: usize,
+        space: &S,
+        ptr: NonNull<u8>,
+        owner: Owner,
+    ) -> bool {
+        let Some(seat) = self.seats.get(slot) else { return false };
+        let offset = offset_of(space, ptr);
+        let (class, block) = match seat.recall(offset) {
+            Some(known) => known,
+            None => match locate::<S, CACHED_CLASSES>(space, self.seg_mask, offset) {
+                Ok(found) => found,
+                Err(_) => return false,
+            },
+        };
+        let _seated = seat.sit();
+        let Some(magazine) = seat.magazine() else { return false };
+        let Some(stack) = magazine.stacks().get(class) else { return false };
+        let len = stack.len.load(Ordering::Relaxed);
+        let state = state_at(space, block.offset() & !self.seg_mask, block.number());
+        if len >= stack.cap || state.load(Ordering::Relaxed) != seat.live[owner as usize] {
+            return false;
+        }
+        #[cfg(test)]
+        tests::between_check_and_store();
+        state.store(FREE, Ordering::Relaxed);
+        stack.place(space, len).store(block.0, Ordering::Relaxed);
+        stack.len.store(len + 1, Ordering::Relaxed);
+        add(&stack.tally.returned[owner as usize], 1);
+        seat.forget();
+        true
     }
 
     /// Gives back what is held for later: magazines, blocks that other threads freed, spare
@@ -398,6 +435,7 @@ impl RawAllocator {
         stack.len.store(len, Ordering::Relaxed);
         let state = state_at(space, block.offset() & !self.seg_mask, block.number());
         state.store(seat.live[owner as usize], Ordering::Relaxed);
+        seat.remember(class, block);
         add(&stack.tally.taken[owner as usize], 1);
         Some(address(space, block.offset()))
     }
@@ -516,7 +554,8 @@ impl RawAllocator {
         ptr: NonNull<u8>,
         owner: Owner,
     ) -> Result<()> {
-        let (class, block) = match locate(space, self.seg_mask, ptr) {
+        let offset = offset_of(space, ptr);
+        let (class, block) = match locate::<S, CLASSES>(space, self.seg_mask, offset) {
             Ok(found) => found,
             Err(Misplaced::Outside) => return self.free_run(space, ptr, owner),
             Err(Misplaced::Foreign) => return Err(foreign(ptr)),
@@ -540,6 +579,7 @@ impl RawAllocator {
                 if state.load(Ordering::Relaxed) != was {
                     continue;
                 }
+                seat.forget();
                 self.free_seated(space, seat, class, block, owner);
                 drop(seated);
                 break;
@@ -670,7 +710,8 @@ impl RawAllocator {
             self.put_back(space, &mut shelf.class.lock(), blocks);
             shelf.tally.absorb(&stack.tally);
         }
-        if let Ok((class, block)) = locate(space, self.seg_mask, place.cast()) {
+        let offset = offset_of(space, place.cast());
+        if let Ok((class, block)) = locate::<S, CLASSES>(space, self.seg_mask, offset) {
             let mut guard = self.shelves[class].class.lock();
             block.state(space).store(FREE, Ordering::Relaxed);
             self.put_back(space, &mut guard, [block]);

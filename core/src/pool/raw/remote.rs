@@ -9,8 +9,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::segment::{Block, FREE, PENDING, address, header_of, locate};
-use super::shape::SHAPES;
+use super::segment::{Block, FREE, PENDING, header_of, locate};
+use super::shape::{CLASSES, SHAPES};
 use super::{FAULT_TWICE, Owner, RawAllocator, SegmentSource};
 use crate::memory::barrier;
 
@@ -93,10 +93,13 @@ impl RawAllocator {
     /// Makes those blocks of a batch free that nobody else has freed.
     pub(super) fn believe<S: SegmentSource>(&self, space: &S, batch: &Deferred) {
         self.quiesce();
+        for seat in &self.seats {
+            seat.forget();
+        }
         for &noted in &batch.offsets[..batch.len] {
             let owner = if noted & PIN_BIT == 0 { Owner::App } else { Owner::Pin };
             // A pending block keeps its segment; one that is no longer pending may not have.
-            let Ok((class, block)) = locate(space, self.seg_mask, address(space, noted & !PIN_BIT))
+            let Ok((class, block)) = locate::<S, CLASSES>(space, self.seg_mask, noted & !PIN_BIT)
             else {
                 continue;
             };

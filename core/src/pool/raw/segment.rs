@@ -6,7 +6,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use super::shape::{CLASSES, SHAPES, blocks_in};
+use super::shape::{SHAPES, blocks_in};
 use super::{Owner, SegmentSource};
 
 pub(super) const SEG_NONE: u32 = u32::MAX;
@@ -67,7 +67,7 @@ impl Header {
         self.carved.swap(0, Ordering::Relaxed)
     }
 
-    /// Its class, `CLASSES` or more if it is no raw segment's header.
+    /// Its class, more than there are if it is no raw segment's header.
     #[inline(always)]
     pub fn class(&self) -> usize {
         (self.kind.load(Ordering::Relaxed) ^ MAGIC) as usize
@@ -226,24 +226,24 @@ pub(super) enum Misplaced {
     Interior,
 }
 
-/// Class and block at an address.
+/// Class, below `MOST`, and block at an address.
 #[inline(always)]
-pub(super) fn locate<S: SegmentSource>(
+pub(super) fn locate<S: SegmentSource, const MOST: usize>(
     space: &S,
     seg_mask: u64,
-    ptr: NonNull<u8>,
+    offset: u64,
 ) -> Result<(usize, Block), Misplaced> {
-    let offset = offset_of(space, ptr);
     let segment = offset >> space.seg_shift();
-    if segment >= u64::from(space.segments_max()) {
-        return Err(Misplaced::Outside);
-    }
-    if !space.is_raw(segment as u32) {
-        return Err(Misplaced::Foreign);
+    if segment > u64::from(u32::MAX) || !space.is_raw(segment as u32) {
+        return Err(if segment >= u64::from(space.segments_max()) {
+            Misplaced::Outside
+        } else {
+            Misplaced::Foreign
+        });
     }
     let header = header_at(space, offset & !seg_mask);
     let class = header.class();
-    if class >= CLASSES {
+    if class >= MOST {
         return Err(Misplaced::Foreign);
     }
     let from_end = seg_mask + 1 - (offset & seg_mask);

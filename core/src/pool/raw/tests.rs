@@ -90,7 +90,7 @@ unsafe impl SegmentSource for Double {
         self.count
     }
     fn is_raw(&self, segment: u32) -> bool {
-        self.raw[segment as usize].load(Ordering::Acquire) == 1
+        self.raw.get(segment as usize).is_some_and(|raw| raw.load(Ordering::Acquire) == 1)
     }
     fn take_raw_segment(&self) -> Result<Option<u32>> {
         if !self.charge(1 << self.shift) {
