@@ -237,6 +237,10 @@ impl Steps {
         }
         let (failed, not_run) = (count(Mark::Failed), count(Mark::NotRun));
         let mut total = format!("\nTotal {}", clock(self.start.elapsed()));
+        let skipped = count(Mark::Skipped);
+        if skipped > 0 {
+            total.push_str(&format!(", {skipped} skipped"));
+        }
         if not_run > 0 {
             total.push_str(&format!(", {not_run} not run after the failure"));
         }
