@@ -93,13 +93,27 @@ pub(crate) fn call(inside: impl FnOnce() -> Outcome) -> hc_status {
     }
 }
 
+/// Refuses a call that would make something that lasts when the process has no memory left.
+fn check_memory() -> Result<()> {
+    #[cfg(feature = "reserve")]
+    if crate::reserve::is_low() {
+        return Err(Error::fixed(ErrorKind::NoMemory, "the process has no memory left"));
+    }
+    Ok(())
+}
+
+/// [`call`] for calls that allocate.
+pub(crate) fn call_allocating(inside: impl FnOnce() -> Outcome) -> hc_status {
+    call(|| check_memory().and_then(|()| inside()))
+}
+
 /// Runs a call that answers with something else than a status; a failure is `None`.
 #[inline(always)]
 pub(crate) fn quiet<T>(inside: impl FnOnce() -> Result<T>) -> Option<T> {
     caught(inside).ok()
 }
 
-/// Runs a call that fills an `hc_error` when it fails.
+/// Runs a call that allocates, and fills an `hc_error` when it fails.
 ///
 /// # Safety
 /// `err` is NULL or points to an `hc_error` whose `size` is set.
@@ -111,7 +125,7 @@ pub(crate) unsafe fn call_detailed(
     if !err.is_null() && unsafe { struct_size(err) }.is_err() {
         return HC_ERR_INVALID;
     }
-    match caught(inside) {
+    match caught(|| check_memory().and_then(|()| inside())) {
         Ok(status) => status,
         Err(error) => {
             let status = status_of(error.kind());

@@ -26,6 +26,8 @@ mod convert;
 mod log;
 mod pool;
 mod read;
+#[cfg(feature = "reserve")]
+mod reserve;
 mod store;
 mod version;
 mod walk;

@@ -10,8 +10,8 @@ use hypercache_core::{Error, Pool, PoolConfig, Result, Thresholds};
 
 use crate::abi::*;
 use crate::boundary::{
-    Outcome, call, call_detailed, check_flags, fill, invalid, out, pool, put_out, quiet, read,
-    report_faults, text, zeroed,
+    Outcome, call, call_allocating, call_detailed, check_flags, fill, invalid, out, pool, put_out,
+    quiet, read, report_faults, text, zeroed,
 };
 use crate::convert::{level, limit_status};
 use crate::store::lasting;
@@ -218,7 +218,7 @@ pub unsafe extern "C" fn hc_pool_watch(
 ) -> hc_status {
     // Made first: whatever fails below, drop runs.
     let context = Context { ctx, drop };
-    call(move || {
+    call_allocating(move || {
         // SAFETY: the header asks for a handle that holds a reference.
         let pool = unsafe { self::pool(pool) }?;
         // SAFETY: the header asks for a place to write to.
@@ -298,7 +298,7 @@ pub unsafe extern "C" fn hc_pool_stats_get(
     pool: *mut hc_pool,
     stats: *mut hc_pool_stats,
 ) -> hc_status {
-    call(|| {
+    call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let s = unsafe { self::pool(pool) }?.stats();
         let value = hc_pool_stats {
@@ -333,7 +333,7 @@ pub unsafe extern "C" fn hc_pool_config_get(
     pool: *mut hc_pool,
     config: *mut hc_pool_config,
 ) -> hc_status {
-    call(|| {
+    call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let c = unsafe { self::pool(pool) }?.config();
         let thresholds = c.thresholds.unwrap_or_default();

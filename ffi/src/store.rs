@@ -12,8 +12,8 @@ use hypercache_core::{Result, Store, StoreConfig};
 
 use crate::abi::*;
 use crate::boundary::{
-    Outcome, buffer, call, call_detailed, check_flags, fill, invalid, out, pool, quiet, read,
-    store, text, unsupported, zeroed,
+    Outcome, buffer, call, call_allocating, call_detailed, check_flags, fill, invalid, out, pool,
+    quiet, read, store, text, unsupported, zeroed,
 };
 use crate::convert::{latency_op, policy, policy_number};
 
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn hc_store_find(
     name: *const c_char,
     out: *mut *mut hc_store,
 ) -> hc_status {
-    call(|| {
+    call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let pool = unsafe { self::pool(pool) }?;
         // SAFETY: the header asks for a place to write to.
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn hc_store_config_get(
     store: *mut hc_store,
     config: *mut hc_store_config,
 ) -> hc_status {
-    call(|| {
+    call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let c = unsafe { self::store(store) }?.config();
         let value = hc_store_config {
@@ -306,7 +306,7 @@ pub unsafe extern "C" fn hc_metrics_text(
     cap: usize,
     len: *mut usize,
 ) -> hc_status {
-    call(|| {
+    call_allocating(|| {
         // SAFETY: the header asks for cap writable bytes.
         let buf = unsafe { buffer(buf.cast::<c_void>(), cap) }?;
         // SAFETY: the header asks for a place to write to.

@@ -3,7 +3,7 @@
 use hypercache_core::Match;
 
 use crate::abi::*;
-use crate::boundary::{call, invalid, out, put_out, quiet, store};
+use crate::boundary::{call, call_allocating, invalid, out, put_out, quiet, store};
 use crate::convert::matching;
 use crate::read::show;
 
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn hc_scan_open(
     r#match: *const hc_match,
     out: *mut *mut hc_scan,
 ) -> hc_status {
-    call(|| {
+    call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let store = unsafe { self::store(store) }?;
         // SAFETY: the header asks for a place to write to.

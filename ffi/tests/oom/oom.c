@@ -1,0 +1,319 @@
+/* The n-th allocation of the process's heap fails, alone or with all that follow, for every n of
+ * every call that allocates: a status comes back, nothing is lost, nothing ends the process.
+ *
+ * The C library's allocator is taken over here, which is glibc's way and no other's. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <hypercache.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+extern void *__libc_memalign(size_t align, size_t size);
+
+static long allowed = -1; /* allocations until one fails; below 0: none does */
+static long asked;
+static int ever_after;
+
+static int fails(void) {
+    asked++;
+    if (allowed < 0) return 0;
+    if (allowed > 0) {
+        allowed--;
+        return 0;
+    }
+    if (!ever_after) allowed = -1;
+    errno = ENOMEM;
+    return 1;
+}
+
+void *malloc(size_t size) { return fails() ? NULL : __libc_malloc(size); }
+void *calloc(size_t n, size_t size) { return fails() ? NULL : __libc_calloc(n, size); }
+void *realloc(void *block, size_t size) { return fails() ? NULL : __libc_realloc(block, size); }
+void *aligned_alloc(size_t align, size_t size) {
+    return fails() ? NULL : __libc_memalign(align, size);
+}
+int posix_memalign(void **out, size_t align, size_t size) {
+    if (fails()) return ENOMEM;
+    *out = __libc_memalign(align, size);
+    return *out ? 0 : ENOMEM;
+}
+
+static hc_pool *pool;
+static hc_store *store;
+
+/* Each makes its call, gives back what it got, and returns its status; what the call should
+ * refuse counts as HC_OK. */
+
+static hc_status pool_create(void) {
+    hc_pool_config c;
+    hc_pool *made = NULL;
+    HC_INIT(&c);
+    c.limit_bytes = 4 << 20;
+    c.name = "made";
+    hc_status s = hc_pool_create(&c, &made, NULL);
+    hc_pool_release(made);
+    return s;
+}
+
+static hc_status pool_open(void) {
+    hc_pool_config c;
+    hc_pool *made = NULL;
+    HC_INIT(&c);
+    c.limit_bytes = 4 << 20;
+    hc_status s = hc_pool_open("opened", &c, &made, NULL);
+    hc_pool_release(made);
+    return s;
+}
+
+static hc_status refused_config(void) {
+    hc_pool_config c;
+    hc_pool *made = NULL;
+    hc_error err;
+    HC_INIT(&c);
+    HC_INIT(&err);
+    c.limit_bytes = 4;
+    hc_status s = hc_pool_create(&c, &made, &err);
+    return s == HC_ERR_INVALID && err.message[0] ? HC_OK : s;
+}
+
+static hc_status refused_key(void) {
+    static char key[HC_KEY_LEN_MAX + 1];
+    hc_status s = hc_set(store, key, sizeof key, "v", 1, HC_TTL_DEFAULT);
+    return s == HC_ERR_INVALID ? HC_OK : s;
+}
+
+static hc_status store_open(void) {
+    hc_store_config c;
+    hc_store *made = NULL;
+    HC_INIT(&c);
+    c.name = "made";
+    c.policy_options = "small=10";
+    c.flags = HC_STORE_LATENCY;
+    hc_status s = hc_store_open(pool, &c, &made, NULL);
+    hc_store_release(made);
+    return s;
+}
+
+static hc_status store_find(void) {
+    hc_store *found = NULL;
+    hc_status s = hc_store_find(pool, "store", &found);
+    hc_store_release(found);
+    return s;
+}
+
+static hc_status set(void) { return hc_set(store, "new", 3, "v", 1, HC_TTL_DEFAULT); }
+static hc_status set_large(void) {
+    static char value[300000];
+    return hc_set(store, "large", 5, value, sizeof value, HC_TTL_DEFAULT);
+}
+
+static hc_status get(void) {
+    char buf[8];
+    size_t len;
+    return hc_get(store, "k", 1, buf, sizeof buf, &len);
+}
+
+static hc_status pin(void) {
+    hc_view view;
+    hc_status s = hc_pin(store, "k", 1, 0, &view);
+    if (s == HC_OK) hc_unpin(&view);
+    return s;
+}
+
+static hc_status get_many(void) {
+    hc_slice keys[40], values[40];
+    hc_status statuses[40];
+    char buf[200];
+    for (int i = 0; i < 40; i++) keys[i].data = "k", keys[i].len = 1;
+    return hc_get_many(store, keys, 40, 0, buf, sizeof buf, values, NULL, statuses);
+}
+
+static hc_status put_many(void) {
+    static hc_entry entries[40];
+    for (int i = 0; i < 40; i++) {
+        entries[i].key.data = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
+        entries[i].key.len = (size_t)i;
+    }
+    return hc_put_many(store, entries, 40, NULL, NULL);
+}
+
+static hc_status draft(void) {
+    hc_draft d;
+    hc_status s = hc_reserve(store, "draft", 5, 3, NULL, &d);
+    if (s != HC_OK) return s;
+    memcpy(d.data, "abc", 3);
+    return hc_commit(&d, NULL);
+}
+
+static hc_status scan(void) {
+    hc_scan *walk = NULL;
+    hc_match m;
+    hc_slice key;
+    hc_view view;
+    HC_INIT(&m);
+    m.kind = HC_MATCH_PREFIX;
+    m.pattern.data = "k";
+    m.pattern.len = 1;
+    hc_status s = hc_scan_open(store, &m, &walk);
+    if (s != HC_OK) return s;
+    while ((s = hc_scan_next(walk, &key, &view)) == HC_OK) hc_unpin(&view);
+    hc_scan_close(walk);
+    return s == HC_DONE ? HC_OK : s;
+}
+
+static hc_status invalidate(void) {
+    hc_match m;
+    HC_INIT(&m);
+    m.kind = HC_MATCH_GLOB;
+    m.pattern.data = "z*";
+    m.pattern.len = 2;
+    return hc_invalidate(store, &m, NULL);
+}
+
+static hc_status metrics(void) {
+    static char text[1 << 16];
+    size_t len;
+    return hc_metrics_text(text, sizeof text, &len);
+}
+
+static hc_status configs(void) {
+    hc_store_config s;
+    hc_pool_config p;
+    HC_INIT(&s);
+    HC_INIT(&p);
+    hc_status status = hc_pool_config_get(pool, &p);
+    return status == HC_OK ? hc_store_config_get(store, &s) : status;
+}
+
+static hc_status statistics(void) {
+    hc_store_stats s;
+    hc_pool_stats p;
+    HC_INIT(&s);
+    HC_INIT(&p);
+    hc_status status = hc_pool_stats_get(pool, &p);
+    return status == HC_OK ? hc_store_stats_get(store, &s) : status;
+}
+
+static hc_status validate(void) { return hc_pool_validate(pool, NULL); }
+static hc_status clear(void) { return hc_clear(store); }
+static hc_status trim(void) { return hc_pool_trim(pool, 1 << 20, NULL); }
+
+static hc_status set_limit(void) {
+    hc_status s = hc_pool_set_limit(pool, 3 << 20, NULL);
+    return s == HC_OK ? hc_pool_set_limit(pool, 4 << 20, NULL) : s;
+}
+
+static hc_status incr(void) {
+    int64_t n;
+    return hc_incr(store, "n", 1, 1, 1, HC_TTL_DEFAULT, &n);
+}
+
+static hc_status raw(void) {
+    void *block = hc_pool_alloc(pool, 1000, 0, 0);
+    return block ? hc_pool_free(pool, block) : HC_ERR_NO_MEMORY;
+}
+
+static void on_level(void *ctx, int32_t level, uint64_t used, uint64_t limit) {
+    (void)ctx, (void)level, (void)used, (void)limit;
+}
+static int drops;
+static void on_drop(void *ctx) {
+    (void)ctx;
+    drops++;
+}
+static void on_log(void *ctx, int32_t severity, const char *message) {
+    (void)ctx, (void)severity, (void)message;
+}
+
+static hc_status watch(void) {
+    hc_watch *w = NULL;
+    drops = 0;
+    hc_status s = hc_pool_watch(pool, on_level, NULL, on_drop, &w);
+    hc_watch_cancel(w);
+    return drops == 1 ? s : HC_ERR_INTERNAL;
+}
+
+static hc_status logger(void) {
+    drops = 0;
+    hc_set_logger(on_log, NULL, on_drop, HC_LOG_INFO);
+    hc_set_logger(NULL, NULL, NULL, 0);
+    return drops == 1 ? HC_OK : HC_ERR_INTERNAL;
+}
+
+#define CALL(name) {#name, name}
+static const struct {
+    const char *name;
+    hc_status (*make)(void);
+} calls[] = {
+    CALL(pool_create), CALL(pool_open), CALL(refused_config), CALL(refused_key), CALL(store_open),
+    CALL(store_find),  CALL(set),       CALL(set_large),      CALL(get),         CALL(pin),
+    CALL(get_many),    CALL(put_many),  CALL(draft),          CALL(scan),        CALL(invalidate),
+    CALL(metrics),     CALL(configs),   CALL(statistics),     CALL(validate),    CALL(clear),
+    CALL(trim),        CALL(set_limit), CALL(incr),           CALL(raw),         CALL(watch),
+    CALL(logger),
+};
+
+enum { GOOD = 0, NO_SUCH_ALLOCATION = 1, BAD_STATUS = 2, UNSOUND = 3, NO_START = 4 };
+
+/* One call in a process of its own. */
+static int child(hc_status (*make)(void), long n) {
+    hc_pool_config pc;
+    hc_store_config sc;
+    HC_INIT(&pc);
+    HC_INIT(&sc);
+    pc.limit_bytes = 4 << 20;
+    pc.name = "pool";
+    sc.name = "store";
+    if (hc_pool_create(&pc, &pool, NULL) != HC_OK) return NO_START;
+    if (hc_store_open(pool, &sc, &store, NULL) != HC_OK) return NO_START;
+    if (hc_set(store, "k", 1, "v", 1, HC_TTL_DEFAULT) != HC_OK) return NO_START;
+    /* Two things are done before memory is short, because what they allocate is not this library's:
+     * a thread's first look-up or store has the C library note what to do at the thread's end, and
+     * the first watch starts a thread. */
+    if (get() != HC_OK || store_open() != HC_OK || watch() != HC_OK) return NO_START;
+    asked = 0;
+    allowed = n;
+    hc_status s = make();
+    allowed = -1;
+    if (asked <= n) return NO_SUCH_ALLOCATION;
+    if (s != HC_OK && s != HC_ERR_NO_MEMORY && s != HC_ERR_NO_SPACE) {
+        fprintf(stderr, "  answers %s\n", hc_status_name(s));
+        return BAD_STATUS;
+    }
+    /* Afterwards everything works. */
+    if (hc_pool_validate(pool, NULL) != HC_OK) return UNSOUND;
+    if (make() != HC_OK) return UNSOUND;
+    hc_store_release(store);
+    hc_pool_release(pool);
+    return GOOD;
+}
+
+int main(void) {
+    int wrong = 0;
+    for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
+        for (ever_after = 0; ever_after < 2; ever_after++) {
+            for (long n = 0; n < 1000; n++) {
+                int status = 0;
+                fflush(NULL);
+                pid_t pid = fork();
+                if (pid == 0) _exit(child(calls[c].make, n));
+                if (pid < 0 || waitpid(pid, &status, 0) != pid) return 1;
+                if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SUCH_ALLOCATION) break;
+                if (WIFEXITED(status) && WEXITSTATUS(status) == GOOD) continue;
+                fprintf(stderr, "%s: allocation %ld%s fails: %s %d\n", calls[c].name, n + 1,
+                        ever_after ? " and all after" : "",
+                        WIFSIGNALED(status) ? "ended by signal" : "exit",
+                        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+                wrong++;
+            }
+        }
+    }
+    printf("%d wrong\n", wrong);
+    return wrong != 0;
+}
