@@ -20,14 +20,14 @@ pub fn format(tree: &Tree, progress: &Progress) -> Result<Outcome> {
 /// The code as it is released.
 pub fn lints(tree: &Tree, progress: &Progress) -> Result<Outcome> {
     let mut cargo = process::cargo(&tree.root);
-    progress.run(cargo.args(["clippy", "--workspace", "--", "-D", "warnings"]))?;
+    progress.run(cargo.args(["clippy", "--workspace", "--keep-going", "--", "-D", "warnings"]))?;
     passed("")
 }
 
 /// The tests, benches and examples too, and the code that only they switch on.
 pub fn lints_everywhere(tree: &Tree, progress: &Progress) -> Result<Outcome> {
     let mut cargo = process::cargo(&tree.root);
-    cargo.args(["clippy", "--workspace", "--all-targets", "--all-features"]);
+    cargo.args(["clippy", "--workspace", "--all-targets", "--all-features", "--keep-going"]);
     progress.run(cargo.args(["--", "-D", "warnings"]))?;
     passed("")
 }
@@ -74,7 +74,8 @@ pub fn documentation(tree: &Tree, progress: &Progress) -> Result<Outcome> {
     let mut cargo = process::cargo(&tree.root);
     cargo.args(["doc", "--no-deps", "--document-private-items"]);
     cargo.args(["-p", CORE, "-p", "hypercache-ffi"]);
-    progress.run(cargo.env("RUSTDOCFLAGS", "-D warnings"))?;
+    let flags = "-D warnings -A rustdoc::private_intra_doc_links";
+    progress.run(cargo.env("RUSTDOCFLAGS", flags))?;
     passed("")
 }
 
