@@ -157,7 +157,8 @@ fn stop_in(store: &Store, key: u64, len: usize) -> Stopped {
     let (store, mine) = (store.clone(), gate.clone());
     let thread = spawn(move || {
         let mut buf = vec![MaybeUninit::uninit(); len];
-        mine.stop_me(u32::from(is_large));
+        // After the look at the entry, or after the one at its run.
+        mine.stop_me(if is_large { 3 } else { 1 });
         read(&store, key, &mut buf)
     });
     assert!(gate.wait_stopped(PATIENCE), "the reader did not get inside");

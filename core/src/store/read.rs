@@ -24,7 +24,7 @@ use crate::memory::guard::{Guard, Inside, Seated};
 use crate::memory::racy;
 use crate::types::{Info, Read, ValueType};
 use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 /// Probes without a lock before a reader takes it.
 const ATTEMPTS: u32 = 16;
@@ -293,8 +293,15 @@ impl<G: Guard> Hit<'_, G> {
     pub fn value(&mut self) -> Option<*const u8> {
         let Some(run) = self.entry.run() else { return Some(self.entry.inline_value()) };
         let space = self.store.space();
+        let seq = &space.meta(self.segment()).seq;
+        let before = seq.load(Ordering::Relaxed);
+        // Whatever was read of the entry was read before it loses its protection.
+        fence(Ordering::Acquire);
         self.guard.announce(run, || &space.run_meta(run).readers);
-        let is_current = self.line.still(self.slot, self.tag, self.location);
+        // The run may have been given back before it was announced. Then the slot named another
+        // place for a while, and names this one again only if the segment was reused meanwhile.
+        let is_current = self.line.still(self.slot, self.tag, self.location)
+            && seq.load(Ordering::Relaxed) == before;
         is_current.then(|| space.run_addr(run).cast_const())
     }
 

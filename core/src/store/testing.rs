@@ -39,15 +39,17 @@ pub struct Gate {
 static GATES: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static GATE: RefCell<Option<(u32, Arc<Gate>)>> = const { RefCell::new(None) };
+    static GATE: RefCell<Vec<(u32, Arc<Gate>)>> = const { RefCell::new(Vec::new()) };
     static DICE: Cell<u64> = const { Cell::new(0) };
 }
 
 impl Gate {
-    /// The calling thread stops there, once: at the next look that shows its announcement to be in
-    /// time, or after `passes` of them. A value in a run takes two, its entry's and its own.
+    /// The calling thread stops there once, after it has passed so many places where it could,
+    /// counted from the gate that was set before this one. Such places are before each second look
+    /// and, where it shows that the announcement was in time, after it. A value in a run takes two
+    /// looks, at its entry and at itself.
     pub fn stop_me(self: Arc<Self>, passes: u32) {
-        GATE.with_borrow_mut(|mine| *mine = Some((passes, self)));
+        GATE.with_borrow_mut(|mine| mine.push((passes, self)));
         GATES.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -93,6 +95,14 @@ pub(super) fn before_announcement() {
     }
 }
 
+/// Between an announcement and the second look.
+#[inline(always)]
+pub(super) fn before_second_look() {
+    if GATES.load(Ordering::Relaxed) != 0 {
+        stop_at_gate();
+    }
+}
+
 /// Between the second look of a reader and its use of what it looked at.
 #[inline(always)]
 pub(super) fn after_second_look(is_still: bool) {
@@ -117,8 +127,8 @@ pub(super) fn after_second_look(is_still: bool) {
 fn stop_at_gate() {
     let due = GATE.try_with(|mine| {
         let mut mine = mine.borrow_mut();
-        match mine.as_mut() {
-            Some((0, _)) => mine.take(),
+        match mine.first_mut() {
+            Some((0, _)) => Some(mine.remove(0).1),
             Some((passes, _)) => {
                 *passes -= 1;
                 None
@@ -126,7 +136,7 @@ fn stop_at_gate() {
             None => None,
         }
     });
-    if let Ok(Some((_, gate))) = due {
+    if let Ok(Some(gate)) = due {
         GATES.fetch_sub(1, Ordering::SeqCst);
         gate.pass();
     }
@@ -146,4 +156,67 @@ fn roll() -> u64 {
         x >> 16
     })
     .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::{Pool, PoolConfig, StoreConfig};
+
+    const KEY: &[u8] = b"the key ";
+    const LEN: usize = 10_000;
+
+    fn location(store: &Store) -> u32 {
+        let hash = store.0.hash.of(KEY);
+        let writer = store.0.shard_of(hash).lock(&store.0).unwrap();
+        writer.find(hash, KEY).unwrap().slot.location
+    }
+
+    #[test]
+    fn a_run_is_not_believed_because_its_entry_s_place_is_in_use_again() {
+        let pool = Pool::create(&PoolConfig::new(1 << 20)).unwrap();
+        let store = pool.open_store(&StoreConfig { shards: 1, ..StoreConfig::default() }).unwrap();
+        store.set(KEY, &[1; LEN]).unwrap();
+        let place = location(&store);
+
+        let gates = [Arc::new(Gate::default()), Arc::new(Gate::default())];
+        let reader = {
+            let (store, gates) = (store.clone(), gates.clone());
+            std::thread::spawn(move || {
+                for (gate, passes) in gates.into_iter().zip([1, 0]) {
+                    gate.stop_me(passes);
+                }
+                let mut space = [std::mem::MaybeUninit::new(0_u8); LEN];
+                let found = store.copy(KEY, &mut space);
+                assert!(matches!(found, Ok(crate::store::Copied::Hit { len: LEN, .. })));
+                // SAFETY: every byte was initialised when the array was made.
+                space.map(|byte| unsafe { byte.assume_init() })
+            })
+        };
+        // It has seen the entry; the run goes before it is announced, and is another key's.
+        assert!(gates[0].wait_stopped(Duration::from_secs(30)));
+        store.set(KEY, &[2; LEN]).unwrap();
+        pool.space().harvest(true);
+        // What lives on must not lie in the entry's segment.
+        for _ in 0..8 {
+            store.set(b"filler", &[7; 3_000]).unwrap();
+        }
+        store.set(b"another key", &[9; LEN]).unwrap();
+        gates[0].open();
+        // It has announced the run; the entry's place is used again, for the same key.
+        assert!(gates[1].wait_stopped(Duration::from_secs(30)));
+        let mut tries = 0;
+        loop {
+            store.set(KEY, &[3; LEN]).unwrap();
+            if location(&store) == place {
+                break;
+            }
+            tries += 1;
+            assert!(tries < 1_000_000, "the place does not come back");
+        }
+        gates[1].open();
+        let read = reader.join().unwrap();
+        assert!(read.iter().all(|&byte| byte == 3), "it read {} for 3", read[0]);
+    }
 }

@@ -16,10 +16,13 @@
 //! All writes are made under the shard's lock, except the hit counts, which readers bump by
 //! compare-exchange and may lose.
 
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
 
-/// Slots in a line.
-pub const SLOTS: usize = 10;
+/// Slots in a line. A model's time grows with every access, so its lines are short.
+pub const SLOTS: usize = if cfg!(loom) { 2 } else { 10 };
 /// The slot that links to the overflow line in a line that spills.
 pub const LINK: usize = SLOTS - 1;
 
@@ -56,7 +59,26 @@ pub fn tag_of(hash: u64) -> u16 {
 }
 
 impl Line {
+    /// An empty line. Lines in use lie in zeroed memory, which is the same.
+    #[cfg(any(test, loom))]
+    #[must_use]
+    pub fn vacant() -> Self {
+        Self {
+            header: AtomicU32::new(0),
+            tags: std::array::from_fn(|_| AtomicU16::new(0)),
+            locations: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
+    }
+
+    /// [`Line::matches`] one slot at a time: it promises no more than the vector load does.
+    #[cfg(loom)]
+    pub fn matches(&self, tag: u16) -> u32 {
+        let is_match = |slot: &usize| self.tags[*slot].load(Ordering::Relaxed) & TAG_MASK == tag;
+        (0..SLOTS).filter(is_match).map(|slot| 1 << slot).sum()
+    }
+
     /// Bit i is set where slot i has this tag. A hint: it may be out of date.
+    #[cfg(not(loom))]
     #[inline(always)]
     pub fn matches(&self, tag: u16) -> u32 {
         let words = std::ptr::from_ref(self).cast::<u8>();
@@ -93,9 +115,11 @@ impl Line {
     /// Whether the slot still holds this tag and location.
     #[inline(always)]
     pub fn still(&self, slot: usize, tag: u16, location: u32) -> bool {
+        #[cfg(any(test, feature = "testing"))]
+        crate::store::testing::before_second_look();
         let is_still = self.locations[slot].load(Ordering::Acquire) == location
             && self.tags[slot].load(Ordering::Relaxed) & TAG_MASK == tag;
-        #[cfg(any(test, feature = "testing"))]
+        #[cfg(all(not(loom), any(test, feature = "testing")))]
         crate::store::testing::after_second_look(is_still);
         is_still
     }
@@ -183,12 +207,24 @@ impl Line {
     /// Threads a line that is not in use into the list of free ones. Tags stay 0, so a reader that
     /// is still here matches nothing and goes nowhere.
     pub fn set_next_free(&self, line: u32) {
-        self.locations[0].store(line, Ordering::Relaxed);
+        // After the empty tags: a reader that matched an older tag sees with this number that it is
+        // gone, and does not take the number for a location.
+        self.locations[0].store(line, Ordering::Release);
     }
 
     /// The next free line.
     pub fn next_free(&self) -> u32 {
         self.locations[0].load(Ordering::Relaxed)
+    }
+
+    /// Lines of the chunk that are in use, in the header of a chunk.
+    pub fn used(&self) -> u32 {
+        self.locations[1].load(Ordering::Relaxed)
+    }
+
+    /// Sets [`Line::used`].
+    pub fn set_used(&self, lines: u32) {
+        self.locations[1].store(lines, Ordering::Relaxed);
     }
 
     /// Readers that find nothing here must look again until [`Line::end_moving`].
@@ -224,14 +260,6 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn line() -> Line {
-        Line {
-            header: AtomicU32::new(0),
-            tags: [const { AtomicU16::new(0) }; SLOTS],
-            locations: [const { AtomicU32::new(0) }; SLOTS],
-        }
-    }
-
     #[test]
     fn is_one_cache_line() {
         assert_eq!(size_of::<Line>(), 64);
@@ -239,7 +267,7 @@ mod tests {
 
     #[test]
     fn finds_tags_in_every_slot() {
-        let line = line();
+        let line = Line::vacant();
         for slot in 0..SLOTS {
             let tag = tag_of((slot as u64 + 1) << 40);
             line.fill(slot, SlotValue { tag, hits: (slot % 4) as u8, location: slot as u32 + 1 });
@@ -258,7 +286,7 @@ mod tests {
 
     #[test]
     fn hits_saturate() {
-        let line = line();
+        let line = Line::vacant();
         let tag = tag_of(7 << 40);
         line.fill(0, SlotValue { tag, hits: 0, location: 5 });
         for _ in 0..10 {
@@ -272,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_move_is_seen_by_misses() {
-        let line = line();
+        let line = Line::vacant();
         let header = line.header();
         assert!(line.unchanged(header));
         line.begin_moving();
