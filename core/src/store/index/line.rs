@@ -115,7 +115,7 @@ impl Line {
     /// Whether the slot still holds this tag and location.
     #[inline(always)]
     pub fn still(&self, slot: usize, tag: u16, location: u32) -> bool {
-        #[cfg(any(test, feature = "testing"))]
+        #[cfg(all(not(loom), any(test, feature = "testing")))]
         crate::store::testing::before_second_look();
         let is_still = self.locations[slot].load(Ordering::Acquire) == location
             && self.tags[slot].load(Ordering::Relaxed) & TAG_MASK == tag;
