@@ -43,6 +43,7 @@ mod magazine;
 mod remote;
 mod segment;
 mod shape;
+mod slow;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -54,13 +55,10 @@ use parking_lot::Mutex;
 
 use self::class::Shelf;
 use self::magazine::{Magazine, Seat, Tally, add};
-use self::remote::{Deferred, exchange};
-use self::segment::{
-    Block, FREE, INTERNAL, LIVE, Misplaced, NO_SEAT, ORIGIN, PENDING, PIN, address, live, locate,
-    offset_of, state_at,
-};
-use self::shape::{CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, SMALL, class_of};
-use crate::error::{Error, ErrorKind, Result};
+use self::remote::Deferred;
+use self::segment::{Block, FREE, address, locate, offset_of, state_at};
+use self::shape::{CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, SMALL};
+use crate::error::Result;
 use crate::log::{Severity, log};
 use crate::memory::guard;
 
@@ -263,7 +261,7 @@ impl RawAllocator {
 
     /// Takes a block back.
     ///
-    /// [`ErrorKind::Invalid`] if `ptr` is not a live block of `owner` in this pool; nothing is
+    /// [`crate::ErrorKind::Invalid`] if `ptr` is not a live block of `owner` in this pool; nothing is
     /// changed then.
     ///
     /// # Safety
@@ -440,214 +438,6 @@ impl RawAllocator {
         Some(address(space, block.offset()))
     }
 
-    /// The class of a block, `None` for a run.
-    fn class_for(&self, len: usize, align: usize) -> Result<Option<usize>> {
-        let mut class = class_of(len.max(1));
-        if align != 0 && (!align.is_power_of_two() || align > ALIGN_MAX) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("align is {align}; 0 or a power of two up to {ALIGN_MAX} is allowed"),
-            ));
-        }
-        if align > ALIGN_DEFAULT {
-            if len > self.block_max as usize {
-                return Ok(None);
-            }
-            class = class_of(len.max(1).next_multiple_of(align));
-            // Sizes are multiples of a quarter of the power of two below them, so a multiple of
-            // the alignment is at most seven steps away.
-            while class < CLASSES && !(SHAPES[class].size as usize).is_multiple_of(align) {
-                class += 1;
-            }
-        }
-        Ok((class < CLASSES && SHAPES[class].size <= self.block_max).then_some(class))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn alloc_slowly<S: SegmentSource>(
-        &self,
-        slot: Option<usize>,
-        space: &S,
-        len: usize,
-        align: usize,
-        owner: Owner,
-        zero: bool,
-    ) -> Result<Option<NonNull<u8>>> {
-        let Some(class) = self.class_for(len, align)? else {
-            return self.alloc_run(space, len, owner);
-        };
-        let block = match slot {
-            Some(slot) if slot < SEATS && class < CACHED_CLASSES => {
-                self.alloc_seated(space, slot, class, owner)
-            }
-            Some(_) | None => self.alloc_locked(space, class, owner),
-        };
-        self.report();
-        if let Ok(Some(block)) = block
-            && zero
-        {
-            // SAFETY: the block is the caller's alone from here on, and of `len` bytes or more.
-            unsafe { block.write_bytes(0, len) };
-        }
-        block
-    }
-
-    /// A block for an owner whose stack is empty, or who has no magazine.
-    fn alloc_seated<S: SegmentSource>(
-        &self,
-        space: &S,
-        slot: usize,
-        class: usize,
-        owner: Owner,
-    ) -> Result<Option<NonNull<u8>>> {
-        let seat = &self.seats[slot];
-        let _seated = seat.sit();
-        let magazine = match seat.magazine() {
-            Some(magazine) => magazine,
-            None => match self.make_magazine(space, seat)? {
-                Some(magazine) => magazine,
-                None => return self.alloc_locked(space, class, owner),
-            },
-        };
-        let found = self.take_out(space, seat, magazine, class, owner);
-        if found.is_some() {
-            return Ok(found);
-        }
-        let stack = &magazine.stacks()[class];
-        let mut len = 0;
-        let mut guard = self.shelves[class].class.lock();
-        let fresh = self.draw(space, &mut guard, stack.cap.div_ceil(2), |block| {
-            stack.place(space, len).store(block.0, Ordering::Relaxed);
-            len += 1;
-        })?;
-        drop(guard);
-        stack.len.store(len, Ordering::Relaxed);
-        add(&stack.tally.created[owner as usize], fresh);
-        Ok(self.take_out(space, seat, magazine, class, owner))
-    }
-
-    fn alloc_locked<S: SegmentSource>(
-        &self,
-        space: &S,
-        class: usize,
-        owner: Owner,
-    ) -> Result<Option<NonNull<u8>>> {
-        let shelf = &self.shelves[class];
-        let mut found = None;
-        let mut guard = shelf.class.lock();
-        let fresh = self.draw(space, &mut guard, 1, |block| found = Some(block))?;
-        let Some(block) = found else { return Ok(None) };
-        block.state(space).store(live(owner, NO_SEAT), Ordering::Relaxed);
-        drop(guard);
-        shelf.tally.taken[owner as usize].fetch_add(1, Ordering::Relaxed);
-        shelf.tally.created[owner as usize].fetch_add(fresh, Ordering::Relaxed);
-        Ok(Some(address(space, block.offset())))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn free_slowly<S: SegmentSource>(
-        &self,
-        slot: Option<usize>,
-        space: &S,
-        ptr: NonNull<u8>,
-        owner: Owner,
-    ) -> Result<()> {
-        let offset = offset_of(space, ptr);
-        let (class, block) = match locate::<S, CLASSES>(space, self.seg_mask, offset) {
-            Ok(found) => found,
-            Err(Misplaced::Outside) => return self.free_run(space, ptr, owner),
-            Err(Misplaced::Foreign) => return Err(foreign(ptr)),
-            Err(Misplaced::Interior) => {
-                let what = format!("ptr is {ptr:p}, where no allocation begins");
-                return Err(Error::new(ErrorKind::Invalid, what));
-            }
-        };
-        let state = block.state(space);
-        let shelf = &self.shelves[class];
-        loop {
-            let was = state.load(Ordering::Relaxed);
-            let origin = was & ORIGIN;
-            if was & !ORIGIN != live(owner, 0) || origin == INTERNAL {
-                return Err(not_live(ptr, was));
-            }
-            if slot == Some(origin as usize) && origin < NO_SEAT {
-                // The thread's own: under its mark nobody believes another's free of it.
-                let seat = &self.seats[origin as usize];
-                let seated = seat.sit();
-                if state.load(Ordering::Relaxed) != was {
-                    continue;
-                }
-                seat.forget();
-                self.free_seated(space, seat, class, block, owner);
-                drop(seated);
-                break;
-            }
-            if origin == NO_SEAT {
-                let mut guard = shelf.class.lock();
-                if !exchange(state, was, FREE) {
-                    continue;
-                }
-                self.wipe(space, block, class);
-                shelf.tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
-                self.put_back(space, &mut guard, [block]);
-                break;
-            }
-            if exchange(state, was, PENDING) {
-                shelf.tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
-                self.defer(space, block, class, owner);
-                break;
-            }
-        }
-        self.report();
-        Ok(())
-    }
-
-    /// Frees a live block that the calling thread got at its seat, at which it is.
-    fn free_seated<S: SegmentSource>(
-        &self,
-        space: &S,
-        seat: &Seat,
-        class: usize,
-        block: Block,
-        owner: Owner,
-    ) {
-        let shelf = &self.shelves[class];
-        let Some(magazine) = seat.magazine() else {
-            // Frozen: the state must not change but under the class's lock.
-            let mut guard = shelf.class.lock();
-            block.state(space).store(FREE, Ordering::Relaxed);
-            shelf.tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
-            return self.put_back(space, &mut guard, [block]);
-        };
-        block.state(space).store(FREE, Ordering::Relaxed);
-        let stack = &magazine.stacks()[class];
-        add(&stack.tally.returned[owner as usize], 1);
-        let mut len = stack.len.load(Ordering::Relaxed);
-        if len == stack.cap {
-            // The oldest go: the latest are warm.
-            let go = len - len / 2;
-            let at = |index| stack.place(space, index).load(Ordering::Relaxed);
-            let oldest = (0..go).map(|index| Block(at(index)));
-            self.put_back(space, &mut shelf.class.lock(), oldest);
-            for index in go..len {
-                stack.place(space, index - go).store(at(index), Ordering::Relaxed);
-            }
-            len -= go;
-        }
-        stack.place(space, len).store(block.0, Ordering::Relaxed);
-        stack.len.store(len + 1, Ordering::Relaxed);
-    }
-
-    /// Zeroes a free block that is in the caller's hands, in a pool that wants it.
-    fn wipe<S: SegmentSource>(&self, space: &S, block: Block, class: usize) {
-        if self.wipe {
-            // SAFETY: the block is free and in the caller's hands, the calling thread's alone.
-            unsafe { address(space, block.offset()).write_bytes(0, SHAPES[class].size as usize) };
-        }
-    }
-
     /// Runs `work` on the magazines while nobody is at one. What it leaves there goes back to the
     /// seats.
     fn frozen<R>(&self, work: impl FnOnce(&mut [*mut Magazine; SEATS]) -> R) -> R {
@@ -672,86 +462,6 @@ impl RawAllocator {
         work(&mut frozen.magazines)
     }
 
-    /// A magazine for the seat, whose owner is the calling thread; `None` if there is no room for
-    /// one, or magazines are frozen.
-    fn make_magazine<'a, S: SegmentSource>(
-        &self,
-        space: &S,
-        seat: &'a Seat,
-    ) -> Result<Option<&'a Magazine>> {
-        if self.wipe {
-            return Ok(None);
-        }
-        // Whoever freezes holds the lock all the time, so that none appears meanwhile.
-        let Some(_not_frozen) = self.freezer.try_lock() else { return Ok(None) };
-        let seg_bytes = self.seg_mask + 1;
-        let mut found = None;
-        let mut guard = self.shelves[class_of(Magazine::bytes(seg_bytes))].class.lock();
-        self.draw(space, &mut guard, 1, |block| found = Some(block))?;
-        let Some(block) = found else { return Ok(None) };
-        block.state(space).store(live(Owner::App, INTERNAL), Ordering::Relaxed);
-        drop(guard);
-        let place = address(space, block.offset()).cast::<Magazine>();
-        // SAFETY: the block is large enough and aligned (to 16 at least), and nobody else's.
-        unsafe { place.write(Magazine::new(block.offset(), seg_bytes)) };
-        seat.magazine.store(place.as_ptr(), Ordering::Release);
-        // SAFETY: made above; it is not dissolved while its owner is at it.
-        Ok(Some(unsafe { place.as_ref() }))
-    }
-
-    /// Puts all blocks of a frozen magazine back, and then the magazine.
-    fn dissolve<S: SegmentSource>(&self, space: &S, place: NonNull<Magazine>) {
-        // SAFETY: it was taken from its seat, its owner is not at it, nobody counts: it is the
-        // calling thread's alone, and stays what it is until it is put back below.
-        let magazine = unsafe { place.as_ref() };
-        for (stack, shelf) in magazine.stacks().iter().zip(&self.shelves) {
-            let blocks = (0..stack.len.load(Ordering::Relaxed))
-                .map(|index| Block(stack.place(space, index).load(Ordering::Relaxed)));
-            self.put_back(space, &mut shelf.class.lock(), blocks);
-            shelf.tally.absorb(&stack.tally);
-        }
-        let offset = offset_of(space, place.cast());
-        if let Ok((class, block)) = locate::<S, CLASSES>(space, self.seg_mask, offset) {
-            let mut guard = self.shelves[class].class.lock();
-            block.state(space).store(FREE, Ordering::Relaxed);
-            self.put_back(space, &mut guard, [block]);
-        }
-    }
-
-    fn alloc_run<S: SegmentSource>(
-        &self,
-        space: &S,
-        len: usize,
-        owner: Owner,
-    ) -> Result<Option<NonNull<u8>>> {
-        let Some(run) = space.take_raw_run(len as u64)? else { return Ok(None) };
-        let charge = space.run_charge(run);
-        space.hold(charge);
-        self.run_tally.taken[owner as usize].fetch_add(1, Ordering::Relaxed);
-        self.run_tally.created[owner as usize].fetch_add(1, Ordering::Relaxed);
-        self.run_bytes[owner as usize].fetch_add(charge, Ordering::Relaxed);
-        let place = NonNull::new(space.run_addr(run));
-        // Release: whoever frees it finds the run as the space made it.
-        space.run_tag(run).store(u32::from(live(owner, NO_SEAT)), Ordering::Release);
-        Ok(place)
-    }
-
-    fn free_run<S: SegmentSource>(&self, space: &S, ptr: NonNull<u8>, owner: Owner) -> Result<()> {
-        let run = space.run_of_addr(ptr.as_ptr()).ok_or_else(|| foreign(ptr))?;
-        let live = u32::from(live(owner, NO_SEAT));
-        space
-            .run_tag(run)
-            .compare_exchange(live, 0, Ordering::AcqRel, Ordering::Relaxed)
-            .map_err(|found| not_live(ptr, found as u8))?;
-        let charge = space.run_charge(run);
-        self.run_tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
-        self.run_bytes[owner as usize].fetch_sub(charge, Ordering::Relaxed);
-        self.discarded.fetch_add(1, Ordering::Relaxed);
-        space.give_raw_run(run);
-        space.unhold(charge);
-        Ok(())
-    }
-
     /// Reports faults that were found. The caller holds no lock and is at no magazine.
     fn report(&self) {
         if self.faults.load(Ordering::Relaxed) != 0
@@ -760,22 +470,4 @@ impl RawAllocator {
             log(Severity::Error, "raw memory was freed by two threads in the same instant");
         }
     }
-}
-
-#[cold]
-fn foreign(ptr: NonNull<u8>) -> Error {
-    let what = format!("ptr is {ptr:p}, which is not memory of this pool's allocations");
-    Error::new(ErrorKind::Invalid, what)
-}
-
-#[cold]
-fn not_live(ptr: NonNull<u8>, state: u8) -> Error {
-    let why = if state & LIVE == 0 {
-        "was freed before"
-    } else if state & ORIGIN == INTERNAL || state & PIN != 0 {
-        "is not the application's to free"
-    } else {
-        "is an allocation, not a copy that a view holds"
-    };
-    Error::new(ErrorKind::Invalid, format!("ptr is {ptr:p}, which {why}"))
 }
