@@ -157,8 +157,8 @@ fn stop_in(store: &Store, key: u64, len: usize) -> Stopped {
     let (store, mine) = (store.clone(), gate.clone());
     let thread = spawn(move || {
         let mut buf = vec![MaybeUninit::uninit(); len];
-        // After the look at the entry, or after the one at its run.
-        mine.stop_me(if is_large { 3 } else { 1 });
+        // Before the entry is used, or its run.
+        mine.stop_me(if is_large { 4 } else { 1 });
         read(&store, key, &mut buf)
     });
     assert!(gate.wait_stopped(PATIENCE), "the reader did not get inside");

@@ -302,6 +302,8 @@ impl<G: Guard> Hit<'_, G> {
         // place for a while, and names this one again only if the segment was reused meanwhile.
         let is_current = self.line.still(self.slot, self.tag, self.location)
             && seq.load(Ordering::Relaxed) == before;
+        #[cfg(any(test, feature = "testing"))]
+        super::testing::before_run_is_used();
         is_current.then(|| space.run_addr(run).cast_const())
     }
 

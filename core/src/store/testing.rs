@@ -47,7 +47,7 @@ impl Gate {
     /// The calling thread stops there once, after it has passed so many places where it could,
     /// counted from the gate that was set before this one. Such places are before each second look
     /// and, where it shows that the announcement was in time, after it. A value in a run takes two
-    /// looks, at its entry and at itself.
+    /// looks, at its entry and at itself, and has a fifth place before it is used.
     pub fn stop_me(self: Arc<Self>, passes: u32) {
         GATE.with_borrow_mut(|mine| mine.push((passes, self)));
         GATES.fetch_add(1, Ordering::SeqCst);
@@ -101,6 +101,12 @@ pub(super) fn before_second_look() {
     if GATES.load(Ordering::Relaxed) != 0 {
         stop_at_gate();
     }
+}
+
+/// Between all looks at a run and its use.
+#[inline(always)]
+pub(super) fn before_run_is_used() {
+    before_second_look();
 }
 
 /// Between the second look of a reader and its use of what it looked at.
