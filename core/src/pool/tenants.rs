@@ -66,6 +66,8 @@ pub struct Tenants {
 /// A store that could give: the lower, the sooner.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 struct Rank {
+    /// The asker is not above its floor: others go first.
+    is_entitled: bool,
     hits_a_byte: f64,
     is_other: bool,
     id: u32,
@@ -180,8 +182,9 @@ impl Tenants {
         }
     }
 
-    /// Asks stores, the least useful first, until so many bytes were given or all were asked.
-    fn reclaim(&self, asker: Option<u32>, bytes: u64, floors_stand: bool) -> u64 {
+    /// Asks stores, the least useful first, until so many bytes were given or all were asked. What
+    /// a store gives goes by whole segments of `seg_bytes`.
+    fn reclaim(&self, asker: Option<u32>, bytes: u64, floors_stand: bool, seg_bytes: u64) -> u64 {
         self.look();
         let mut given = 0;
         let mut last: Option<Rank> = None;
@@ -192,8 +195,12 @@ impl Tenants {
                 let floor = if floors_stand { tenant.floor_bytes() } else { 0 };
                 // Its own floor does not keep a store from evicting for itself.
                 let is_other = asker != Some(tenant.id());
-                let room = if is_other { used.saturating_sub(floor) } else { used };
+                let above = used.saturating_sub(floor);
+                // No more than whole segments, so that a store is not pushed below its floor.
+                let whole = if floor == 0 { above } else { above / seg_bytes * seg_bytes };
+                let room = if is_other { whole } else { used };
                 let rank = Rank {
+                    is_entitled: !is_other && floor != 0 && above == 0,
                     hits_a_byte: recent as f64 / used.max(1) as f64,
                     is_other,
                     id: tenant.id(),
@@ -223,14 +230,14 @@ impl Pool {
     /// what nobody is in. Returns what the stores gave; part of it may wait for readers.
     /// `asker`: the store that needs the room.
     pub fn reclaim_for(&self, asker: Option<u32>, bytes: u64) -> u64 {
-        let given = self.0.tenants.reclaim(asker, bytes, true);
+        let given = self.0.tenants.reclaim(asker, bytes, true, self.space().seg_bytes());
         self.space().harvest(given != 0);
         given
     }
 
     /// [`Pool::reclaim_for`] on behalf of the limit, against which floors do not stand.
     pub(super) fn reclaim_all(&self, bytes: u64) -> u64 {
-        let given = self.0.tenants.reclaim(None, bytes, false);
+        let given = self.0.tenants.reclaim(None, bytes, false, self.space().seg_bytes());
         self.space().harvest(true);
         given
     }

@@ -110,7 +110,7 @@ impl StoreInner {
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let seg_bytes = space.seg_bytes();
-        let waiting = (512 << 10).min(pool_limit / 64) / seg_bytes;
+        let waiting = (512 << 10).min(own_limit.min(pool_limit) / 64) / seg_bytes;
         let mut inner = Self {
             generation: pool.generation(),
             shards: Box::new([]),

@@ -242,16 +242,17 @@ impl StoreInner {
             if !pool.pin_charge(bytes) {
                 return Err(PIN_LIMIT);
             }
-            let block = pool.raw().alloc(self.space(), info.len, 0, Owner::Pin, false);
-            let Ok(Some(block)) = block else {
-                // SAFETY: charged just above, taken back once.
-                unsafe { Pool::pin_discharge(pool.as_inner(), bytes) };
-                return Err(block.err().unwrap_or(super::room::NO_SPACE));
-            };
-            // SAFETY: the caller protects the value; the block is new and long enough.
-            unsafe { std::ptr::copy_nonoverlapping(value, block.as_ptr(), info.len) };
-            let data = block.as_ptr().cast_const();
-            return Ok(View { raw: RawView { data, len: info.len, info, pin, token: COPY } });
+            if let Ok(Some(block)) = pool.raw().alloc(self.space(), info.len, 0, Owner::Pin, false)
+            {
+                // SAFETY: the caller protects the value; the block is new and long enough.
+                unsafe { std::ptr::copy_nonoverlapping(value, block.as_ptr(), info.len) };
+                let data = block.as_ptr().cast_const();
+                return Ok(View { raw: RawView { data, len: info.len, info, pin, token: COPY } });
+            }
+            // A full pool has no room for a copy, which is no reason to fail: the value is pinned
+            // where it lies.
+            // SAFETY: charged just above, taken back once.
+            unsafe { Pool::pin_discharge(pool.as_inner(), bytes) };
         }
         let (pins, bytes) = pins_of(pool, holder);
         let mut count = pins.load(Ordering::Relaxed);

@@ -20,6 +20,11 @@ const ROUNDS: u32 = 2_000;
 /// Heads opened between two looks at the other stores of the pool.
 const REBALANCE_EVERY: u32 = 8;
 
+/// Index lines that one step of reclaim gives up, at least, ...
+const SHRINK_LINES: u64 = 1_024;
+/// ... or an eighth of a segment of lines.
+const SHRINK_SHARE: u64 = 8 * 64;
+
 /// The failure of a call for which no room can be made.
 pub const NO_SPACE: Error = Error::fixed(
     ErrorKind::NoSpace,
@@ -84,7 +89,7 @@ impl StoreInner {
             tried[number] = true;
             if let Ok(mut writer) = shard.lock(self) {
                 given += writer.reclaim_now(bytes - given);
-                writer.adapt_index();
+                given += writer.shrink_index();
             }
             if given >= bytes {
                 break;
@@ -138,6 +143,25 @@ impl StoreInner {
 }
 
 impl Writer<'_> {
+    /// Gives back what the index needs no more after evictions that no insert follows; returns the
+    /// bytes. Bounded, so that the shard is not locked for long.
+    fn shrink_index(&mut self) -> u64 {
+        let shard = self.shard;
+        let seg_bytes = self.store.space().seg_bytes();
+        let before = self.state.tail.segments;
+        for _ in 0..(seg_bytes / SHRINK_SHARE).max(SHRINK_LINES) {
+            if !shard.table.wants_shrink(&self.state.tail) {
+                break;
+            }
+            match shard.table.shrink(&mut self.state.tail) {
+                Some(Some(segment)) => self.store.retire_index(segment),
+                Some(None) => {}
+                None => break,
+            }
+        }
+        u64::from(before.saturating_sub(self.state.tail.segments)) * seg_bytes
+    }
+
     /// What is decided anew whenever a head is opened: how much writes pay and how much memory the
     /// policy has.
     pub fn head_opened(&mut self) {

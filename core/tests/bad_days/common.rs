@@ -35,3 +35,25 @@ pub fn key(i: u64) -> [u8; 16] {
     key[4..12].copy_from_slice(&i.to_be_bytes());
     key
 }
+
+/// Set when it is dropped, also by a failure: tells other threads to end.
+#[derive(Default)]
+pub struct Stop(std::sync::atomic::AtomicBool);
+
+impl Stop {
+    pub fn is_set(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub fn at_end(&self) -> AtEnd<'_> {
+        AtEnd(self)
+    }
+}
+
+pub struct AtEnd<'a>(&'a Stop);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
