@@ -8,7 +8,8 @@
  *                Negative is a failure. Outputs are written only when the call's
  *                documentation says so for the status it returned; unless it says otherwise,
  *                for HC_OK. Calls that have much to say take an optional hc_error, filled in
- *                place when they fail: no thread-local state, nothing to free.
+ *                place when they fail: no thread-local state, nothing to free. One that
+ *                was not HC_INITed makes the call fail with HC_ERR_INVALID.
  * 2. Ownership   Inputs are borrowed for the call and copied if kept. Whatever a call
  *                hands out has one named call that gives it back; that call accepts NULL.
  *                The library never asks you to free() anything.
@@ -316,7 +317,7 @@ HC_API HC_MUST_USE hc_status hc_pool_validate(hc_pool *pool, hc_error *err /* [n
 
 typedef struct hc_store_config {
     size_t      size;
-    const char *name;             /* [nullable] unique in the pool; copied                */
+    const char *name;             /* [nullable] unique in the pool, 1 to 255 bytes; copied */
     uint64_t    limit_bytes;      /* 0: only the pool's limit                             */
     uint64_t    limit_entries;    /* 0: none                                              */
     uint64_t    value_len_max;    /* 0: a quarter of the store's limit                    */
@@ -523,7 +524,7 @@ HC_API HC_MUST_USE hc_status hc_put_many(hc_store *store, const hc_entry *entrie
                                          hc_status *statuses /* [nullable] */);
 
 /* Add delta to an HC_TYPE_INT64 value, atomically, and return the sum in *value. An absent
- * key starts at `initial` (with ttl_ms; the present time to live of a present key is kept).
+ * key becomes `initial`, delta not added, with ttl_ms; a present one keeps its time to live.
  * HC_WRONG_TYPE and HC_OVERFLOW leave it unchanged. */
 HC_API HC_MUST_USE hc_status hc_incr(hc_store *store, const void *key, size_t key_len,
                                      int64_t delta, int64_t initial, uint64_t ttl_ms,

@@ -58,13 +58,13 @@ int main(void) {
     }
 
     /* Times to live are in milliseconds. */
-    must(hc_set(store, "brief", 5, "now you see me", 14, 20), "set for 20 ms");
+    must(hc_set(store, "brief", 5, "now you see me", 14, 200), "set for 200 ms");
     must(hc_get(store, "brief", 5, buf, sizeof buf, &len), "get in time");
     printf("In time: %.*s\n", (int)len, buf);
-    const struct timespec pause = {0, 40 * 1000 * 1000};
+    const struct timespec pause = {0, 300 * 1000 * 1000};
     nanosleep(&pause, NULL);
     hc_status late = hc_get(store, "brief", 5, buf, sizeof buf, &len);
-    printf("40 ms later: %s\n", hc_status_name(late));
+    printf("300 ms later: %s\n", hc_status_name(late));
 
     /* Counters that need no lock and no second request to the server. */
     for (int i = 0; i < 10; i++) {

@@ -41,11 +41,11 @@ int main() {
     }
 
     // Times to live are durations.
-    if (!store->set("brief", "now you see me", 20ms)) return 1;
+    if (!store->set("brief", "now you see me", 200ms)) return 1;
     std::cout << "In time: " << store->get("brief").value_or("too late") << '\n';
-    std::this_thread::sleep_for(40ms);
+    std::this_thread::sleep_for(300ms);
     auto late = store->get("brief");
-    std::cout << "40 ms later: " << hypercache::name_of(late.status()) << '\n';
+    std::cout << "300 ms later: " << hypercache::name_of(late.status()) << '\n';
 
     // A typo is an error that says what is wrong.
     auto wrong = pool->open_store(hypercache::store_config("pages").policy(HC_POLICY_S3FIFO, "smal=10"));

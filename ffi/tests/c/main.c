@@ -1,4 +1,5 @@
-/* Runs all tests, or the one that is named; --list names them. */
+/* Runs all tests, or the one that is named, or all but those named with a dash before them;
+ * --list names them. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -74,6 +75,14 @@ void pause_ms(long ms) {
     while (nanosleep(&left, &left) != 0) continue;
 }
 
+static int wanted(int argc, char **argv, const char *name) {
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] != '-') return strcmp(argv[i], name) == 0;
+        if (strcmp(argv[i] + 1, name) == 0) return 0;
+    }
+    return 1;
+}
+
 int main(int argc, char **argv) {
     const test *const all[] = {basics,  pools,   raw_memory, stores,  reads,
                                writes,  batches, walks,      structs, lifetimes};
@@ -85,7 +94,7 @@ int main(int argc, char **argv) {
                 ran++;
                 continue;
             }
-            if (argc > 1 && strcmp(argv[1], t->name) != 0) continue;
+            if (!wanted(argc, argv, t->name)) continue;
             running = t->name;
             printf("%s ...\n", t->name);
             fflush(stdout);

@@ -267,7 +267,7 @@ static void touches(void) {
     char buf[8];
     hc_info info;
     IS(HC_NOT_FOUND, hc_touch(store, S("k"), 1000));
-    IS(HC_OK, hc_set(store, S("k"), S("v"), 60));
+    IS(HC_OK, hc_set(store, S("k"), S("v"), 500));
     IS(HC_OK, hc_touch(store, S("k"), 60000));
     IS(HC_OK, hc_get_info(store, S("k"), 0, buf, sizeof buf, &info));
     CHECK(info.ttl_ms > 1000);
@@ -275,7 +275,7 @@ static void touches(void) {
     IS(HC_OK, hc_get_info(store, S("k"), 0, buf, sizeof buf, &info));
     CHECK(info.ttl_ms > 1000 && info.ttl_ms <= 60000);
     IS(HC_OK, hc_touch(store, S("k"), HC_TTL_NEVER));
-    pause_ms(80);
+    pause_ms(600);
     IS(HC_OK, hc_get_info(store, S("k"), 0, buf, sizeof buf, &info));
     CHECK(info.ttl_ms == HC_TTL_NEVER);
     IS(HC_OK, hc_touch(store, S("k"), 20));
