@@ -4,7 +4,7 @@
 //! may end in a segmentation fault, which counts as caught.
 
 use crate::run::{Setup, run};
-use crate::{ONE_AT_A_TIME, judge};
+use crate::{ONE_AT_A_TIME, asked_policy, asked_seconds, judge};
 use hypercache_core::memory::{barrier, slot, sys};
 use hypercache_core::{PolicyKind, Pool, PoolConfig, StoreConfig, pool, store};
 use std::process::{Command, ExitStatus};
@@ -46,7 +46,7 @@ fn child() {
     sys::testing::protect_reclaimed(true);
     store::testing::hostile_schedule(true);
     pool::testing::harvest_at_once(true);
-    let mut seconds = SECONDS;
+    let mut setup = Setup { hot: (16, 80), ..Setup::new(chosen_policy(), SECONDS) };
     match control.as_str() {
         "barrier" => {
             slot::testing::postpone_announcements(true);
@@ -54,24 +54,40 @@ fn child() {
         }
         "re-check" => store::testing::skip_recheck(true),
         "pins after guards" => pool::testing::pins_before_guards(true),
-        "intact" => slot::testing::postpone_announcements(true),
+        "intact" => {
+            setup.seconds = chosen_seconds(SECONDS);
+            slot::testing::postpone_announcements(true);
+        }
+        "large segments" => {
+            setup.seconds = chosen_seconds(3.0);
+            setup.limit = 128 << 20;
+            slot::testing::postpone_announcements(true);
+        }
         "no membarrier" => {
-            seconds = 3.0;
+            setup.seconds = chosen_seconds(3.0);
             barrier::testing::refuse_membarrier();
         }
         "no slots" => {
-            seconds = 3.0;
+            setup.seconds = chosen_seconds(3.0);
             take_all_slots();
         }
         other => unreachable!("{other}"),
     }
-    let setup = Setup { hot: (16, 80), ..Setup::new(PolicyKind::Default, seconds) };
     let report = run(&setup);
     if let Some(violation) = &report.violation {
         println!("{control}: {violation}");
         std::process::exit(CAUGHT);
     }
     judge(&control, &report);
+}
+
+/// The time that a survivor runs, unless the environment says another.
+fn chosen_seconds(usual: f64) -> f64 {
+    asked_seconds().unwrap_or(usual)
+}
+
+fn chosen_policy() -> PolicyKind {
+    asked_policy().map_or(PolicyKind::Default, |name| PolicyKind::parse(&name).unwrap())
 }
 
 /// Has sleeping threads hold every reader slot, so that all readers of the history are counted
@@ -113,6 +129,12 @@ fn readers_pay_for_the_barrier_where_there_is_no_membarrier() {
 #[test]
 fn readers_without_slots_are_counted() {
     must_survive("no slots");
+}
+
+/// Pins hold segments here, not only runs.
+#[test]
+fn the_whole_protocol_survives_in_large_segments() {
+    must_survive("large segments");
 }
 
 #[test]

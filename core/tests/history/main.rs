@@ -35,11 +35,16 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Seconds for all policies together, unless the environment says how long each takes.
 const SECONDS: f64 = 9.0;
 
+fn asked_seconds() -> Option<f64> {
+    std::env::var("HYPERCACHE_HISTORY_SECONDS").ok().and_then(|seconds| seconds.parse().ok())
+}
+
+fn asked_policy() -> Option<String> {
+    std::env::var("HYPERCACHE_HISTORY_POLICY").ok()
+}
+
 fn seconds_for(policies: usize) -> f64 {
-    std::env::var("HYPERCACHE_HISTORY_SECONDS")
-        .ok()
-        .and_then(|seconds| seconds.parse().ok())
-        .unwrap_or_else(|| (SECONDS / policies as f64).max(1.0))
+    asked_seconds().unwrap_or_else(|| (SECONDS / policies as f64).max(1.0))
 }
 
 fn judge(name: &str, report: &Report) {
@@ -51,7 +56,7 @@ fn judge(name: &str, report: &Report) {
 #[test]
 fn reads_are_whole_and_fresh_under_every_policy() {
     let _alone = ONE_AT_A_TIME.lock();
-    let wanted = std::env::var("HYPERCACHE_HISTORY_POLICY").ok();
+    let wanted = asked_policy();
     let policies: Vec<_> = PolicyKind::ALL
         .into_iter()
         .filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name))
