@@ -59,6 +59,8 @@ impl Writer<'_> {
                 self.state.expiry = self.next_segment(sweep);
                 return;
             }
+            // From here on it says what came or was shortened behind the sweep.
+            meta.earliest.store(u64::MAX, Relaxed);
             sweep.earliest = u64::MAX;
             sweep.at = if sweep.seg == 0 { self.store.unit() } else { 0 };
         }
@@ -84,7 +86,7 @@ impl Writer<'_> {
         for _ in 0..ENTRIES_A_WRITE {
             let meta = self.store.space().meta(sweep.seg);
             if sweep.at >= meta.fill.load(Relaxed) {
-                meta.earliest.store(sweep.earliest, Relaxed);
+                meta.earliest.fetch_min(sweep.earliest, Relaxed);
                 return self.next_segment(sweep);
             }
             let location = self.store.location(sweep.seg, sweep.at);
