@@ -232,14 +232,13 @@ impl Shard {
     /// Locks the shard if nobody holds the lock and it is in service.
     pub fn try_lock<'a>(&'a self, store: &'a StoreInner) -> Option<Writer<'a>> {
         let state = self.state.try_lock()?;
-        let writer = Writer { store, shard: self, state, retired: false };
+        let writer = Writer::new(store, self, state);
         self.table.geometry().in_service().then_some(writer)
     }
 
     /// Locks the shard whatever its state.
     pub fn lock_any<'a>(&'a self, store: &'a StoreInner) -> Writer<'a> {
-        let state = self.state.lock();
-        Writer { store, shard: self, state, retired: false }
+        Writer::new(store, self, self.state.lock())
     }
 }
 
@@ -250,11 +249,20 @@ pub struct Writer<'a> {
     pub state: FutexGuard<'a, State>,
     /// Whether a segment or run was retired, so that the space may be harvested afterwards.
     pub retired: bool,
+    /// The thread was unwinding already: the call comes from a destructor, and is no fault.
+    was_panicking: bool,
+}
+
+impl<'a> Writer<'a> {
+    #[inline]
+    fn new(store: &'a StoreInner, shard: &'a Shard, state: FutexGuard<'a, State>) -> Self {
+        Self { store, shard, state, retired: false, was_panicking: std::thread::panicking() }
+    }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.was_panicking {
             self.shard.table.poison();
             self.shard.counters.count(Tally::Faults);
         }
