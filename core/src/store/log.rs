@@ -9,7 +9,7 @@ use super::entry::{Entry, Shape};
 use super::shard::{BINS, COMPACT_FROM, Extent, Live, Stage, Writer};
 use crate::error::Result;
 use crate::pool::space::{SEG_NONE, SegId, Use};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 impl Writer<'_> {
     /// Whether the head of a queue has room for so many bytes.
@@ -46,8 +46,9 @@ impl Writer<'_> {
         meta.live.store(0, Relaxed);
         meta.position.store(position, Relaxed);
         meta.earliest.store(u64::MAX, Relaxed);
-        meta.store.store(self.store.id, Relaxed);
         meta.shard.store(self.store.number_of(self.shard), Relaxed);
+        // After the shard: another shard's writer may be asking whose segment this is.
+        meta.store.store(self.store.id, Release);
         meta.bin_prev.store(SEG_NONE, Relaxed);
         meta.bin_next.store(SEG_NONE, Relaxed);
         self.set_stage(segment, queue, stage);

@@ -494,8 +494,8 @@ impl Writer<'_> {
     /// Whether a segment is one of this shard's log.
     pub fn owns_log(&self, segment: SegId) -> bool {
         let meta = self.store.space().meta(segment);
-        meta.usage.load(Ordering::Relaxed) == crate::pool::space::Use::Log as u8
-            && meta.store.load(Ordering::Relaxed) == self.store.id
+        meta.usage.load(Ordering::Acquire) == crate::pool::space::Use::Log as u8
+            && meta.store.load(Ordering::Acquire) == self.store.id
             && meta.shard.load(Ordering::Relaxed) == self.store.number_of(self.shard)
     }
 }
