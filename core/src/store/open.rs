@@ -146,9 +146,13 @@ impl StoreInner {
         let entries = inner.config.limit_entries;
         let mut made = Vec::with_capacity(shards as usize);
         for number in 0..u64::from(shards) {
-            let Some((table, tail)) = inner.open_table(chunks_max)? else {
-                inner.shards = made.into();
-                return Err(super::room::NO_SPACE);
+            let (table, tail) = match inner.open_table(chunks_max) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    // What the shards before it took goes back with them.
+                    inner.shards = made.into();
+                    return Err(error);
+                }
             };
             let share =
                 entries / u64::from(shards) + u64::from(number < entries % u64::from(shards));
@@ -158,17 +162,25 @@ impl StoreInner {
         Ok(inner)
     }
 
-    fn open_table(&self, chunks_max: usize) -> Result<Option<(Table, Tail)>> {
+    fn open_table(&self, chunks_max: usize) -> Result<(Table, Tail)> {
         for round in 0..64 {
             if let Some(first) = self.take_segment(Use::Index)? {
-                return Ok(Some(Table::open(self.space(), chunks_max, first)));
+                return Ok(Table::open(self.space(), chunks_max, first));
+            }
+            let limit = self.limit_bytes.load(Ordering::Relaxed);
+            let needed = self.used.load(Ordering::Relaxed) + self.space().seg_bytes();
+            if limit != 0 && needed > limit {
+                return Err(Error::new(
+                    ErrorKind::NoSpace,
+                    format!("limit_bytes is {limit}; an empty store takes {needed} or more here"),
+                ));
             }
             let given = self.pool.reclaim_for(Some(self.id), self.space().seg_bytes());
             if given == 0 && self.space().harvest(true).bytes == 0 && round > 8 {
                 break;
             }
         }
-        Ok(None)
+        Err(super::room::NO_SPACE)
     }
 
     /// Ends the store for everybody. Idempotent.
