@@ -195,7 +195,10 @@ impl StoreInner {
             shard.table.close();
         }
         for shard in &self.shards {
-            shard.lock_any(self).tear_down();
+            let mut writer = shard.lock_any(self);
+            // Again under the lock: a writer that was changing the geometry may have undone it.
+            shard.table.close();
+            writer.tear_down();
         }
         self.space().harvest(true);
     }
