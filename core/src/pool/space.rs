@@ -263,6 +263,12 @@ impl Space {
         self.layout.segments_max()
     }
 
+    /// Segments that ever had memory: all of those below. Only their table entries may be read.
+    #[must_use]
+    pub fn segments_made(&self) -> u32 {
+        self.counts.made.load(Ordering::Acquire)
+    }
+
     /// The largest limit that the address space was reserved for.
     #[must_use]
     pub fn limit_max(&self) -> u64 {

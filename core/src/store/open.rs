@@ -335,7 +335,7 @@ impl Writer<'_> {
     fn tear_down(&mut self) {
         let (shard, store) = (self.shard, self.store);
         shard.table.dismantle(&mut self.state.tail, |segment| store.retire_index(segment));
-        for segment in 0..store.space().segments_max() {
+        for segment in 0..store.space().segments_made() {
             if self.owns_log(segment) {
                 store.retire_index(segment);
             }
