@@ -251,11 +251,8 @@ fn zeroed_and_wiped() {
 fn exhaustion_gives_all_back() {
     let (space, raw) = made(14, 32);
     let mut blocks = Vec::new();
-    loop {
-        match take(&raw, &space, 200, 0) {
-            Some(block) => blocks.push(block),
-            None => break,
-        }
+    while let Some(block) = take(&raw, &space, 200, 0) {
+        blocks.push(block);
     }
     // The magazine's own segment apart, all is in use.
     assert!(blocks.len() >= 31 * ((16_384 - 64) / 225), "{}", blocks.len());
