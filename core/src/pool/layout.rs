@@ -33,9 +33,9 @@ pub const SEG_IDS: u32 = RUN_BASE;
 /// Bytes of one entry of the segment table and of the run table.
 pub(super) const META_BYTES: u64 = 64;
 /// Bytes of one entry of the chunk table.
-pub(super) const CHUNK_META_BYTES: u64 = 16;
-/// Below this limit no huge pages are asked for.
-const HUGE_LIMIT_MIN: u64 = 64 << 20;
+pub(super) const CHUNK_META_BYTES: u64 = 24;
+/// Below this limit no huge pages are asked for: a chunk would have more segments than its mask.
+const HUGE_LIMIT_MIN: u64 = 32 << 20;
 /// The longest run: a value of the greatest length with its key and header fits.
 const RUN_SHIFT_MAX: u32 = 33;
 /// Classes that there are at most, from 4 KiB up to the longest.
@@ -277,7 +277,7 @@ mod tests {
         let segments_end = layout.segments_at + u64::from(layout.chunks_max) * layout.chunk_bytes();
         assert!(segments_end - layout.segments_at >= layout.limit_max);
         assert!((segments_end - layout.segments_at) >> layout.unit_shift <= 1 << 32);
-        assert!(layout.chunk_segs() <= 32);
+        assert!(layout.chunk_segs() <= 64);
         assert!(layout.segments_max() < SEG_IDS);
         assert!(layout.total <= ADDRESS_SPACE_MAX);
         assert_eq!(layout.segments_at % HUGE_BYTES, 0);

@@ -170,7 +170,7 @@ impl Space {
                 continue;
             }
             let place = id & (self.layout.chunk_segs() - 1);
-            let mask = chunk.mask.load(Relaxed) & !(1 << place);
+            let mask = chunk.mask.load(Relaxed) & !(1_u64 << place);
             chunk.mask.store(mask, Relaxed);
             self.count_uncommitted(1);
             if mask == 0 {

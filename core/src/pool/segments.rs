@@ -266,7 +266,7 @@ impl Space {
             self.discharge_units(state, units, |accounts| &mut accounts.segments);
             return Err(error);
         }
-        let mask = mask | 1 << place;
+        let mask = mask | 1_u64 << place;
         chunk.mask.store(mask, Relaxed);
         self.count_uncommitted(-1);
         if mask == self.whole_mask() {
@@ -305,8 +305,8 @@ impl Space {
         self.memory.commit(from, (at + bytes).next_multiple_of(page) - from)
     }
 
-    pub(super) fn whole_mask(&self) -> u32 {
-        u32::MAX >> (32 - self.layout.chunk_segs())
+    pub(super) fn whole_mask(&self) -> u64 {
+        u64::MAX >> (64 - self.layout.chunk_segs())
     }
 
     pub(super) fn chunk_of(&self, id: SegId) -> u32 {

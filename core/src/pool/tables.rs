@@ -136,7 +136,7 @@ pub struct RunMeta {
 #[repr(C)]
 pub(super) struct ChunkMeta {
     /// Which of its segments have memory of their own charge, or are losing it.
-    pub mask: AtomicU32,
+    pub mask: AtomicU64,
     pub prev: AtomicU32,
     pub next: AtomicU32,
     /// A [`Chunk`].

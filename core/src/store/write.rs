@@ -257,6 +257,9 @@ impl Writer<'_> {
     /// Grows or shrinks the index by a bucket where its load asks for it.
     pub fn adapt_index(&mut self) {
         let shard = self.shard;
+        if let Some(segment) = shard.table.released_chunk(&mut self.state.tail) {
+            self.store.retire_index(segment);
+        }
         if shard.table.wants_growth(&self.state.tail) {
             if shard.table.growth_needs_chunk() {
                 let Ok(Some(segment)) = self.store.take_segment(Use::Index) else { return };

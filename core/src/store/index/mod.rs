@@ -17,10 +17,17 @@
 //! reader that was inside has left. Lines keep their versions for as long as their chunk lives.
 
 pub mod line;
+mod overflow;
 
+#[cfg(not(loom))]
 use crate::memory::racy::prefetch;
-use crate::pool::space::{SegId, Space};
+use crate::pool::space::SegId;
+#[cfg(not(loom))]
+use crate::pool::space::Space;
 use line::{LINK, Line, SLOTS, SlotValue};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// No chunk, in a directory.
@@ -28,11 +35,11 @@ const NONE: u32 = u32::MAX;
 /// Slots of a chain that a split or merge can carry; longer chains are left as they are.
 const CHAIN_MAX: usize = 160;
 /// Entries a line holds on average before the table grows, in 1/16.
-const GROW_AT: u64 = 16 * 72 / 10;
+const GROW_AT: u64 = 16 * 74 / 10;
 /// Entries a line holds on average below which the table shrinks, in 1/16.
-const SHRINK_AT: u64 = 16 * 60 / 10;
+const SHRINK_AT: u64 = 16 * 64 / 10;
 /// The fewest lines.
-const LINES_MIN: u32 = 8;
+const LINES_MIN: u32 = if cfg!(loom) { 1 } else { 8 };
 
 const CLOSED: u64 = 1 << 63;
 const POISONED: u64 = 1 << 62;
@@ -129,10 +136,13 @@ pub struct Place {
 pub struct Tail {
     /// Filled slots.
     pub len: u64,
-    /// First free overflow line, the others chained behind it; [`NONE`].
-    free_overflow: u32,
+    /// Overflow lines of all chunks, headers apart.
     overflow_lines: u32,
     overflow_used: u32,
+    /// No chunk below this one has a free line.
+    overflow_hint: u32,
+    /// Chunk that was given up and is to be retired; [`NONE`].
+    released: SegId,
     /// Segments held.
     pub segments: u32,
 }
@@ -140,7 +150,14 @@ pub struct Tail {
 impl Tail {
     /// A table that holds nothing, not even memory.
     pub const fn nothing() -> Self {
-        Self { len: 0, free_overflow: NONE, overflow_lines: 0, overflow_used: 0, segments: 0 }
+        Self {
+            len: 0,
+            overflow_lines: 0,
+            overflow_used: 0,
+            overflow_hint: 0,
+            released: NONE,
+            segments: 0,
+        }
     }
 }
 
@@ -153,6 +170,7 @@ impl Table {
     /// An empty table on its first chunk, a segment taken for [`Use::Index`].
     ///
     /// [`Use::Index`]: crate::pool::Use::Index
+    #[cfg(not(loom))]
     pub fn open(space: &Space, chunks_max: usize, first: SegId) -> (Self, Tail) {
         let directory = || (0..chunks_max).map(|_| AtomicU32::new(NONE)).collect::<Box<[_]>>();
         let table = Self {
@@ -167,6 +185,27 @@ impl Table {
         table.wipe_segment(first);
         table.homes[0].store(first, Ordering::Release);
         (table, Tail { segments: 1, ..Tail::nothing() })
+    }
+
+    /// An empty table for a model, on two chunks of `1 << lines_shift` lines that the model keeps:
+    /// home lines, then overflow lines.
+    ///
+    /// # Safety
+    /// `chunks` points to so many lines and outlives the table.
+    #[cfg(loom)]
+    pub unsafe fn on_chunks(chunks: *const Line, lines_shift: u32) -> (Self, Tail) {
+        let table = Self {
+            geometry: AtomicU64::new(shape_of(LINES_MIN) | EPOCH),
+            lines_base: chunks.cast(),
+            seg_shift: lines_shift + size_of::<Line>().ilog2(),
+            lines_shift,
+            lines_mask: (1 << lines_shift) - 1,
+            homes: Box::new([AtomicU32::new(0)]),
+            overflows: Box::new([AtomicU32::new(NONE)]),
+        };
+        let mut tail = Tail { segments: 1, ..Tail::nothing() };
+        table.add_overflow_chunk(&mut tail, 1);
+        (table, tail)
     }
 
     /// The geometry as it is now.
@@ -208,6 +247,7 @@ impl Table {
     }
 
     /// Asks for the cache line of this hash's bucket.
+    #[cfg(not(loom))]
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
         if let Some(line) = self.home(self.geometry().bucket(hash)) {
@@ -215,6 +255,11 @@ impl Table {
         }
     }
 
+    /// A model's chunks are used once.
+    #[cfg(loom)]
+    fn wipe_segment(&self, _segment: SegId) {}
+
+    #[cfg(not(loom))]
     fn wipe_segment(&self, segment: SegId) {
         let start = (segment as usize) << self.seg_shift;
         for i in 0..1_usize << self.lines_shift() {
@@ -319,7 +364,7 @@ impl Table {
 
     /// Whether inserting a key of this hash needs no new overflow line.
     pub fn has_vacancy(&self, tail: &Tail, hash: u64) -> bool {
-        if tail.free_overflow != NONE {
+        if Self::overflow_free(tail) != 0 {
             return true;
         }
         let mut vacant = false;
@@ -403,45 +448,6 @@ impl Table {
             self.give_overflow(tail, number, last);
         }
         home.end_moving();
-    }
-
-    fn take_overflow(&self, tail: &mut Tail) -> Option<(u32, &Line)> {
-        let number = tail.free_overflow;
-        if number == NONE {
-            return None;
-        }
-        let line = self.overflow(number)?;
-        tail.free_overflow = line.next_free();
-        line.wipe();
-        tail.overflow_used += 1;
-        Some((number, line))
-    }
-
-    fn give_overflow(&self, tail: &mut Tail, number: u32, line: &Line) {
-        line.wipe();
-        line.set_next_free(tail.free_overflow);
-        tail.free_overflow = number;
-        tail.overflow_used -= 1;
-    }
-
-    /// Makes a segment (taken for the index) a chunk of overflow lines; false if the
-    /// directory is full, and the segment stays the caller's.
-    pub fn add_overflow_chunk(&self, tail: &mut Tail, segment: SegId) -> bool {
-        let per_chunk = 1_u32 << self.lines_shift();
-        let chunk = (tail.overflow_lines >> self.lines_shift()) as usize;
-        let Some(cell) = self.overflows.get(chunk) else { return false };
-        self.wipe_segment(segment);
-        cell.store(segment, Ordering::Release);
-        let first = tail.overflow_lines + 1;
-        tail.overflow_lines += per_chunk;
-        tail.segments += 1;
-        for number in (first..first + per_chunk).rev() {
-            if let Some(line) = self.overflow(number) {
-                line.set_next_free(tail.free_overflow);
-            }
-            tail.free_overflow = number;
-        }
-        true
     }
 
     /// Whether the table should grow.
@@ -561,7 +567,7 @@ impl Table {
     /// that are free.
     fn chain_fits(&self, tail: &Tail, more: usize, present: usize) -> bool {
         let lines = |slots: usize| slots.saturating_sub(SLOTS).div_ceil(LINK);
-        let free = (tail.overflow_lines - tail.overflow_used) as usize;
+        let free = Self::overflow_free(tail) as usize;
         lines(present + more) - lines(present).min(lines(present + more)) <= free
     }
 
@@ -600,6 +606,9 @@ impl Table {
             if segment != NONE {
                 give(segment);
             }
+        }
+        if let Some(segment) = self.released_chunk(tail) {
+            give(segment);
         }
         *tail = Tail::nothing();
     }
