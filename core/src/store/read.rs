@@ -28,7 +28,8 @@ use std::sync::atomic::{Ordering, fence};
 
 /// Probes without a lock before a reader takes it.
 const ATTEMPTS: u32 = 16;
-/// Overflow lines a probe follows; a longer walk has strayed into lines that are being reused.
+/// Lines a probe follows. A longer walk has strayed into lines that are being reused, or the chain
+/// is longer, and is searched under the lock.
 const CHAIN: u32 = 64;
 
 /// What a look-up found, readable while the caller's closure runs.
@@ -171,7 +172,7 @@ impl StoreInner {
             let Some(home) = table.home(geometry.bucket(hash)) else { continue };
             let before = home.header();
             let (mut line, mut header) = (home, before);
-            for _ in 0..CHAIN {
+            for lines in 1.. {
                 let mut matches = line.matches(tag);
                 while matches != 0 {
                     let slot = matches.trailing_zeros() as usize;
@@ -196,6 +197,9 @@ impl StoreInner {
                 }
                 if !Line::spills(header) {
                     break;
+                }
+                if lines == CHAIN {
+                    continue 'attempt;
                 }
                 let Some(next) = table.overflow(line.link()) else { continue 'attempt };
                 line = next;
