@@ -233,8 +233,8 @@ impl StoreInner {
                 let meta = self.space().run_meta(run);
                 meta.store.store(self.id, Ordering::Relaxed);
                 let exact = self.space().run_charge(run);
-                self.used.fetch_add(exact, Ordering::Relaxed);
-                self.used.fetch_sub(charge, Ordering::Relaxed);
+                // In one step, or the store would be above its limit between two.
+                self.used.fetch_add(exact.wrapping_sub(charge), Ordering::Relaxed);
             }
             Ok(None) | Err(_) => {
                 self.used.fetch_sub(charge, Ordering::Relaxed);
