@@ -97,7 +97,7 @@ pub fn install(
     prefix: &Path,
     run: &dyn Fn(&mut Command) -> Result<String>,
 ) -> Result<Installed> {
-    let (archive, libraries) = archive(tree, "release", &[], run)?;
+    let (archive, libraries) = archive(tree, run)?;
 
     let lib = prefix.join("lib");
     for folder in ["lib/pkgconfig", "lib/cmake/hypercache", "include", "share/doc/hypercache"] {
@@ -146,30 +146,21 @@ pub fn install(
     Ok(Installed { prefix: prefix.to_path_buf(), soname })
 }
 
-/// Builds the static library in a profile and returns it with the system libraries it needs.
-pub fn archive(
-    tree: &Tree,
-    profile: &str,
-    features: &[&str],
-    run: &dyn Fn(&mut Command) -> Result<String>,
-) -> Result<(PathBuf, String)> {
+/// Builds the static library and returns it with the system libraries it needs.
+fn archive(tree: &Tree, run: &dyn Fn(&mut Command) -> Result<String>) -> Result<(PathBuf, String)> {
     let mut cargo = process::cargo(&tree.root);
-    cargo.args(["rustc", "--profile", profile, "--package", "hypercache-ffi", "--lib"]);
-    for feature in features {
-        cargo.args(["--features", feature]);
-    }
+    cargo.args(["rustc", "--release", "--package", "hypercache-ffi", "--lib"]);
     cargo.args(["--crate-type", "staticlib", "--", "--print", "native-static-libs"]);
     let said = run(&mut cargo)?;
     let libraries = said
         .lines()
         .find_map(|line| line.split_once("native-static-libs: "))
         .map_or(SYSTEM_LIBRARIES, |(_, libraries)| libraries.trim());
-    let folder = if profile == "dev" { "debug" } else { profile };
-    Ok((tree.target.join(folder).join("libhypercache.a"), libraries.to_owned()))
+    Ok((tree.target.join("release").join("libhypercache.a"), libraries.to_owned()))
 }
 
 /// Links the shared library from the static one.
-pub fn link(
+fn link(
     tree: &Tree,
     archive: &Path,
     libraries: &str,

@@ -1,12 +1,11 @@
 //! The examples, built in every way a user may build against the installed tree, and run.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::demo::{Language, runner};
-use crate::install::{self, Installed};
+use crate::install::Installed;
 use crate::process;
 use crate::steps::{Outcome, Progress, passed, skipped};
 use crate::tools;
@@ -89,62 +88,43 @@ pub fn linked_statically(
     passed(format!("{} programs", all.len()))
 }
 
-/// Builds every CMake project below `examples/`, or, where there is none, one made for the
-/// occasion.
-pub fn with_cmake(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<Outcome> {
-    let Some(cmake) = tools::CMAKE.find() else {
-        return skipped(format!("The CMake package: {}", tools::CMAKE.advice()));
-    };
-    let folder = tree.fresh("cmake")?;
-    let mut projects: Vec<PathBuf> = ["examples", "examples/c", "examples/cpp"]
-        .map(|project| tree.root.join(project))
-        .into_iter()
-        .filter(|project| project.join("CMakeLists.txt").is_file())
-        .collect();
-    if projects.is_empty() {
-        projects.push(made_project(tree, &folder.join("project"))?);
+/// Builds the CMake project of a folder against a tree and returns its programs.
+fn built_by_cmake(
+    project: &Path,
+    prefix: &Path,
+    build: &Path,
+    progress: &Progress,
+) -> Result<Vec<PathBuf>> {
+    let cmake = tools::CMAKE.need()?;
+    let mut configure = process::program(&cmake, project);
+    configure.arg("-S").arg(project).arg("-B").arg(build);
+    configure.arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display()));
+    configure.arg("-DCMAKE_BUILD_TYPE=Release");
+    progress.run(&mut configure)?;
+    progress.run(process::program(&cmake, project).arg("--build").arg(build))?;
+    let programs = programs(build)?;
+    if programs.is_empty() {
+        bail!("CMake built no program in {}", show(build));
     }
+    Ok(programs)
+}
+
+pub fn with_cmake(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<Outcome> {
+    if tools::CMAKE.find().is_none() {
+        return skipped(format!("The CMake package: {}", tools::CMAKE.advice()));
+    }
+    let folder = tree.fresh("cmake")?;
     let mut ran = 0;
-    for (number, project) in projects.iter().enumerate() {
-        let build = folder.join(format!("build-{number}"));
-        let mut configure = process::program(&cmake, &folder);
-        configure.arg("-S").arg(project).arg("-B").arg(&build);
-        configure.arg(format!("-DCMAKE_PREFIX_PATH={}", installed.prefix.display()));
-        configure.arg("-DCMAKE_BUILD_TYPE=Release");
-        progress.run(&mut configure)?;
-        progress.run(process::program(&cmake, &folder).arg("--build").arg(&build))?;
-        for program in programs(&build)? {
+    for language in [Language::C, Language::Cpp] {
+        let project = tree.root.join(language.folder());
+        let build = folder.join(language.folder());
+        for program in built_by_cmake(&project, &installed.prefix, &build, progress)? {
             // No LD_LIBRARY_PATH: CMake writes the library's place into what it builds.
             progress.run(&mut process::program(&program, &folder))?;
             ran += 1;
         }
     }
-    if ran == 0 {
-        bail!("CMake built no program below {}", show(&folder));
-    }
     passed(format!("{ran} programs"))
-}
-
-fn made_project(tree: &Tree, folder: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(folder)?;
-    let mut text = format!(
-        "cmake_minimum_required(VERSION 3.13)\nproject(examples C CXX)\n\
-         find_package(hypercache {} REQUIRED)\n",
-        tree.version
-    );
-    for (language, source) in examples(tree)? {
-        let name = format!("{}-{}", stem(&source), language.standard().replace("-std=", ""));
-        let name = name.replace('+', "p");
-        text.push_str(&format!(
-            "add_executable({name} \"{}\")\n\
-             target_link_libraries({name} PRIVATE hypercache::hypercache)\n\
-             target_compile_features({name} PRIVATE {})\n",
-            source.display(),
-            if language == Language::C { "c_std_99" } else { "cxx_std_17" }
-        ));
-    }
-    std::fs::write(folder.join("CMakeLists.txt"), text)?;
-    Ok(folder.to_path_buf())
 }
 
 /// The programs that lie directly in a build folder.
@@ -177,41 +157,17 @@ pub fn moved(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<
             }
         }
     }
-    let Some(cmake) = tools::CMAKE.find() else {
+    if tools::CMAKE.find().is_none() {
         return skipped(format!("A moved tree in CMake: {}", tools::CMAKE.advice()));
-    };
-    let moved = Installed { prefix: place.clone(), soname: installed.soname.clone() };
-    let project = made_project(tree, &folder.join("project"))?;
-    let build = folder.join("build");
-    let mut configure = process::program(&cmake, &folder);
-    configure.arg("-S").arg(&project).arg("-B").arg(&build);
-    configure.arg(format!("-DCMAKE_PREFIX_PATH={}", moved.prefix.display()));
-    progress.run(&mut configure)?;
-    progress.run(process::program(&cmake, &folder).arg("--build").arg(&build))?;
-    let built = programs(&build)?;
+    }
+    let project = tree.root.join(Language::C.folder());
+    let built = built_by_cmake(&project, &place, &folder.join("build"), progress)?;
     let program = built.first().context("CMake built no program")?;
     let linked = progress.run(process::program("ldd", &folder).arg(program))?;
     if !linked.contains("elsewhere with a space") {
         bail!("{} does not load the library from the moved tree:\n{linked}", show(program));
     }
     passed("CMake finds it where it was moved to")
-}
-
-/// A program that was built for this header runs with a later library whose structs have grown
-/// (the ffi crate's feature `grown`).
-pub fn grown(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<Outcome> {
-    let folder = tree.fresh("grown")?;
-    let run = &|command: &mut Command| progress.run(command);
-    let (archive, libraries) = install::archive(tree, "dev", &["grown"], run)?;
-    let library = folder.join(&installed.soname);
-    install::link(tree, &archive, &libraries, &installed.soname, &library, run)?;
-    let all = examples(tree)?;
-    for example in &all {
-        let program = build(tree, progress, &folder, example, &installed.flags()?)?;
-        let mut run = process::program(&program, &folder);
-        progress.run(run.env("LD_LIBRARY_PATH", &folder))?;
-    }
-    passed(format!("{} programs", all.len()))
 }
 
 pub fn with_sanitizers(tree: &Tree, installed: &Installed, progress: &Progress) -> Result<Outcome> {

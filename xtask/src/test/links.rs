@@ -6,7 +6,7 @@ use crate::steps::{Outcome, Progress, passed};
 use crate::tree::{Tree, files_with, show};
 
 /// Where documents lie.
-const FOLDERS: [&str; 4] = ["", "docs", "ffi/packaging", "examples"];
+const FOLDERS: [&str; 7] = ["", "docs", "core", "ffi", "ffi/packaging", "benches", "conformance"];
 
 pub fn check(tree: &Tree, _progress: &Progress) -> Result<Outcome> {
     let (mut links, mut dead) = (0, Vec::new());

@@ -61,14 +61,13 @@ fn rust_steps(tree: &Tree, args: &TestArgs, steps: &mut Steps) {
 /// A check of the installed tree.
 type Check = fn(&Tree, &Installed, &Progress) -> Result<Outcome>;
 
-const INSTALLED: [(&str, Check); 10] = [
+const INSTALLED: [(&str, Check); 9] = [
     ("headers in every standard", headers::matrix),
     ("exported symbols", symbols::check),
     ("examples with pkg-config", installed::with_pkg_config),
     ("examples with CMake", installed::with_cmake),
     ("examples linked statically", installed::linked_statically),
     ("a moved tree", installed::moved),
-    ("a library with larger structs", installed::grown),
     ("examples with sanitizers", installed::with_sanitizers),
     ("examples under valgrind", installed::under_valgrind),
     ("README programs in C and C++", readme::native),
