@@ -3,8 +3,8 @@
 //! The word packs a sequence (40 bits, odd while the reader is inside) and one announced id (24
 //! bits, 0: none). Only its owner writes it; reclaimers read it. Three stores make a look-up:
 //!
-//! 1. [`Slot::enter`]: odd sequence, nothing announced (relaxed).
-//! 2. [`Slot::announce`]: the same sequence with the id (relaxed). The reader then loads the index
+//! 1. [`Slot::enter`]: odd sequence, nothing announced (release).
+//! 2. [`Slot::announce`]: the same sequence with the id (release). The reader then loads the index
 //!    slot *again*: if it still names that memory, the memory cannot be reused until the word
 //!    changes, because a reclaimer unlinks first, then runs a heavy barrier, then reads the words.
 //! 3. [`Slot::leave`]: the next even sequence (release), so that whoever sees it also sees
@@ -12,6 +12,11 @@
 //!
 //! The store of step 2 and the load behind it may be reordered by the processor; the reclaimer's
 //! heavy barrier stands for the fence that the reader does not pay (see [`super::barrier`]).
+//!
+//! Steps 1 and 2 release what the reader did *before* them: a reclaimer may see the word of a later
+//! look-up or of a later announcement only, and concludes that the one before is over. A relaxed
+//! store would end the release sequence that step 3 began (C++20). On x86-64 either is a plain
+//! store.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +51,7 @@ impl Slot {
 
     /// Takes a vacant slot for the calling thread.
     pub fn take(&self) {
-        self.0.store(FRESH, Ordering::Relaxed);
+        self.0.store(FRESH, Ordering::Release);
     }
 
     /// Gives the slot up.
@@ -57,13 +62,24 @@ impl Slot {
     /// Marks the owner inside and returns its token, or `None` when it is inside already.
     #[inline(always)]
     pub fn enter(&self) -> Option<u64> {
+        self.mark(Ordering::Release)
+    }
+
+    #[inline(always)]
+    fn mark(&self, order: Ordering) -> Option<u64> {
         let word = self.0.load(Ordering::Relaxed);
         if word & STEP != 0 {
             return None;
         }
         let token = (word & !ID_MASK).wrapping_add(STEP);
-        self.0.store(token, Ordering::Relaxed);
+        self.0.store(token, order);
         Some(token)
+    }
+
+    /// [`Slot::enter`] without its release, for the model that must find that out.
+    #[cfg(loom)]
+    pub fn enter_unordered(&self) -> Option<u64> {
+        self.mark(Ordering::Relaxed)
     }
 
     /// Announces `id` for the look-up of `token`; replaces what was announced before.
@@ -73,6 +89,12 @@ impl Slot {
         if testing::postpone(self, token | (u64::from(id) + 1)) {
             return;
         }
+        self.0.store(token | (u64::from(id) + 1), Ordering::Release);
+    }
+
+    /// [`Slot::announce`] without its release, for the model that must find that out.
+    #[cfg(loom)]
+    pub fn announce_unordered(&self, token: u64, id: u32) {
         self.0.store(token | (u64::from(id) + 1), Ordering::Relaxed);
     }
 
@@ -82,6 +104,12 @@ impl Slot {
         #[cfg(all(not(loom), any(test, feature = "testing")))]
         testing::forget();
         self.0.store(token.wrapping_add(STEP), Ordering::Release);
+    }
+
+    /// [`Slot::leave`] without its release, for the model that must find that out.
+    #[cfg(loom)]
+    pub fn leave_unordered(&self, token: u64) {
+        self.0.store(token.wrapping_add(STEP), Ordering::Relaxed);
     }
 
     /// The word as a reclaimer sees it.
