@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::slice;
 
 use anyhow::Result;
-use hypercache_core::store::BatchRead;
+use hypercache_core::store::{BatchRead, Copied};
 use hypercache_core::{Pool, PoolConfig, Read, Store, StoreConfig};
 
 use super::{Cache, Peek, Spec, Written};
@@ -60,7 +60,10 @@ impl Cache for Ours {
 
     #[inline]
     fn get(&self, key: &[u8], buf: &mut [u8]) -> Option<usize> {
-        self.store.get(key, writable(buf)).ok().and_then(length)
+        match self.store.copy(key, writable(buf)).ok()? {
+            Copied::Hit { len, .. } => Some(len),
+            Copied::SmallBuffer { .. } | Copied::Miss => None,
+        }
     }
 
     #[inline]

@@ -190,6 +190,20 @@ pub fn slot_index() -> Option<usize> {
     take_seat(generation).map(|seat| seat.index.load(Ordering::Relaxed) as usize)
 }
 
+/// The calling thread's slot number in a process of `generation`; past the table when it has none
+/// yet, or the process is another one. Never takes a slot: for quick paths that have a slower one
+/// beside them.
+#[inline(always)]
+#[must_use]
+pub fn own_slot(generation: u64) -> usize {
+    let seat = SEAT.get();
+    if seat.generation.load(Ordering::Relaxed) == generation {
+        seat.index.load(Ordering::Relaxed) as usize
+    } else {
+        usize::MAX
+    }
+}
+
 /// A reader inside a look-up.
 pub trait Guard {
     /// Announces memory; `readers` says where a reader without a slot is counted instead. What was

@@ -5,6 +5,7 @@ use super::layout::RUN_BASE;
 use super::raw::{Owner, SegmentSource};
 use super::space::{Space, Use};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::guard;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,9 +35,33 @@ impl Pool {
     /// [`ErrorKind::Invalid`]: the alignment. [`ErrorKind::NoSpace`]: the limit holds no room.
     /// [`ErrorKind::NoMemory`]: the system refused memory.
     pub fn alloc(&self, len: usize, align: usize, options: AllocOptions) -> Result<NonNull<u8>> {
+        // A slot of the pool's generation proves that this is not a forked child.
+        let slot = guard::own_slot(self.0.generation);
+        let quick = self.0.raw.take_quick(slot, self.space(), len, align, Owner::App);
+        if let Some(block) = quick
+            && !options.zero
+        {
+            return Ok(block);
+        }
+        self.alloc_unusual(quick, len, align, options)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_unusual(
+        &self,
+        quick: Option<NonNull<u8>>,
+        len: usize,
+        align: usize,
+        options: AllocOptions,
+    ) -> Result<NonNull<u8>> {
+        if let Some(block) = quick {
+            // SAFETY: the block is the caller's alone, and of `len` bytes or more.
+            unsafe { block.write_bytes(0, len) };
+            return Ok(block);
+        }
         self.check()?;
-        let found = self.0.raw.alloc(self.space(), len, align, Owner::App, options.zero);
-        match found {
+        match self.0.raw.alloc(self.space(), len, align, Owner::App, options.zero) {
             Ok(Some(block)) => Ok(block),
             Ok(None) => self.alloc_slowly(len, align, options),
             Err(error) => {
@@ -82,9 +107,20 @@ impl Pool {
     /// # Safety
     /// Nobody uses the block afterwards.
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<()> {
-        self.check()?;
-        let Some(ptr) = NonNull::new(ptr) else { return Ok(()) };
+        let Some(ptr) = NonNull::new(ptr) else { return self.check() };
+        let slot = guard::own_slot(self.0.generation);
         // SAFETY: the caller's promise.
+        if unsafe { self.0.raw.give_quick(slot, self.space(), ptr, Owner::App) } {
+            return Ok(());
+        }
+        self.free_unusual(ptr)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_unusual(&self, ptr: NonNull<u8>) -> Result<()> {
+        self.check()?;
+        // SAFETY: the promise of `free`, its only caller.
         unsafe { self.0.raw.free(self.space(), ptr, Owner::App) }
     }
 }
