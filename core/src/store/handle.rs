@@ -207,6 +207,9 @@ impl Store {
     /// `Closed`, `Forked`; `NoMemory` for the scan's key buffer.
     pub fn scan(&self, wanted: Match<'_>) -> Result<Scan> {
         crate::memory::fork::check(self.0.generation)?;
+        if self.0.closed.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(super::shard::CLOSED);
+        }
         Scan::new(self.clone(), wanted)
     }
 
