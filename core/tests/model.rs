@@ -597,7 +597,7 @@ impl World {
                         assert_eq!(self.store().contains(key), Ok(false), "a failed write");
                     }
                     PutMode::CompareAndSet(_) if !stale => {
-                        if self.store().contains(key) == Ok(false) {
+                        if live.is_some() && self.store().contains(key) == Ok(false) {
                             self.twin().entries.remove(key);
                         }
                     }
@@ -904,7 +904,8 @@ impl World {
                 let pinned = self.pool.stats().pinned_bytes;
                 assert!(self.is_tight() || pinned + 64 * KIB as u64 > limit, "{error}");
                 let stale = matches!(how.mode, Mode::StaleCas);
-                if !stale && self.store().contains(key) == Ok(false) {
+                let gone = self.store().contains(key) == Ok(false);
+                if !stale && gone && self.live(key).is_some() {
                     self.twin().entries.remove(key);
                 }
                 assert!(

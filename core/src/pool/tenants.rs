@@ -5,12 +5,15 @@
 //! store above its floor with the fewest recent hits per used byte; *recent* is a sum of hits that
 //! is halved whenever the sums of all have grown past a bound, so that it neither forgets between
 //! two askings nor remembers last week. Where several are equal, as when nobody reads, the one that
-//! asks gives first: a store that only writes evicts its own.
+//! asks gives first, once it has an equal share of the pool: a store that only writes evicts its
+//! own. A store that has next to nothing, as a new one in a full pool, can show no hits yet; it is
+//! the last to give for itself.
 //!
 //! Stores are asked with no lock held; the list is walked by place, and a store that comes or goes
 //! meanwhile may be asked twice or not at all.
 
 use super::Pool;
+use super::space::Space;
 use crate::error::Result;
 use parking_lot::{Mutex, MutexGuard};
 use std::any::Any;
@@ -19,6 +22,9 @@ use std::sync::{Arc, Weak};
 
 /// Recent hits of all stores together at which they are halved.
 const MEMORY_HITS: u64 = 1 << 17;
+
+/// A store with less than this part of an equal share of the pool has too little to be judged by.
+pub const STARVED: u64 = 8;
 
 /// A store as its pool sees it.
 pub trait Tenant: Send + Sync {
@@ -63,13 +69,24 @@ pub struct Tenants {
     opening: Mutex<()>,
 }
 
+/// Who gives among equals.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Turn {
+    /// The asker, if it has its share.
+    Asker,
+    /// Another store.
+    Other,
+    /// The asker, if it has less.
+    Poorer,
+}
+
 /// A store that could give: the lower, the sooner.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 struct Rank {
-    /// The asker is not above its floor: others go first.
+    /// The asker that has too little to show what it is worth: others go first.
     is_entitled: bool,
     hits_a_byte: f64,
-    is_other: bool,
+    turn: Turn,
     id: u32,
 }
 
@@ -183,9 +200,11 @@ impl Tenants {
     }
 
     /// Asks stores, the least useful first, until so many bytes were given or all were asked. What
-    /// a store gives goes by whole segments of `seg_bytes`.
-    fn reclaim(&self, asker: Option<u32>, bytes: u64, floors_stand: bool, seg_bytes: u64) -> u64 {
+    /// a store gives goes by whole segments.
+    fn reclaim(&self, asker: Option<u32>, bytes: u64, floors_stand: bool, space: &Space) -> u64 {
         self.look();
+        let seg_bytes = space.seg_bytes();
+        let share = space.target_bytes() / self.count().max(1) as u64;
         let mut given = 0;
         let mut last: Option<Rank> = None;
         while given < bytes {
@@ -199,10 +218,15 @@ impl Tenants {
                 // No more than whole segments, so that a store is not pushed below its floor.
                 let whole = if floor == 0 { above } else { above / seg_bytes * seg_bytes };
                 let room = if is_other { whole } else { used };
+                let starved = used < share / STARVED || floor != 0 && above == 0;
                 let rank = Rank {
-                    is_entitled: !is_other && floor != 0 && above == 0,
+                    is_entitled: !is_other && starved,
                     hits_a_byte: recent as f64 / used.max(1) as f64,
-                    is_other,
+                    turn: match is_other {
+                        true => Turn::Other,
+                        false if used < share => Turn::Poorer,
+                        false => Turn::Asker,
+                    },
                     id: tenant.id(),
                 };
                 let is_next =
@@ -230,14 +254,14 @@ impl Pool {
     /// what nobody is in. Returns what the stores gave; part of it may wait for readers.
     /// `asker`: the store that needs the room.
     pub fn reclaim_for(&self, asker: Option<u32>, bytes: u64) -> u64 {
-        let given = self.0.tenants.reclaim(asker, bytes, true, self.space().seg_bytes());
+        let given = self.0.tenants.reclaim(asker, bytes, true, self.space());
         self.space().harvest(given != 0);
         given
     }
 
     /// [`Pool::reclaim_for`] on behalf of the limit, against which floors do not stand.
     pub(super) fn reclaim_all(&self, bytes: u64) -> u64 {
-        let given = self.0.tenants.reclaim(None, bytes, false, self.space().seg_bytes());
+        let given = self.0.tenants.reclaim(None, bytes, false, self.space());
         self.space().harvest(true);
         given
     }

@@ -46,6 +46,8 @@ pub struct Harvest {
     pub bytes: u64,
     /// Segments and runs that were looked at and are still held.
     pub held: u32,
+    /// Bytes of those that views hold. Unlike readers, they need not let go soon.
+    pub pinned_bytes: u64,
 }
 
 /// What the one harvest that runs keeps from one to the next.
@@ -283,10 +285,12 @@ impl Space {
         while let Some(id) = pieces.pop_front(|id| self.meta(id)) {
             let meta = self.meta(id);
             // Guards were read above; then the counted readers, and the pins last.
-            let is_held = meta.bin_next.load(Relaxed) == mark
-                || meta.readers.load(Acquire) != 0
-                || is_pinned(meta.pins.load(Acquire), meta.bin_prev.load(Relaxed));
-            if is_held {
+            let is_read = meta.bin_next.load(Relaxed) == mark || meta.readers.load(Acquire) != 0;
+            let is_pinned = is_pinned(meta.pins.load(Acquire), meta.bin_prev.load(Relaxed));
+            if is_pinned {
+                found.pinned_bytes += self.seg_bytes();
+            }
+            if is_read || is_pinned {
                 held.push_back(id, |id| self.meta(id));
                 found.held += 1;
             } else {
@@ -309,10 +313,12 @@ impl Space {
     fn sort_runs(&self, mut pieces: List, mark: u32, found: &mut Harvest) {
         while let Some(id) = pieces.pop_front(|id| self.run_meta(id)) {
             let meta = self.run_meta(id);
-            let is_held = meta.mark.load(Relaxed) == mark
-                || meta.readers.load(Acquire) != 0
-                || is_pinned(meta.pins.load(Acquire), meta.tag.load(Relaxed));
-            if is_held || !self.free_waiting_run(id, found) {
+            let is_read = meta.mark.load(Relaxed) == mark || meta.readers.load(Acquire) != 0;
+            let is_pinned = is_pinned(meta.pins.load(Acquire), meta.tag.load(Relaxed));
+            if is_pinned {
+                found.pinned_bytes += self.run_charge(id);
+            }
+            if is_read || is_pinned || !self.free_waiting_run(id, found) {
                 found.held += 1;
                 self.state.lock().waiting_runs.push_back(id, |id| self.run_meta(id));
             }

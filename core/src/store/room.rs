@@ -12,6 +12,7 @@ use super::{Fill, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::Policy;
 use crate::pool::space::RunId;
+use crate::pool::tenants::STARVED;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ impl StoreInner {
             }
             return Ok(());
         }
-        if space.waiting_bytes() == 0 && round > 8 || round > ROUNDS {
+        if space.waiting_bytes() <= harvest.pinned_bytes && round > 8 || round > ROUNDS {
             return Err(NO_SPACE);
         }
         // Readers hold what was emptied; they leave as soon as they get a processor.
@@ -96,6 +97,17 @@ impl StoreInner {
             }
         }
         given
+    }
+
+    /// Whether the store has next to nothing of a pool that others fill. It does not evict its own
+    /// then: it asks the pool.
+    fn is_starved(&self) -> bool {
+        let stores = self.pool.tenants_open() as u64;
+        let limit = self.limit_bytes.load(Ordering::Relaxed);
+        let used = self.used.load(Ordering::Relaxed);
+        stores > 1
+            && used < self.space().target_bytes() / stores / STARVED
+            && (limit == 0 || used < limit / 2)
     }
 
     /// Segments that this store could take now, by estimate.
@@ -172,7 +184,7 @@ impl Writer<'_> {
     fn set_ratio(&mut self) {
         let reserve = self.store.reserve;
         let available = self.store.available();
-        if available >= 3 * reserve {
+        if available >= 3 * reserve || self.store.is_starved() {
             self.state.ratio = 0;
             self.state.debt = 0;
             return;

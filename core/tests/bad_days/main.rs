@@ -6,3 +6,4 @@
 mod arguments;
 mod budget;
 mod common;
+mod faults;
