@@ -9,24 +9,32 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Loom's message when two accesses to an entry's bytes are not ordered.
 pub const RACE: &str = "Causality violation";
 
-/// Runs every execution with up to three preemptions, which is where such faults show; a voluntary
-/// switch and what a load may see are not bounded.
-fn run(model: impl Fn() + Sync + Send + 'static) {
+/// Preemptions of an execution; so many show every fault that these models know.
+const PREEMPTIONS: usize = 3;
+
+/// Runs every execution with up to so many preemptions, or with `LOOM_MAX_PREEMPTIONS` of them. What
+/// a load may see is not bounded.
+fn run(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     if builder.preemption_bound.is_none() {
-        builder.preemption_bound = Some(3);
+        builder.preemption_bound = Some(preemptions);
     }
     builder.check(model);
 }
 
 /// The model holds in every execution.
 pub fn holds(model: impl Fn() + Sync + Send + 'static) {
-    run(model);
+    run(PREEMPTIONS, model);
+}
+
+/// The same with fewer preemptions, for a model that is long.
+pub fn holds_within(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    run(preemptions, model);
 }
 
 /// The model fails in some execution, and for the reason given.
 pub fn fails(reason: &str, model: impl Fn() + Sync + Send + 'static) {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(model))) else {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(PREEMPTIONS, model))) else {
         panic!("the broken model holds");
     };
     let said = payload
