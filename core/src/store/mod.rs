@@ -317,6 +317,7 @@ impl StoreInner {
     fn is_inline(&self, key_len: usize, value_len: usize) -> Result<bool> {
         let max = self.value_len_max.load(Ordering::Relaxed);
         if value_len as u64 > max {
+            fork::check(self.generation)?;
             return Err(too_large(value_len, max));
         }
         if entry::HEADER + entry::FIELDS_MAX + key_len + value_len <= self.inline_max {
@@ -327,6 +328,9 @@ impl StoreInner {
 
     #[cold]
     fn is_long_inline(&self, key_len: usize, value_len: usize) -> Result<bool> {
+        // Before a run is looked for, which takes locks that another thread may have held when
+        // the process forked.
+        fork::check(self.generation)?;
         let seg_bytes = self.space().seg_bytes();
         // The first unit of the first segment is never used.
         let most = (seg_bytes as usize)

@@ -77,9 +77,13 @@ impl Pool {
         Ok(self.stores().into_iter().find(|store| store.name() == Some(name)))
     }
 
-    /// All open stores.
+    /// All open stores; none in a process that did not make the pool.
     #[must_use]
     pub fn stores(&self) -> Vec<Store> {
+        // Before the list's lock, which another thread may have held when the process forked.
+        if self.check().is_err() {
+            return Vec::new();
+        }
         self.tenants()
             .all()
             .into_iter()

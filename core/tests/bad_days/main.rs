@@ -5,5 +5,6 @@
 
 mod arguments;
 mod budget;
+mod children;
 mod common;
 mod faults;
