@@ -848,3 +848,47 @@ fn everything_at_once_tears_nothing() {
         assert_empty(&pool);
     });
 }
+
+#[test]
+fn what_views_hold_is_not_waited_for() {
+    let config = PoolConfig { pin_limit_bytes: MIB, ..PoolConfig::new(MIB) };
+    let pool = Pool::create(&config).unwrap();
+    let store = pool.open_store(&StoreConfig { shards: 1, ..StoreConfig::default() }).unwrap();
+    let mut views = Vec::new();
+    for i in 0..500_u64 {
+        let key = i.to_be_bytes();
+        match store.set(&key, &[1; 4_000]).and_then(|_| store.set(&key, &[2; 4_097])) {
+            Ok(_) => views.extend(store.pin(&key, false).ok().flatten()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace),
+        }
+    }
+    check(&store);
+    drop(views);
+    store.set(b"key", &[1; 4_000]).unwrap();
+    check(&store);
+}
+
+#[test]
+fn many_stores_share_a_tiny_pool() {
+    let pool = Pool::create(&PoolConfig::new(MIB)).unwrap();
+    let mut stores = Vec::new();
+    for i in 0..100_u64 {
+        match pool.open_store(&StoreConfig::default()) {
+            Ok(store) => stores.push(store),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NoSpace),
+        }
+        for (number, store) in stores.iter().enumerate() {
+            let key = (i + number as u64).to_be_bytes();
+            if let Err(error) = store.set(&key, &[number as u8; 3_000]) {
+                assert_eq!(error.kind(), ErrorKind::NoSpace);
+                assert!(!store.contains(&key).unwrap());
+            }
+        }
+    }
+    assert!(stores.len() > 8, "{} stores", stores.len());
+    for store in &stores {
+        check(store);
+    }
+    drop(stores);
+    assert_empty(&pool);
+}

@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// Attempts after which a call gives up waiting for readers: some two seconds in all.
 const ROUNDS: u32 = 2_000;
+/// Attempts that were given room and still lacked some, after which a call gives up: what it needs
+/// at once is more than the store or pool can hold beside it.
+const FRUITLESS: u32 = 48;
 /// Heads opened between two looks at the other stores of the pool.
 const REBALANCE_EVERY: u32 = 8;
 
@@ -46,13 +49,15 @@ impl StoreInner {
         }
         let given = self.reclaim_anywhere(wanted);
         let harvest = space.harvest(true);
-        if given > 0 || harvest.bytes > 0 || self.available() > 0 && round < ROUNDS / 4 {
-            if round > ROUNDS {
-                return Err(NO_SPACE);
-            }
+        let readers_hold = space.waiting_bytes() > harvest.pinned_bytes;
+        if round > if readers_hold { ROUNDS } else { FRUITLESS } {
+            return Err(NO_SPACE);
+        }
+        if given > 0 || harvest.bytes > 0 || self.available() > 0 {
+            // Others may have taken it; the next attempt shows.
             return Ok(());
         }
-        if space.waiting_bytes() <= harvest.pinned_bytes && round > 8 || round > ROUNDS {
+        if !readers_hold && round > 8 {
             return Err(NO_SPACE);
         }
         // Readers hold what was emptied; they leave as soon as they get a processor.
