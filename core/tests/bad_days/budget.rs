@@ -283,7 +283,7 @@ fn frees_that_are_wrong() {
         // SAFETY: the blocks are another pool's, then this one's, then nobody's.
         unsafe {
             refused(other.free(ptr), ErrorKind::Invalid, &[]);
-            assert_eq!(pool.stats().app_bytes != 0, true);
+            assert!(pool.stats().app_bytes != 0);
             pool.free(ptr).unwrap();
             refused(pool.free(ptr), ErrorKind::Invalid, &[]);
             refused(other.free(ptr), ErrorKind::Invalid, &[]);

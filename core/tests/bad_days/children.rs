@@ -397,6 +397,7 @@ fn under_limit(resource: libc::__rlimit_resource_t, column: usize, spare: &[u64]
                     }
                     // SAFETY: freed at once.
                     if let Ok(block) = pool.alloc(100_000, 0, AllocOptions::default()) {
+                        // SAFETY: the block was made just above and nobody uses it.
                         unsafe { pool.free(block.as_ptr()) }.unwrap();
                     }
                     check(&pool);
@@ -482,7 +483,7 @@ fn pools_come_and_go() {
         let store = pool.open_store(&StoreConfig { shards: 1, ..StoreConfig::default() }).unwrap();
         store.set(&key(i), &[1; 1_000]).unwrap();
         let view = store.pin(&key(i), false).unwrap().unwrap();
-        if i % 3 == 0 {
+        if i.is_multiple_of(3) {
             store.destroy();
         }
         drop((store, pool));
