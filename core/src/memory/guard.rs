@@ -356,6 +356,15 @@ pub fn for_each_announced(mut visit: impl FnMut(u32)) {
     }
 }
 
+/// How many threads have a slot now.
+#[must_use]
+pub fn threads_seated() -> usize {
+    let table = table();
+    let words = table.high_water.load(Ordering::Relaxed).min(SLOTS).div_ceil(64);
+    let bits = |word: &AtomicU64| word.load(Ordering::Relaxed).count_ones() as usize;
+    table.occupied[..words].iter().map(bits).sum()
+}
+
 /// Who was inside at one moment. Once all of them have left, memory that was unlinked before that
 /// moment has no readers.
 pub struct Snapshot {

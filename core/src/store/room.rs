@@ -11,8 +11,10 @@ use super::shard::{Shard, Writer};
 use super::{Fill, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::Policy;
+use crate::memory::guard;
 use crate::pool::space::RunId;
 use crate::pool::tenants::STARVED;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ const ROUNDS: u32 = 2_000;
 const FRUITLESS: u32 = 48;
 /// Heads opened between two looks at the other stores of the pool.
 const REBALANCE_EVERY: u32 = 8;
+/// Threads that read, for each processor, from which on they are a crowd.
+const CROWD_A_PROCESSOR: usize = 8;
 
 /// Index lines that one step of reclaim gives up, at least, ...
 const SHRINK_LINES: u64 = 1_024;
@@ -35,6 +39,12 @@ pub const NO_SPACE: Error = Error::fixed(
     "the budget is held by views, drafts, raw memory or other stores' floors; give some of it \
      back or raise the limit",
 );
+
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS
+        .get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
 
 impl StoreInner {
     /// Obtains room for `bytes` more, or waits a little for it. `round` counts the attempts of
@@ -146,9 +156,16 @@ impl StoreInner {
     }
 
     /// Carries out the promotions that hits asked for, where no writer comes by.
+    ///
+    /// Not among a crowd of readers: with many more threads than processors some reader loses its
+    /// processor while it holds the lock, and writers wait for its next turn, which takes seconds
+    /// with a thousand threads. Writers do the work when they come by.
     #[cold]
     pub fn drain_due(&self, shard: &Shard) {
         self.promotions_due.store(false, Ordering::Relaxed);
+        if guard::threads_seated() > CROWD_A_PROCESSOR * processors() {
+            return;
+        }
         let retired = shard.try_lock(self).is_some_and(|mut writer| {
             writer.drain_promotions();
             writer.retired

@@ -48,6 +48,8 @@ pub struct Shard {
     pub promote_before: [AtomicU64; QUEUES_MAX],
     ring: Box<[AtomicU32; RING]>,
     ring_len: AtomicU32,
+    /// Threads that wait for the lock.
+    waiting: AtomicU32,
     /// Log segments, for choosing the richest shard without its lock.
     pub segments: AtomicU32,
     /// What writers count.
@@ -161,6 +163,7 @@ impl Shard {
             promote_before: [const { AtomicU64::new(0) }; QUEUES_MAX],
             ring: Box::new([const { AtomicU32::new(0) }; RING]),
             ring_len: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
             segments: AtomicU32::new(0),
             counters: ShardCounters::new(),
             state: FutexMutex::new(State {
@@ -190,16 +193,14 @@ impl Shard {
     }
 
     /// Remembers that an entry asks for promotion; forgets it when the ring is full. True if the
-    /// ring is due to be drained.
+    /// ring is due to be drained, once in as many calls as it is long.
     pub fn ask_promotion(&self, location: u32) -> bool {
+        // It may wrap: then the ring is filled once more.
         let at = self.ring_len.fetch_add(1, Ordering::Relaxed) as usize;
         if let Some(cell) = self.ring.get(at) {
             cell.store(location, Ordering::Release);
-        } else {
-            // Keeps the counter from wrapping while no writer comes.
-            self.ring_len.store(RING as u32, Ordering::Relaxed);
         }
-        at + 1 >= RING
+        at % RING == RING - 1
     }
 
     fn take_promotions(&self, mut each: impl FnMut(u32)) {
@@ -229,16 +230,29 @@ impl Shard {
         Ok(writer)
     }
 
-    /// Locks the shard if nobody holds the lock and it is in service.
+    /// Locks the shard for a reader, if it is in service and nobody holds the lock or waits for it.
     pub fn try_lock<'a>(&'a self, store: &'a StoreInner) -> Option<Writer<'a>> {
+        if self.waiting.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
         let state = self.state.try_lock()?;
         let writer = Writer::new(store, self, state);
         self.table.geometry().in_service().then_some(writer)
     }
 
     /// Locks the shard whatever its state.
+    #[inline]
     pub fn lock_any<'a>(&'a self, store: &'a StoreInner) -> Writer<'a> {
-        Writer::new(store, self, self.state.lock())
+        let state = self.state.try_lock().unwrap_or_else(|| self.wait_for_lock());
+        Writer::new(store, self, state)
+    }
+
+    #[cold]
+    fn wait_for_lock(&self) -> FutexGuard<'_, State> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let state = self.state.lock();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        state
     }
 }
 
