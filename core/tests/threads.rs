@@ -6,7 +6,7 @@
 use hypercache_core::memory::guard;
 use hypercache_core::pool::LimitOutcome;
 use hypercache_core::store::testing::Gate;
-use hypercache_core::{ErrorKind, Pool, PoolConfig, Read, Store, StoreConfig};
+use hypercache_core::{ErrorKind, PolicyKind, Pool, PoolConfig, Read, Store, StoreConfig};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
@@ -142,6 +142,56 @@ fn a_thousand_readers_do_not_starve_a_writer_of_room() {
     assert!(hits.load(Ordering::Relaxed) > 0);
     assert!(used.used_bytes <= LIMIT);
     assert!(share >= 0.85, "live payload is too small a share of the limit");
+    check(&store);
+}
+
+/// Under LRU hits ask for work that takes the lock. A reader that does it and loses its processor
+/// meanwhile keeps writers waiting until its next turn.
+#[test]
+fn a_crowd_of_readers_leaves_the_lock_to_writers() {
+    const READERS: u64 = 200;
+    const LIMIT: u64 = 16 << 20;
+    const LEN: usize = 500;
+    const SETS: u64 = 30_000;
+    let _alone = alone();
+    let pool = pool(LIMIT);
+    let config = StoreConfig { policy: PolicyKind::Lru, ..StoreConfig::default() };
+    let store = pool.open_store(&config).unwrap();
+    let keys = LIMIT / LEN as u64 / 2;
+    for key in 0..keys {
+        store.set(&key_bytes(key), &value(key, LEN)).unwrap();
+    }
+    let all_there = Arc::new(Barrier::new(READERS as usize + 1));
+    let over = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..READERS)
+        .map(|number| {
+            let (store, all_there, over) = (store.clone(), all_there.clone(), over.clone());
+            spawn(move || {
+                let mut buf = [MaybeUninit::uninit(); LEN];
+                read(&store, number, &mut buf);
+                all_there.wait();
+                let mut key = number;
+                while !over.load(Ordering::Relaxed) {
+                    key = (key * 31 + 7) % keys;
+                    read(&store, key, &mut buf);
+                }
+            })
+        })
+        .collect();
+    all_there.wait();
+    let start = Instant::now();
+    let mut written = 0;
+    while written < SETS && start.elapsed() < Duration::from_secs(12) {
+        store.set(&key_bytes(written % keys), &value(written % keys, LEN)).unwrap();
+        written += 1;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    over.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    println!("{written} sets beside {READERS} readers that promote, in {seconds:.1} s");
+    assert!(written >= SETS / 4, "readers hold the lock");
     check(&store);
 }
 
