@@ -335,9 +335,9 @@ struct Twin {
     default_ttl_ms: u64,
     value_len_max: u64,
     entries: HashMap<Vec<u8>, Entry>,
-    /// Of which write each version was seen, and a version of each key that is over.
+    /// Of which write each version was seen, and the last two versions of each key.
     versions: HashMap<u64, (Vec<u8>, Arc<[u8]>)>,
-    former: HashMap<Vec<u8>, u64>,
+    former: HashMap<Vec<u8>, [u64; 2]>,
 }
 
 struct HeldDraft {
@@ -479,8 +479,10 @@ impl World {
         if let Some((old_key, old_value)) = before {
             assert!(old_key == key && old_value == *value, "a version names two writes");
         }
-        let former = self.twin().former.insert(key.to_vec(), version);
-        let _ = former;
+        let seen = self.twin().former.entry(key.to_vec()).or_insert([7, version]);
+        if seen[1] != version {
+            *seen = [seen[1], version];
+        }
     }
 
     /// Whether memory is short for reasons that eviction can do nothing about.
@@ -532,7 +534,8 @@ impl World {
     /// A version that the key's entry does not have now.
     fn stale_version(&self, key: &[u8]) -> u64 {
         let now = self.version(key);
-        self.twins[self.at].former.get(key).copied().filter(|&old| Some(old) != now).unwrap_or(7)
+        let seen = self.twins[self.at].former.get(key).copied().unwrap_or([7, 7]);
+        if now == Some(seen[1]) { seen[0] } else { seen[1] }
     }
 
     /// What a write did to the model.

@@ -395,7 +395,6 @@ fn under_limit(resource: libc::__rlimit_resource_t, column: usize, spare: &[u64]
                         }
                         assert!(store.get_vec(&key(i / 2)).unwrap().is_none_or(|v| v[0] == 1));
                     }
-                    // SAFETY: freed at once.
                     if let Ok(block) = pool.alloc(100_000, 0, AllocOptions::default()) {
                         // SAFETY: the block was made just above and nobody uses it.
                         unsafe { pool.free(block.as_ptr()) }.unwrap();
