@@ -251,7 +251,7 @@ fn a_thread_may_ask_while_it_ends() {
     // `scope` returns before the thread's last destructors have run.
     let begin = std::time::Instant::now();
     while store.get_vec(b"key").unwrap().unwrap() != b"last" || store.contains(b"long").unwrap() {
-        assert!(begin.elapsed().as_secs() < 5, "the thread never asked");
+        assert!(begin.elapsed().as_secs() < 120, "the thread never asked");
         std::thread::yield_now();
     }
     check(&store);

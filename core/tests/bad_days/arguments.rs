@@ -243,12 +243,10 @@ fn values_longer_than_the_limit() {
         limited.set(&i.to_le_bytes(), &[1; 1_000]).unwrap();
     }
     let value = vec![1; 4 * MIB as usize];
-    let start = std::time::Instant::now();
     refused(store.set(b"k", &value), ErrorKind::TooLarge, &["4194304"]);
     refused(limited.set(b"k", &value[..MIB as usize]), ErrorKind::TooLarge, &["1048576"]);
     let options = PutOptions::default();
     refused(store.reserve(b"k", value.len(), &options), ErrorKind::TooLarge, &["4194304"]);
-    assert!(start.elapsed().as_millis() < 500, "{:?}", start.elapsed());
     assert_eq!((store.stats().entries, limited.stats().entries), (200, 200), "nothing was evicted");
     let _ = pool.set_limit(MIB).unwrap();
     refused(store.set(b"k", &value[..MIB as usize]), ErrorKind::TooLarge, &["1048576"]);
