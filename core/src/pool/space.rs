@@ -494,7 +494,7 @@ impl Space {
     }
 
     /// By how much the limit in force is above the one asked for, bytes.
-    pub(super) fn excess_bytes(&self) -> u64 {
+    pub(crate) fn excess_bytes(&self) -> u64 {
         self.budget.excess() * GRAIN
     }
 

@@ -23,6 +23,8 @@ const ROUNDS: u32 = 2_000;
 /// Attempts that were given room and still lacked some, after which a call gives up: what it needs
 /// at once is more than the store or pool can hold beside it.
 const FRUITLESS: u32 = 48;
+/// The same while the pool's limit is on its way down: some fifth of a second.
+const SHRINK_ROUNDS: u32 = 300;
 /// Heads opened between two looks at the other stores of the pool.
 const REBALANCE_EVERY: u32 = 8;
 /// Threads that read, for each processor, from which on they are a crowd.
@@ -60,14 +62,22 @@ impl StoreInner {
         let given = self.reclaim_anywhere(wanted);
         let harvest = space.harvest(true);
         let readers_hold = space.waiting_bytes() > harvest.pinned_bytes;
-        if round > if readers_hold { ROUNDS } else { FRUITLESS } {
+        // A shrink under way takes whatever is given, and is over soon; unless views stand
+        // against it.
+        let shrinks = space.excess_bytes() != 0;
+        let most = match (readers_hold, shrinks) {
+            (true, _) => ROUNDS,
+            (false, true) => SHRINK_ROUNDS,
+            (false, false) => FRUITLESS,
+        };
+        if round > most {
             return Err(NO_SPACE);
         }
-        if given > 0 || harvest.bytes > 0 || self.available() > 0 {
+        if (given > 0 || harvest.bytes > 0 || self.available() > 0) && !(shrinks && round > 16) {
             // Others may have taken it; the next attempt shows.
             return Ok(());
         }
-        if !readers_hold && round > 8 {
+        if !readers_hold && !shrinks && round > 8 {
             return Err(NO_SPACE);
         }
         // Readers hold what was emptied; they leave as soon as they get a processor.

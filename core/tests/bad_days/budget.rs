@@ -441,3 +441,35 @@ fn the_limit_holds_at_every_instant() {
     });
     check(&pool);
 }
+
+/// A set beside a shrink waits for it and is not refused.
+#[test]
+fn sets_go_on_while_the_limit_moves() {
+    let pool = pool(8);
+    let store = store(&pool);
+    let stop = Stop::default();
+    let mut shrinks = 0;
+    std::thread::scope(|scope| {
+        let end = stop.at_end();
+        for thread in 0..2_u64 {
+            let (store, stop) = (&store, &stop);
+            scope.spawn(move || {
+                let mut i = thread;
+                while !stop.is_set() {
+                    let len = (i * 37 % 6_000) as usize + usize::from(i % 64 < 2) * 50_000;
+                    store.set(&key(i % 4_000), &vec![i as u8; len]).unwrap();
+                    i += 2;
+                }
+            });
+        }
+        let start = std::time::Instant::now();
+        while start.elapsed().as_millis() < 1_500 || shrinks < 10 {
+            for mib in [4, 8, 5] {
+                assert_ne!(pool.set_limit(mib * MIB).unwrap(), LimitOutcome::Superseded);
+            }
+            shrinks += 1;
+        }
+        drop(end);
+    });
+    check(&pool);
+}

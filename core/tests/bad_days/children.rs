@@ -220,7 +220,7 @@ fn fork_under_load() {
                 }
             });
         }
-        for _ in 0..25 {
+        for _ in 0..15 {
             store.set(b"pinned", &[7; 9_000]).unwrap();
             let view = store.pin(b"pinned", false).unwrap();
             let draft = store.reserve(b"d", 70_000, &PutOptions::default()).unwrap();
@@ -259,7 +259,7 @@ fn fork_under_load() {
         }
         drop(end);
     });
-    assert_eq!(rounds, 25);
+    assert_eq!(rounds, 15);
     // SAFETY: allocated above, freed once.
     unsafe { pool.free(block) }.unwrap();
     drop(watch);
