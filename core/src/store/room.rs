@@ -64,7 +64,7 @@ impl StoreInner {
         let readers_hold = space.waiting_bytes() > harvest.pinned_bytes;
         // A shrink under way takes whatever is given, and is over soon; unless views stand
         // against it.
-        let shrinks = space.excess_bytes() != 0;
+        let shrinks = space.excess_bytes() != 0 || self.shrinking.load(Ordering::Relaxed);
         let most = match (readers_hold, shrinks) {
             (true, _) => ROUNDS,
             (false, true) => SHRINK_ROUNDS,
