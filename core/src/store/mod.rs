@@ -54,6 +54,7 @@ use crate::types::{
 };
 use read::Probe;
 use shard::{Shard, Writer};
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -392,12 +393,14 @@ impl StoreInner {
         options: &PutOptions,
     ) -> Result<PutOutcome> {
         let paid = self.rounded(entry::HEADER + 8 + key.len()) as u32;
-        let result = self
-            .write(hash, paid, |writer| writer.put(hash, key, Source::Run { run, len }, options));
-        if !matches!(result, Ok(PutOutcome::Stored(_))) {
-            self.give_run(run);
-        }
-        result
+        let unused = UnusedRun { store: self, run, is_used: Cell::new(false) };
+        self.write(hash, paid, |writer| {
+            // A fault from here on leaves open whether the entry names the run.
+            unused.is_used.set(true);
+            let step = writer.put(hash, key, Source::Run { run, len }, options);
+            unused.is_used.set(matches!(step, Ok(Step::Done(PutOutcome::Stored(_)))));
+            step
+        })
     }
 
     /// A value that was to be replaced must not be read after its replacement failed.
@@ -578,6 +581,21 @@ impl StoreInner {
                 let (writer, live) = self.probe_locked(hash, key)?;
                 Ok(live.is_some_and(|live| !writer.is_expired(&live.entry)))
             }
+        }
+    }
+}
+
+/// A run that goes back unless an entry has taken it over, also when a fault unwinds.
+struct UnusedRun<'a> {
+    store: &'a StoreInner,
+    run: RunId,
+    is_used: Cell<bool>,
+}
+
+impl Drop for UnusedRun<'_> {
+    fn drop(&mut self) {
+        if !self.is_used.get() {
+            self.store.give_run(self.run);
         }
     }
 }

@@ -285,6 +285,9 @@ fn a_fault_under_load() {
     }));
     let pool = Pool::create(&PoolConfig::new(8 * MIB)).unwrap();
     let config = StoreConfig { shards: 4, ..StoreConfig::default() };
+    drop(pool.open_store(&config).unwrap());
+    pool.trim(0).unwrap();
+    let before = pool.stats().used_bytes;
     let store = pool.open_store(&config).unwrap();
     let shards = store.config().shards;
     let mut faults = 0;
@@ -345,7 +348,9 @@ fn a_fault_under_load() {
     store.destroy();
     drop(store);
     pool.trim(0).unwrap();
-    assert!(pool.stats().used_bytes < 200 * KIB, "{} bytes leaked", pool.stats().used_bytes);
+    let left = pool.stats().used_bytes;
+    // Tables that were once used stay: pages, not the memory of values.
+    assert!(left < before + 64 * KIB, "{before} bytes before, {left} after");
     check(&pool);
 }
 
