@@ -122,21 +122,32 @@ pub(super) fn begin_generation() -> u64 {
 
 thread_local! {
     static SEAT: Cell<&'static Seat> = const { Cell::new(&NOBODY) };
-    static LEAVING: Leaving = const { Leaving };
+}
+
+/// Has [`leave`] called when the calling thread ends; false if the system has no room for that. A
+/// key of the C library and not a destructor of the language: registering one of those allocates,
+/// and aborts the process where it cannot.
+fn arm_leaving() -> bool {
+    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
+    let key = KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: the key is written by the call; the destructor is a plain function that stays.
+        (unsafe { libc::pthread_key_create(&raw mut key, Some(leave)) } == 0).then_some(key)
+    });
+    // SAFETY: the key was made above; its value is only a mark that is never followed.
+    key.is_some_and(
+        |key| unsafe { libc::pthread_setspecific(key, (&raw const NOBODY).cast()) } == 0,
+    )
 }
 
 /// Gives the thread's slot up when the thread ends.
-struct Leaving;
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        let seat = SEAT.replace(&NOBODY);
-        let index = seat.index.load(Ordering::Relaxed) as usize;
-        if index < SLOTS && seat.generation.load(Ordering::Relaxed) == generation_word() {
-            seat.generation.store(0, Ordering::Relaxed);
-            seat.slot.vacate();
-            table().occupied[index / 64].fetch_and(!(1 << (index % 64)), Ordering::AcqRel);
-        }
+extern "C" fn leave(_mark: *mut libc::c_void) {
+    let seat = SEAT.replace(&NOBODY);
+    let index = seat.index.load(Ordering::Relaxed) as usize;
+    if index < SLOTS && seat.generation.load(Ordering::Relaxed) == generation_word() {
+        seat.generation.store(0, Ordering::Relaxed);
+        seat.slot.vacate();
+        table().occupied[index / 64].fetch_and(!(1 << (index % 64)), Ordering::AcqRel);
     }
 }
 
@@ -147,7 +158,9 @@ fn take_seat(generation: u64) -> Option<&'static Seat> {
     if current.generation.load(Ordering::Relaxed) == generation {
         return Some(current);
     }
-    LEAVING.try_with(|_| ()).ok()?;
+    if !arm_leaving() {
+        return None;
+    }
     let table = table();
     for (word_index, word) in table.occupied.iter().enumerate() {
         let mut bits = word.load(Ordering::Relaxed);
