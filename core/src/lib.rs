@@ -3,6 +3,46 @@
 //! A [`Pool`] owns bytes, a [`Store`] holds entries inside a pool. Everything a pool causes to be
 //! allocated is charged to it, and the charge is never above the limit in force.
 //!
+//! ```
+//! use hypercache_core::{
+//!     Match, Pool, PoolConfig, PutMode, PutOptions, PutOutcome, Result, StoreConfig, Ttl,
+//!     metrics_text,
+//! };
+//!
+//! fn main() -> Result<()> {
+//!     // 4 MiB for everything: entries, index, bookkeeping. Handles are shared by cloning them.
+//!     let pool = Pool::create(&PoolConfig::new(4 << 20))?;
+//!     let store = pool.open_store(&StoreConfig::default())?;
+//!
+//!     store.set(b"user:7", b"Ada")?;
+//!     assert_eq!(store.get_vec(b"user:7")?.as_deref(), Some(&b"Ada"[..]));
+//!
+//!     // Options: here an add, which leaves what is there, with a time to live.
+//!     let ttl = Ttl::Millis(60_000);
+//!     let add = PutOptions { ttl, mode: PutMode::Add, ..PutOptions::default() };
+//!     assert_eq!(store.put(b"user:7", b"Grace", &add)?, PutOutcome::Exists);
+//!
+//!     // A view shows the value in place, for as long as it is held.
+//!     if let Some(view) = store.pin(b"user:7", false)? {
+//!         assert_eq!(&*view, b"Ada");
+//!     }
+//!
+//!     // A walk over what matches.
+//!     let mut scan = store.scan(Match::Prefix(b"user:"))?;
+//!     while let Some(entry) = scan.next(false)? {
+//!         assert_eq!(entry.key, b"user:7");
+//!     }
+//!
+//!     let stats = pool.stats();
+//!     assert!(stats.used_bytes <= stats.limit_bytes);
+//!     assert!(metrics_text()?.contains("hypercache_store_hits_total"));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! What a program needs is named at the root of the crate. The modules are for who builds on the
+//! engine's parts or reads them.
+//!
 //! Imports run one way: `memory <- pool <- eviction <- store`. The eviction policies know no
 //! store; the pool sees its stores as [`pool::Tenant`]s.
 
@@ -17,6 +57,8 @@ mod hash;
 pub mod log;
 #[cfg(not(loom))]
 pub mod memory;
+#[cfg(not(loom))]
+mod metrics;
 #[cfg(not(loom))]
 pub mod pool;
 #[cfg(not(loom))]
@@ -51,9 +93,15 @@ pub mod store {
 pub use config::{PolicyKind, PoolConfig, StoreConfig, Thresholds};
 pub use error::{Error, ErrorKind, Result};
 #[cfg(not(loom))]
-pub use pool::Pool;
+pub use log::{Severity, set_logger};
 #[cfg(not(loom))]
-pub use store::Store;
+pub use metrics::metrics_text;
+#[cfg(not(loom))]
+pub use pool::{AllocOptions, LimitOutcome, Pool, PressureEvent, Watch};
+#[cfg(not(loom))]
+pub use stats::{LatencyOp, LatencySummary, PoolStats, StoreStats};
+#[cfg(not(loom))]
+pub use store::{BatchRead, Copied, Draft, Scan, ScanEntry, Store, View};
 pub use types::{
     BatchEntry, DeleteOutcome, IncrOutcome, Info, Match, Pressure, PutMode, PutOptions, PutOutcome,
     Read, Ttl, ValueType,

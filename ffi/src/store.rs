@@ -6,9 +6,7 @@ use std::mem;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
-use hypercache_core::pool::pools;
-use hypercache_core::stats::{LatencyOp, PoolSample, StoreSample, write_metrics};
-use hypercache_core::{Result, Store, StoreConfig};
+use hypercache_core::{Result, Store, StoreConfig, metrics_text};
 
 use crate::abi::*;
 use crate::boundary::{
@@ -278,28 +276,6 @@ pub unsafe extern "C" fn hc_store_latency_get(
     })
 }
 
-/// All pools and their stores, as the engine's writer of metrics wants them.
-fn metrics_text() -> String {
-    let pools = pools();
-    let stores: Vec<Store> = pools.iter().flat_map(|pool| pool.stores()).collect();
-    let pool_samples: Vec<_> = pools
-        .iter()
-        .map(|pool| PoolSample { name: pool.name(), id: pool.id(), stats: pool.stats() })
-        .collect();
-    let store_samples: Vec<_> = stores
-        .iter()
-        .map(|store| StoreSample {
-            pool: store.pool().name(),
-            pool_id: store.pool().id(),
-            name: store.name(),
-            id: u64::from(store.id()),
-            stats: store.stats(),
-            latency: LatencyOp::ALL.map(|op| store.latency(op)),
-        })
-        .collect();
-    write_metrics(&pool_samples, &store_samples)
-}
-
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hc_metrics_text(
     buf: *mut c_char,
@@ -311,7 +287,7 @@ pub unsafe extern "C" fn hc_metrics_text(
         let buf = unsafe { buffer(buf.cast::<c_void>(), cap) }?;
         // SAFETY: the header asks for a place to write to.
         let len = unsafe { out(len, "len is NULL") }?;
-        let text = metrics_text();
+        let text = metrics_text()?;
         len.write(text.len());
         match buf.get_mut(..text.len()) {
             Some(room) => {

@@ -7,10 +7,14 @@
 //! Labels are `pool` and `store`, the names. Names need not tell everything apart (a pool that is
 //! not registered may bear any name, or none): where they do not, `pool_id` and `store_id` are
 //! added.
+//!
+//! The text grows with the number of stores, so every byte of it is asked for in the way that may
+//! be refused: without memory there is an error, and the process goes on.
 
 use std::fmt::{self, Write};
 
 use super::{LatencyOp, LatencySummary, PoolStats, StoreStats};
+use crate::error::{Error, ErrorKind, Result};
 use crate::types::Pressure;
 
 /// A pool to be written.
@@ -145,46 +149,75 @@ pub const fn pressure_code(level: Pressure) -> u64 {
     }
 }
 
+const NO_MEMORY: Error =
+    Error::fixed(ErrorKind::NoMemory, "no memory for the text of the statistics");
+
 /// All samples as text. Without pools and stores it is empty.
-#[must_use]
-pub fn write_metrics(pools: &[PoolSample<'_>], stores: &[StoreSample<'_>]) -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_all(&mut out, pools, stores);
-    out
+///
+/// # Errors
+/// `NoMemory`.
+pub fn write_metrics(pools: &[PoolSample<'_>], stores: &[StoreSample<'_>]) -> Result<String> {
+    let pool_labels = collect(pools.iter().map(|pool| Labels {
+        pool: pool.name,
+        pool_id: telling_id(pools, pool.name, pool.id),
+        store: None,
+    }))?;
+    let store_labels = collect(stores.iter().map(|store| Labels {
+        pool: store.pool,
+        pool_id: telling_id(pools, store.pool, store.pool_id),
+        store: Some((store.name, store.id)),
+    }))?;
+    let mut out = Text(String::new());
+    let mut write = || -> fmt::Result {
+        write_families(&mut out, POOL, &pool_labels, pools.iter().map(|pool| &pool.stats))?;
+        write_families(&mut out, STORE, &store_labels, stores.iter().map(|store| &store.stats))?;
+        write_latencies(&mut out, &store_labels, stores)
+    };
+    write().map(|()| out.0).map_err(|fmt::Error| NO_MEMORY)
 }
 
-fn write_all(out: &mut String, pools: &[PoolSample], stores: &[StoreSample]) -> fmt::Result {
-    let pool_labels: Vec<String> = pools.iter().map(|p| pool_labels(pools, p.name, p.id)).collect();
-    for family in POOL.iter().filter(|_| !pools.is_empty()) {
+/// A list whose memory may be refused.
+///
+/// # Errors
+/// `NoMemory`.
+pub(crate) fn collect<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    for item in items {
+        list.try_reserve(1).map_err(|_| NO_MEMORY)?;
+        list.push(item);
+    }
+    Ok(list)
+}
+
+/// Text whose memory may be refused. Nothing else makes writing to it fail.
+struct Text(String);
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+fn write_families<'a, S: 'a>(
+    out: &mut Text,
+    families: &[Family<S>],
+    labels: &[Labels],
+    samples: impl Iterator<Item = &'a S> + Clone,
+) -> fmt::Result {
+    for family in families.iter().filter(|_| !labels.is_empty()) {
         introduce(out, family.name, family.help, &family.kind)?;
-        for (labels, pool) in pool_labels.iter().zip(pools) {
-            writeln!(out, "{}{{{labels}}} {}", family.name, (family.value)(&pool.stats))?;
+        for (labels, stats) in labels.iter().zip(samples.clone()) {
+            writeln!(out, "{}{{{labels}}} {}", family.name, (family.value)(stats))?;
         }
     }
-    let store_labels: Vec<String> = stores
-        .iter()
-        .map(|store| {
-            let mut labels = pool_labels_of_store(pools, store);
-            label(&mut labels, "store", store.name.unwrap_or_default());
-            if store.name.is_none() {
-                label(&mut labels, "store_id", &store.id.to_string());
-            }
-            labels
-        })
-        .collect();
-    for family in STORE.iter().filter(|_| !stores.is_empty()) {
-        introduce(out, family.name, family.help, &family.kind)?;
-        for (labels, store) in store_labels.iter().zip(stores) {
-            writeln!(out, "{}{{{labels}}} {}", family.name, (family.value)(&store.stats))?;
-        }
-    }
-    write_latencies(out, &store_labels, stores)
+    Ok(())
 }
 
 const LATENCY: &str = "hypercache_store_latency_seconds";
 
-fn write_latencies(out: &mut String, labels: &[String], stores: &[StoreSample]) -> fmt::Result {
+fn write_latencies(out: &mut Text, labels: &[Labels], stores: &[StoreSample]) -> fmt::Result {
     let mut introduced = false;
     for (labels, store) in labels.iter().zip(stores) {
         for (op, summary) in LatencyOp::ALL.iter().zip(&store.latency) {
@@ -215,7 +248,7 @@ fn write_latencies(out: &mut String, labels: &[String], stores: &[StoreSample]) 
     Ok(())
 }
 
-fn introduce(out: &mut String, name: &str, help: &str, kind: &Kind) -> fmt::Result {
+fn introduce(out: &mut Text, name: &str, help: &str, kind: &Kind) -> fmt::Result {
     let kind = match kind {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
@@ -232,36 +265,51 @@ impl fmt::Display for Seconds {
     }
 }
 
-fn pool_labels(pools: &[PoolSample], name: Option<&str>, id: u64) -> String {
-    let mut labels = String::new();
-    label(&mut labels, "pool", name.unwrap_or_default());
-    let ambiguous = pools.iter().any(|other| other.id != id && other.name == name);
-    if name.is_none() || ambiguous {
-        label(&mut labels, "pool_id", &id.to_string());
-    }
-    labels
+/// The labels of one sample, as they stand between the braces.
+struct Labels<'a> {
+    pool: Option<&'a str>,
+    /// Where the name does not tell the pool apart.
+    pool_id: Option<u64>,
+    /// Name and id of a store.
+    store: Option<(Option<&'a str>, u64)>,
 }
 
-fn pool_labels_of_store(pools: &[PoolSample], store: &StoreSample) -> String {
-    pool_labels(pools, store.pool, store.pool_id)
+/// The pool's id, if its name is nobody's or another's as well.
+fn telling_id(pools: &[PoolSample], name: Option<&str>, id: u64) -> Option<u64> {
+    let is_shared = || pools.iter().any(|other| other.id != id && other.name == name);
+    (name.is_none() || is_shared()).then_some(id)
 }
 
-/// Appends a label; backslash, quote and line feed are escaped, as the format wants it.
-fn label(labels: &mut String, name: &str, value: &str) {
-    if !labels.is_empty() {
-        labels.push(',');
-    }
-    labels.push_str(name);
-    labels.push_str("=\"");
-    for c in value.chars() {
-        match c {
-            '\\' => labels.push_str("\\\\"),
-            '"' => labels.push_str("\\\""),
-            '\n' => labels.push_str("\\n"),
-            other => labels.push(other),
+impl fmt::Display for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pool=\"{}\"", Escaped(self.pool.unwrap_or_default()))?;
+        if let Some(id) = self.pool_id {
+            write!(f, ",pool_id=\"{id}\"")?;
         }
+        let Some((name, id)) = self.store else { return Ok(()) };
+        write!(f, ",store=\"{}\"", Escaped(name.unwrap_or_default()))?;
+        if name.is_none() {
+            write!(f, ",store_id=\"{id}\"")?;
+        }
+        Ok(())
     }
-    labels.push('"');
+}
+
+/// A label's value; backslash, quote and line feed are escaped, as the format wants it.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -282,7 +330,7 @@ mod tests {
 
     #[test]
     fn nothing_is_nothing() {
-        assert_eq!(write_metrics(&[], &[]), "");
+        assert_eq!(write_metrics(&[], &[]).unwrap(), "");
     }
 
     #[test]
@@ -294,7 +342,7 @@ mod tests {
             PoolSample { name: Some("twin"), id: 3, stats },
             PoolSample { name: Some("twin"), id: 4, stats },
         ];
-        let text = write_metrics(&pools, &[]);
+        let text = write_metrics(&pools, &[]).unwrap();
         assert!(text.contains("hypercache_pool_used_bytes{pool=\"a\\\"b\\\\\\n\"} 5\n"), "{text}");
         assert!(text.contains("hypercache_pool_pressure{pool=\"\",pool_id=\"2\"} 20\n"));
         assert!(text.contains("{pool=\"twin\",pool_id=\"3\"}"));
@@ -315,7 +363,7 @@ mod tests {
             p50_ns: 250,
             ..LatencySummary::default()
         });
-        let text = write_metrics(&pools, &stores);
+        let text = write_metrics(&pools, &stores).unwrap();
         assert!(text.contains("hypercache_store_latency_seconds{pool=\"p\",store=\"s\",op=\"get\",quantile=\"0.5\"} 0.000000250\n"));
         assert!(text.contains(
             "hypercache_store_latency_seconds_sum{pool=\"p\",store=\"s\",op=\"get\"} 15.000000000\n"
