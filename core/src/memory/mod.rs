@@ -4,6 +4,7 @@
 //! - [`slot`], [`guard`]: how a reader says where it is, without a lock and without a fence.
 //! - [`barrier`]: how a reclaimer makes every reader's word visible to itself.
 //! - [`lock`]: the writer lock, one word that may live anywhere in memory.
+//! - [`wait`]: conditions, events and threads that allocate nothing where they cannot fail.
 //! - [`fork`]: how a child process is told from its parent.
 //! - [`racy`]: the loads that race with writers by design.
 
@@ -14,3 +15,4 @@ pub mod lock;
 pub mod racy;
 pub mod slot;
 pub mod sys;
+pub mod wait;

@@ -8,8 +8,8 @@
 
 use super::space::{Space, State};
 use super::tables::{Chunk, ChunkMeta, HUGE_SEEN};
+use crate::memory::lock::FutexGuard;
 use crate::memory::sys::HugeProbe;
-use parking_lot::MutexGuard;
 
 /// Chunks that are looked up for one call for statistics.
 const HUGE_LOOKS: usize = 64;
@@ -25,7 +25,7 @@ impl Space {
         }
     }
 
-    pub(super) fn mark_huge(&self, state: &mut MutexGuard<'_, State>, number: u32) {
+    pub(super) fn mark_huge(&self, state: &mut FutexGuard<'_, State>, number: u32) {
         let chunk = self.chunk(number);
         if chunk.kind() == Chunk::Whole && !chunk.has(HUGE_SEEN) {
             chunk.set(HUGE_SEEN, true);
@@ -64,7 +64,7 @@ impl Space {
         }
     }
 
-    pub(super) fn forget_huge(&self, state: &mut MutexGuard<'_, State>, chunk: &ChunkMeta) {
+    pub(super) fn forget_huge(&self, state: &mut FutexGuard<'_, State>, chunk: &ChunkMeta) {
         if chunk.has(HUGE_SEEN) {
             chunk.set(HUGE_SEEN, false);
             state.huge_seen -= 1;

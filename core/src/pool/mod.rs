@@ -58,6 +58,7 @@ use crate::error::Result;
 use crate::log::{Severity, log};
 use crate::memory::fork;
 use crate::memory::guard::Snapshot;
+use crate::memory::lock::FutexMutex;
 use crate::types::Pressure;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -86,7 +87,7 @@ pub struct PoolInner {
     id: u64,
     alloc_failures: AtomicU64,
     /// One `set_limit` steps at a time; a later one is heard at each step.
-    retargeting: parking_lot::Mutex<()>,
+    retargeting: FutexMutex<()>,
 }
 
 /// Numbers the pools of a process.
@@ -129,7 +130,7 @@ impl Pool {
             generation,
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             alloc_failures: AtomicU64::new(0),
-            retargeting: parking_lot::Mutex::new(()),
+            retargeting: FutexMutex::new(()),
         };
         inner.space.update_gauge();
         Ok(Self(Arc::new(inner)))

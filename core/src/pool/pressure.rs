@@ -17,9 +17,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::config::Thresholds;
+use crate::memory::lock::FutexMutex;
+use crate::memory::wait::Condition;
 use crate::types::Pressure;
 
 /// How far below its threshold a level is left, in points of per cent.
@@ -47,8 +47,8 @@ pub struct PressureGauge {
     high: AtomicU64,
     limit: AtomicU64,
     changes: AtomicU64,
-    thresholds: Mutex<Thresholds>,
-    changed: Condvar,
+    thresholds: FutexMutex<Thresholds>,
+    changed: Condition,
 }
 
 impl PressureGauge {
@@ -66,8 +66,8 @@ impl PressureGauge {
             high: AtomicU64::new(0),
             limit: AtomicU64::new(0),
             changes: AtomicU64::new(0),
-            thresholds: Mutex::new(thresholds),
-            changed: Condvar::new(),
+            thresholds: FutexMutex::new(thresholds),
+            changed: Condition::new(),
         }
     }
 
@@ -129,15 +129,10 @@ impl PressureGauge {
             if now != *seq {
                 break Some(now);
             }
-            match deadline {
-                Some(deadline) => {
-                    if self.changed.wait_until(&mut lock, deadline).timed_out() {
-                        let now = self.changes.load(Ordering::SeqCst);
-                        break (now != *seq).then_some(now);
-                    }
-                }
-                None => self.changed.wait(&mut lock),
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                break None;
             }
+            self.changed.wait(&mut lock, deadline);
         };
         self.waiters.fetch_sub(1, Ordering::Relaxed);
         // The level and the sequence move together under the lock that is held here.

@@ -13,8 +13,8 @@ use super::budget::GRAIN;
 use super::segments::{SPLIT, WHOLE};
 use super::space::{Space, State};
 use super::tables::{Chunk, HUGE_SEEN, LISTED, RunId, SEG_NONE, SegId, Use};
+use crate::memory::lock::FutexGuard;
 use crate::memory::sys::Advice;
-use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 /// Segments that are given back under one hold of the lock.
@@ -66,7 +66,7 @@ impl Space {
     }
 
     /// Takes what is to be given back next out of the free lists.
-    fn choose_leaving(&self, state: &mut MutexGuard<'_, State>, wanted: u64) -> Leaving {
+    fn choose_leaving(&self, state: &mut FutexGuard<'_, State>, wanted: u64) -> Leaving {
         if let Some(id) = self.coldest_warm(state) {
             self.unlink_warm(state, id);
             self.run_meta(id).usage.store(Use::Uncommitted as u8, Release);
@@ -106,7 +106,7 @@ impl Space {
     }
 
     /// Splits the chunk of the latest free segment; false: there is none, or the system declined.
-    fn split_chunk(&self, state: &mut MutexGuard<'_, State>) -> bool {
+    fn split_chunk(&self, state: &mut FutexGuard<'_, State>) -> bool {
         let id = state.free[WHOLE].head;
         if id == SEG_NONE {
             return false;
@@ -188,7 +188,7 @@ impl Space {
         units
     }
 
-    fn make_void(&self, state: &mut MutexGuard<'_, State>, number: u32) {
+    fn make_void(&self, state: &mut FutexGuard<'_, State>, number: u32) {
         let chunk = self.chunk(number);
         chunk.mask.store(0, Relaxed);
         chunk.set_kind(Chunk::Void);

@@ -15,8 +15,8 @@ use super::budget::{GRAIN, grains};
 use super::layout::{META_BYTES, RUN_BASE};
 use super::space::{RunId, SEG_NONE, Space, State, Use};
 use crate::error::Result;
+use crate::memory::lock::FutexGuard;
 use crate::memory::sys;
-use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// How often a run asks again when others take the room that was made for it.
@@ -96,7 +96,7 @@ impl Space {
     }
 
     /// The warm run of the class that fits best, of the latest few.
-    fn find_warm(&self, state: &MutexGuard<'_, State>, bytes: u64) -> Option<RunId> {
+    fn find_warm(&self, state: &FutexGuard<'_, State>, bytes: u64) -> Option<RunId> {
         let class = self.layout.runs.class_for(bytes);
         let mut at = state.run_classes.get(class)?.warm.head;
         let mut best = None;
@@ -121,7 +121,7 @@ impl Space {
     /// Hands a warm run out, for which what it lacks was charged.
     fn reuse_run(
         &self,
-        mut state: MutexGuard<'_, State>,
+        mut state: FutexGuard<'_, State>,
         id: RunId,
         bytes: u64,
         lacks: u64,
@@ -197,7 +197,7 @@ impl Space {
     }
 
     /// Frees a run's place and keeps its pages.
-    pub(super) fn keep_warm(&self, state: &mut MutexGuard<'_, State>, id: RunId) {
+    pub(super) fn keep_warm(&self, state: &mut FutexGuard<'_, State>, id: RunId) {
         self.guard_run(id, false);
         self.run_meta(id).usage.store(Use::Free as u8, Release);
         let class = self.layout.runs.class_of(id - RUN_BASE);
@@ -205,14 +205,14 @@ impl Space {
         self.count_warm(self.run_charge(id).cast_signed());
     }
 
-    pub(super) fn unlink_warm(&self, state: &mut MutexGuard<'_, State>, id: RunId) {
+    pub(super) fn unlink_warm(&self, state: &mut FutexGuard<'_, State>, id: RunId) {
         let class = self.layout.runs.class_of(id - RUN_BASE);
         state.run_classes[class].warm.remove(id, |id| self.run_meta(id));
         self.count_warm(-self.run_charge(id).cast_signed());
     }
 
     /// The warm run that was freed longest ago, of the largest class that has some.
-    pub(super) fn coldest_warm(&self, state: &MutexGuard<'_, State>) -> Option<RunId> {
+    pub(super) fn coldest_warm(&self, state: &FutexGuard<'_, State>) -> Option<RunId> {
         if self.warm_bytes() == 0 {
             return None;
         }
@@ -263,7 +263,7 @@ impl Space {
     }
 
     /// Ends the charge of a run whose pages are gone, and frees its place.
-    pub(super) fn free_run(&self, state: &mut MutexGuard<'_, State>, id: RunId) {
+    pub(super) fn free_run(&self, state: &mut FutexGuard<'_, State>, id: RunId) {
         let meta = self.run_meta(id);
         let units = u64::from(meta.grains.swap(0, Relaxed));
         meta.usage.store(Use::Free as u8, Release);
@@ -273,7 +273,7 @@ impl Space {
         self.discharge_units(state, units, |accounts| &mut accounts.runs);
     }
 
-    fn find_place(&self, state: &MutexGuard<'_, State>, bytes: u64) -> Option<Place> {
+    fn find_place(&self, state: &FutexGuard<'_, State>, bytes: u64) -> Option<Place> {
         let runs = &self.layout.runs;
         for class in runs.class_for(bytes)..runs.classes {
             let used = state.run_classes[class];
@@ -302,7 +302,7 @@ impl Space {
     /// Opens a run whose charge was made.
     fn open_run(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut FutexGuard<'_, State>,
         place: &Place,
         bytes: u64,
     ) -> Result<RunId> {
@@ -334,7 +334,7 @@ impl Space {
     }
 
     /// Fills the table entry of a run that is being handed out.
-    fn begin_run(&self, state: &mut MutexGuard<'_, State>, id: RunId, units: u64) {
+    fn begin_run(&self, state: &mut FutexGuard<'_, State>, id: RunId, units: u64) {
         let meta = self.run_meta(id);
         state.seq += 1;
         self.set_run_grains(id, units);

@@ -14,8 +14,8 @@ use super::links::List;
 use super::space::{Space, State};
 use super::tables::{Chunk, HUGE_ADVISED, LISTED, SEG_NONE, SegId, Use};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::lock::FutexGuard;
 use crate::memory::sys::Advice;
-use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How often a segment is asked for again when others take the room that was made for it.
@@ -61,7 +61,7 @@ impl Space {
     }
 
     /// Hands a segment out that is in no list.
-    fn begin_segment(&self, mut state: MutexGuard<'_, State>, id: SegId, usage: Use) {
+    fn begin_segment(&self, mut state: FutexGuard<'_, State>, id: SegId, usage: Use) {
         state.seq += 1;
         let meta = self.meta(id);
         meta.seq.store(state.seq, Relaxed);
@@ -138,7 +138,7 @@ impl Space {
     #[allow(clippy::unused_self)]
     fn guard_segment(&self, _id: SegId, _open: bool) {}
 
-    pub(super) fn push_free(&self, state: &mut MutexGuard<'_, State>, id: SegId) {
+    pub(super) fn push_free(&self, state: &mut FutexGuard<'_, State>, id: SegId) {
         let number = self.chunk_of(id);
         let chunk = self.chunk(number);
         let whole = chunk.kind() == Chunk::Whole;
@@ -153,7 +153,7 @@ impl Space {
         self.count_free(1);
     }
 
-    fn pop_free(&self, state: &mut MutexGuard<'_, State>) -> Option<SegId> {
+    fn pop_free(&self, state: &mut FutexGuard<'_, State>) -> Option<SegId> {
         let list = usize::from(state.free[WHOLE].head == SEG_NONE);
         let id = state.free[list].head;
         if id == SEG_NONE {
@@ -163,7 +163,7 @@ impl Space {
         Some(id)
     }
 
-    pub(super) fn unlink_free(&self, state: &mut MutexGuard<'_, State>, list: usize, id: SegId) {
+    pub(super) fn unlink_free(&self, state: &mut FutexGuard<'_, State>, list: usize, id: SegId) {
         state.free[list].remove(id, |id| self.meta(id));
         let number = self.chunk_of(id);
         let chunk = self.chunk(number);
@@ -177,7 +177,7 @@ impl Space {
 
     /// A segment with fresh memory, and whether a whole chunk was committed for it, whose other
     /// segments are free now.
-    fn commit_segment(&self, state: &mut MutexGuard<'_, State>) -> Result<Option<(SegId, bool)>> {
+    fn commit_segment(&self, state: &mut FutexGuard<'_, State>) -> Result<Option<(SegId, bool)>> {
         if state.partial.head != SEG_NONE {
             return self.commit_in_split(state);
         }
@@ -252,7 +252,7 @@ impl Space {
     }
 
     /// Memory for one more segment of a chunk that is split.
-    fn commit_in_split(&self, state: &mut MutexGuard<'_, State>) -> Result<Option<(SegId, bool)>> {
+    fn commit_in_split(&self, state: &mut FutexGuard<'_, State>) -> Result<Option<(SegId, bool)>> {
         let number = state.partial.head;
         let chunk = self.chunk(number);
         let mask = chunk.mask.load(Relaxed);

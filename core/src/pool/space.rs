@@ -25,8 +25,8 @@ pub use super::tables::{RunId, RunMeta, SEG_NONE, SegId, SegMeta, Use};
 use super::waiting::Harvesting;
 use crate::config::PoolConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::lock::{FutexGuard, FutexMutex};
 use crate::memory::sys::{Advice, Reservation};
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The accounts, in units; their sum is what the budget has charged.
@@ -95,9 +95,9 @@ pub struct Space {
     pub(super) memory: Reservation,
     pub(super) layout: Layout,
     pub(super) budget: Budget,
-    pub(super) state: Mutex<State>,
+    pub(super) state: FutexMutex<State>,
     /// Held by the one harvest that runs.
-    pub(super) harvesting: Mutex<Harvesting>,
+    pub(super) harvesting: FutexMutex<Harvesting>,
     pub(super) gauge: PressureGauge,
     pub(super) zero_on_free: bool,
     /// The base of the segments, here because every read needs it.
@@ -147,7 +147,7 @@ impl Space {
         let thresholds = config.thresholds.unwrap_or_default();
         let space = Self {
             budget: Budget::new(config.limit_bytes),
-            state: Mutex::new(State {
+            state: FutexMutex::new(State {
                 free: [List::EMPTY; 2],
                 partial: List::EMPTY,
                 empty: List::EMPTY,
@@ -167,7 +167,7 @@ impl Space {
                 accounts: Accounts::default(),
                 seq: 0,
             }),
-            harvesting: Mutex::new(Harvesting::new()),
+            harvesting: FutexMutex::new(Harvesting::new()),
             gauge: PressureGauge::new(thresholds, config.pressure_by_used),
             zero_on_free: config.zero_on_free,
             segments,
@@ -466,7 +466,7 @@ impl Space {
     /// Charges units to the budget and to an account.
     pub(super) fn charge_units(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut FutexGuard<'_, State>,
         units: u64,
         account: impl FnOnce(&mut Accounts) -> &mut u64,
     ) -> bool {
@@ -480,7 +480,7 @@ impl Space {
     /// Takes units from an account and from the budget.
     pub(super) fn discharge_units(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut FutexGuard<'_, State>,
         units: u64,
         account: impl FnOnce(&mut Accounts) -> &mut u64,
     ) {

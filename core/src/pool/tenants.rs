@@ -15,7 +15,7 @@
 use super::Pool;
 use super::space::Space;
 use crate::error::Result;
-use parking_lot::{Mutex, MutexGuard};
+use crate::memory::lock::{FutexGuard, FutexMutex};
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -63,10 +63,10 @@ struct Entry {
 
 /// The stores of a pool.
 pub struct Tenants {
-    entries: Mutex<Vec<Entry>>,
+    entries: FutexMutex<Vec<Entry>>,
     /// Length of `entries`.
     count: AtomicUsize,
-    opening: Mutex<()>,
+    opening: FutexMutex<()>,
 }
 
 /// Who gives among equals.
@@ -93,14 +93,14 @@ struct Rank {
 impl Tenants {
     pub(super) fn new() -> Self {
         Self {
-            entries: Mutex::new(Vec::new()),
+            entries: FutexMutex::new(Vec::new()),
             count: AtomicUsize::new(0),
-            opening: Mutex::new(()),
+            opening: FutexMutex::new(()),
         }
     }
 
     /// Held while a store of a name is looked for and made, so that there is one.
-    pub fn opening(&self) -> MutexGuard<'_, ()> {
+    pub fn opening(&self) -> FutexGuard<'_, ()> {
         self.opening.lock()
     }
 

@@ -4,8 +4,8 @@ use super::space::{SegId, Space};
 use super::*;
 use crate::error::ErrorKind;
 use crate::memory::guard::{Guard, Inside};
+use crate::memory::lock::FutexMutex;
 use crate::memory::sys::{self, testing::fail_after};
-use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -68,7 +68,7 @@ struct Fake {
     open: AtomicBool,
     /// Frees by `give` instead of `retire`.
     gives: AtomicBool,
-    held: Mutex<VecDeque<u32>>,
+    held: FutexMutex<VecDeque<u32>>,
 }
 
 // SAFETY: the space is Sync and outlives the fake in every test.
@@ -86,7 +86,7 @@ impl Fake {
             hits: AtomicU64::new(0),
             open: AtomicBool::new(true),
             gives: AtomicBool::new(false),
-            held: Mutex::default(),
+            held: FutexMutex::default(),
         });
         let weak: std::sync::Weak<Self> = Arc::downgrade(&fake);
         pool.tenants().register(weak, id);

@@ -25,7 +25,7 @@ use super::layout::{RUN_BASE, RUN_CLASSES};
 use super::links::List;
 use super::space::{RunId, SegId, Space, State, Use};
 use crate::memory::guard::{self, Snapshot};
-use parking_lot::MutexGuard;
+use crate::memory::lock::FutexGuard;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Pieces that one barrier serves at most, and from how many bytes on it serves no more: wiping
@@ -122,7 +122,7 @@ impl Space {
         state.inside_open_runs.push_back(id, |id| self.run_meta(id));
     }
 
-    pub(super) fn wait_run(&self, state: &mut MutexGuard<'_, State>, id: RunId) {
+    pub(super) fn wait_run(&self, state: &mut FutexGuard<'_, State>, id: RunId) {
         self.mark_run_waiting(id);
         state.waiting_runs.push_back(id, |id| self.run_meta(id));
     }
@@ -384,7 +384,7 @@ impl Space {
         }
     }
 
-    fn free_all(&self, state: &mut MutexGuard<'_, State>, mut segments: List) {
+    fn free_all(&self, state: &mut FutexGuard<'_, State>, mut segments: List) {
         while let Some(id) = segments.pop_front(|id| self.meta(id)) {
             self.push_free(state, id);
         }

@@ -16,16 +16,18 @@
 //! - A forked child has no notifier. The first watch made there starts one; watches it inherited
 //!   are forgotten, not dropped.
 
+use std::cell::Cell;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::thread::Thread;
-
-use parking_lot::{Condvar, Mutex};
+use std::ptr::{from_ref, null, null_mut};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::pressure::PressureGauge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{ForkLock, Severity, log};
+use crate::memory::lock::FutexMutex;
+use crate::memory::wait::{Condition, Event, Run, start_thread};
 use crate::types::Pressure;
 
 /// What a callback is told.
@@ -52,15 +54,14 @@ pub type Callback = Box<dyn FnMut(PressureEvent) + Send>;
 
 struct Notifier {
     process: u32,
-    thread: OnceLock<Thread>,
-    pending: AtomicBool,
-    entries: Mutex<Vec<Arc<Entry>>>,
+    pending: Event,
+    entries: FutexMutex<Vec<Arc<Entry>>>,
 }
 
 struct Entry {
     source: Weak<dyn PressureSource>,
-    state: Mutex<State>,
-    idle: Condvar,
+    state: FutexMutex<State>,
+    idle: Condition,
 }
 
 struct State {
@@ -73,8 +74,13 @@ struct State {
 
 /// The notifier of this process, or of its parent. Never freed: whoever changes a level may be
 /// about to wake it.
-static NOTIFIER: AtomicPtr<Notifier> = AtomicPtr::new(std::ptr::null_mut());
+static NOTIFIER: AtomicPtr<Notifier> = AtomicPtr::new(null_mut());
 static STARTING: ForkLock = ForkLock::new();
+
+thread_local! {
+    /// The notifier whose thread this is. Needs no destructor, see [`crate::memory::wait`].
+    static HERE: Cell<*const Notifier> = const { Cell::new(null()) };
+}
 
 /// A registered callback. Dropping it cancels it.
 #[must_use = "dropping a watch cancels it"]
@@ -103,8 +109,8 @@ impl Watch {
         source.gauge().set_watched();
         let told = source.gauge().level();
         let state = State { callback: Some(callback), told, running: false, cancelled: false };
-        let entry =
-            Arc::new(Entry { source: weak, state: Mutex::new(state), idle: Condvar::new() });
+        let state = FutexMutex::new(state);
+        let entry = Arc::new(Entry { source: weak, state, idle: Condition::new() });
         notifier.entries.lock().push(entry.clone());
         // A change before it was in the list may have found nobody to tell.
         notifier.wake();
@@ -134,12 +140,11 @@ impl Drop for Watch {
             drop_quietly(callback);
             return;
         }
-        let own = self.notifier.thread.get().map(Thread::id);
-        if own == Some(std::thread::current().id()) {
+        if HERE.get() == from_ref(self.notifier) {
             return;
         }
         while state.running {
-            self.entry.idle.wait(&mut state);
+            self.entry.idle.wait(&mut state, None);
         }
     }
 }
@@ -154,21 +159,31 @@ pub(crate) fn poke() {
 
 impl Notifier {
     fn wake(&self) {
-        self.pending.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
+        self.pending.set();
     }
 
-    fn run(&self) {
-        loop {
-            while !self.pending.swap(false, Ordering::SeqCst) {
-                std::thread::park();
-            }
-            let entries = self.entries.lock().clone();
-            for entry in entries {
+    /// Tells all. From the last entry to the first, so that one that is taken out meanwhile has
+    /// none skipped; one that comes meanwhile wakes the notifier again.
+    fn tell_all(&self) {
+        let mut left = self.entries.lock().len();
+        while left != 0 {
+            left -= 1;
+            let entry = self.entries.lock().get(left).cloned();
+            if let Some(entry) = entry {
                 entry.tell();
             }
+        }
+    }
+}
+
+impl Run for Notifier {
+    const NAME: &'static CStr = c"hypercache-note";
+
+    fn run(&'static self) {
+        HERE.set(self);
+        loop {
+            self.pending.wait();
+            self.tell_all();
         }
     }
 }
@@ -222,28 +237,16 @@ fn notifier() -> Result<&'static Notifier> {
     {
         return Ok(notifier);
     }
-    let made = Arc::new(Notifier {
-        process,
-        thread: OnceLock::new(),
-        pending: AtomicBool::new(false),
-        entries: Mutex::new(Vec::new()),
-    });
-    let body = made.clone();
-    let spawned = without_signals(|| {
-        std::thread::Builder::new().name("hypercache-note".into()).spawn(move || body.run())
-    });
-    let handle = spawned.map_err(|refusal| {
-        Error::os(
-            ErrorKind::NoMemory,
-            "the thread that calls watches back cannot be started",
-            refusal.raw_os_error().unwrap_or(0),
-        )
-    })?;
-    let _ = made.thread.set(handle.thread().clone());
-    let raw = Arc::into_raw(made);
-    NOTIFIER.store(raw.cast_mut(), Ordering::Release);
-    // SAFETY: the count that `into_raw` left behind is never given back.
-    Ok(unsafe { &*raw })
+    let made = Notifier { process, pending: Event::new(), entries: FutexMutex::new(Vec::new()) };
+    let made: &'static Notifier = Box::leak(Box::new(made));
+    if let Err(errno) = without_signals(|| start_thread(made)) {
+        // SAFETY: leaked above, and no thread that would use it was started.
+        drop(unsafe { Box::from_raw(from_ref(made).cast_mut()) });
+        let context = "the thread that calls watches back cannot be started";
+        return Err(Error::os(ErrorKind::NoMemory, context, errno));
+    }
+    NOTIFIER.store(from_ref(made).cast_mut(), Ordering::Release);
+    Ok(made)
 }
 
 /// Runs `start` with every signal blocked, which the started thread inherits: the host's signal
@@ -272,7 +275,7 @@ fn without_signals<T>(start: impl FnOnce() -> T) -> T {
 mod tests {
     use super::*;
     use crate::config::Thresholds;
-    use std::sync::atomic::{AtomicU64, AtomicUsize};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
@@ -402,7 +405,7 @@ mod tests {
     fn may_be_cancelled_from_inside() {
         let source = Source::new();
         let drops = Arc::new(AtomicUsize::new(0));
-        let own: Arc<Mutex<Option<Watch>>> = Arc::new(Mutex::new(None));
+        let own: Arc<FutexMutex<Option<Watch>>> = Arc::new(FutexMutex::new(None));
         let (send, receive) = channel();
         let token = Token(drops.clone());
         let watch = Watch::register(

@@ -1,10 +1,12 @@
 /* The n-th allocation of the process's heap fails, alone or with all that follow, for every n of
- * every call that allocates: a status comes back, nothing is lost, nothing ends the process.
+ * every call that allocates: a status comes back, nothing is lost, nothing ends the process. The
+ * first look-up of a thread, the first watch and a lock that is fought for are no exceptions.
  *
  * The C library's allocator is taken over here, which is glibc's way and no other's. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <hypercache.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,16 @@ int posix_memalign(void **out, size_t align, size_t size) {
     if (fails()) return ENOMEM;
     *out = __libc_memalign(align, size);
     return *out ? 0 : ENOMEM;
+}
+
+/* Where glibc notes that a thread has something to destroy at its end. It ends the process when it
+ * has no memory for the note, so nothing may be noted on behalf of the library. */
+static int noted;
+int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object, void *library);
+int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object, void *library) {
+    (void)destroy, (void)object, (void)library;
+    __atomic_fetch_add(&noted, 1, __ATOMIC_RELAXED);
+    return 0;
 }
 
 static hc_pool *pool;
@@ -259,10 +271,16 @@ static const struct {
     CALL(logger),
 };
 
-enum { GOOD = 0, NO_SUCH_ALLOCATION = 1, BAD_STATUS = 2, UNSOUND = 3, NO_START = 4 };
+enum {
+    GOOD = 0,
+    NO_SUCH_ALLOCATION = 1,
+    BAD_STATUS = 2,
+    UNSOUND = 3,
+    NO_START = 4,
+    NOTED = 5, /* something for a thread's end */
+};
 
-/* One call in a process of its own. */
-static int child(hc_status (*make)(void), long n) {
+static int start(void) {
     hc_pool_config pc;
     hc_store_config sc;
     HC_INIT(&pc);
@@ -270,13 +288,14 @@ static int child(hc_status (*make)(void), long n) {
     pc.limit_bytes = 4 << 20;
     pc.name = "pool";
     sc.name = "store";
-    if (hc_pool_create(&pc, &pool, NULL) != HC_OK) return NO_START;
-    if (hc_store_open(pool, &sc, &store, NULL) != HC_OK) return NO_START;
-    if (hc_set(store, "k", 1, "v", 1, HC_TTL_DEFAULT) != HC_OK) return NO_START;
-    /* Two things are done before memory is short, because what they allocate is not this library's:
-     * a thread's first look-up or store has the C library note what to do at the thread's end, and
-     * the first watch starts a thread. */
-    if (get() != HC_OK || store_open() != HC_OK || watch() != HC_OK) return NO_START;
+    if (hc_pool_create(&pc, &pool, NULL) != HC_OK) return 0;
+    if (hc_store_open(pool, &sc, &store, NULL) != HC_OK) return 0;
+    return hc_set(store, "k", 1, "v", 1, HC_TTL_DEFAULT) == HC_OK;
+}
+
+/* One call in a process of its own. */
+static int child(hc_status (*make)(void), long n) {
+    if (!start()) return NO_START;
     asked = 0;
     allowed = n;
     hc_status s = make();
@@ -291,7 +310,47 @@ static int child(hc_status (*make)(void), long n) {
     if (make() != HC_OK) return UNSOUND;
     hc_store_release(store);
     hc_pool_release(pool);
-    return GOOD;
+    return noted ? NOTED : GOOD;
+}
+
+/* What threads fight for locks with; each call may be refused for want of room. */
+static void *fight(void *arg) {
+    static hc_status (*const often[])(void) = {set, get, raw, draft, pin, incr, statistics};
+    static hc_status (*const seldom[])(void) = {set_large, trim, set_limit, validate};
+    for (int i = 0; i < 2000; i++) {
+        hc_status s = i % 16 ? often[i % 7]() : seldom[i / 16 % 4]();
+        if (s < 0 && s != HC_ERR_NO_SPACE) return arg;
+    }
+    return NULL;
+}
+
+/* Threads that wait for each other, in a process of their own. */
+static int fighters(void) {
+    pthread_t threads[8];
+    int wrong = 0;
+    if (!start() || watch() != HC_OK) return NO_START;
+    for (int i = 0; i < 8; i++)
+        if (pthread_create(&threads[i], NULL, fight, threads)) return NO_START;
+    for (int i = 0; i < 8; i++) {
+        void *failed = threads;
+        if (pthread_join(threads[i], &failed) || failed) wrong = 1;
+    }
+    return wrong ? BAD_STATUS : noted ? NOTED : GOOD;
+}
+
+/* How a process of its own ended that runs one of the two above. */
+static int run(hc_status (*make)(void), long n) {
+    int status = 0;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) _exit(make ? child(make, n) : fighters());
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) exit(1);
+    return status;
+}
+
+static void tell(const char *what, int status) {
+    fprintf(stderr, "%s: %s %d\n", what, WIFSIGNALED(status) ? "ended by signal" : "exit",
+            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
 int main(void) {
@@ -299,21 +358,19 @@ int main(void) {
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         for (ever_after = 0; ever_after < 2; ever_after++) {
             for (long n = 0; n < 1000; n++) {
-                int status = 0;
-                fflush(NULL);
-                pid_t pid = fork();
-                if (pid == 0) _exit(child(calls[c].make, n));
-                if (pid < 0 || waitpid(pid, &status, 0) != pid) return 1;
+                int status = run(calls[c].make, n);
                 if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SUCH_ALLOCATION) break;
                 if (WIFEXITED(status) && WEXITSTATUS(status) == GOOD) continue;
-                fprintf(stderr, "%s: allocation %ld%s fails: %s %d\n", calls[c].name, n + 1,
-                        ever_after ? " and all after" : "",
-                        WIFSIGNALED(status) ? "ended by signal" : "exit",
-                        WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+                char what[100];
+                snprintf(what, sizeof what, "%s: allocation %ld%s fails", calls[c].name, n + 1,
+                         ever_after ? " and all after" : "");
+                tell(what, status);
                 wrong++;
             }
         }
     }
+    int status = run(NULL, 0);
+    if (status != 0) tell("threads", status), wrong++;
     printf("%d wrong\n", wrong);
     return wrong != 0;
 }

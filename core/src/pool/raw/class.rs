@@ -2,16 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
-
 use super::magazine::Tally;
 use super::segment::{Block, Layout, SEG_NONE, carve, found, header_of, link, map, unlink, unmap};
 use super::{RawAllocator, SegmentSource};
 use crate::error::Result;
+use crate::memory::lock::FutexMutex;
 
 /// A class's lock, and what is counted without a magazine.
 pub(super) struct Shelf {
-    pub class: Mutex<Class>,
+    pub class: FutexMutex<Class>,
     pub tally: Tally,
 }
 
@@ -31,7 +30,7 @@ pub(super) struct Class {
 impl Shelf {
     pub fn new(class: usize, seg_bytes: u64) -> Self {
         Self {
-            class: Mutex::new(Class {
+            class: FutexMutex::new(Class {
                 layout: Layout::new(class, seg_bytes),
                 partial: SEG_NONE,
                 full: SEG_NONE,

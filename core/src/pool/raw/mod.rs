@@ -51,8 +51,6 @@ mod validate;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 use self::class::Shelf;
 use self::magazine::{Magazine, Seat, Tally, add};
 use self::remote::Deferred;
@@ -61,6 +59,7 @@ use self::shape::{CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, SMALL};
 use crate::error::Result;
 use crate::log::{Severity, log};
 use crate::memory::guard;
+use crate::memory::lock::FutexMutex;
 
 /// Where raw memory comes from; the pool's space.
 ///
@@ -157,8 +156,8 @@ pub struct RawAllocator {
     run_tally: Tally,
     run_bytes: [AtomicU64; 2],
     /// Held while magazines are frozen, made, or read for their counts.
-    freezer: Mutex<()>,
-    deferred: Mutex<Deferred>,
+    freezer: FutexMutex<()>,
+    deferred: FutexMutex<Deferred>,
     shelves: [Shelf; CLASSES],
 }
 
@@ -190,8 +189,8 @@ impl RawAllocator {
             segments: AtomicU64::new(0),
             run_tally: Tally::default(),
             run_bytes: Default::default(),
-            freezer: Mutex::new(()),
-            deferred: Mutex::new(Deferred::new()),
+            freezer: FutexMutex::new(()),
+            deferred: FutexMutex::new(Deferred::new()),
             shelves: std::array::from_fn(|class| Shelf::new(class, seg_bytes)),
         }
     }

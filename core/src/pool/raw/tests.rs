@@ -12,12 +12,12 @@ struct Double {
     shift: u32,
     count: u32,
     raw: Vec<AtomicU8>,
-    free: Mutex<Vec<u32>>,
+    free: FutexMutex<Vec<u32>>,
     used: AtomicUsize,
     held: AtomicUsize,
     limit: usize,
     runs: Vec<(AtomicU32, AtomicU64)>,
-    free_runs: Mutex<Vec<u32>>,
+    free_runs: FutexMutex<Vec<u32>>,
 }
 
 // SAFETY: the pointers are to a mapping that lives as long as the value; all else is Sync.
@@ -53,12 +53,12 @@ impl Double {
             shift,
             count: segments,
             raw: (0..segments).map(|_| AtomicU8::new(0)).collect(),
-            free: Mutex::new((0..segments).rev().collect()),
+            free: FutexMutex::new((0..segments).rev().collect()),
             used: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
             limit: span,
             runs: (0..RUNS).map(|_| (AtomicU32::new(0), AtomicU64::new(0))).collect(),
-            free_runs: Mutex::new((0..RUNS).rev().collect()),
+            free_runs: FutexMutex::new((0..RUNS).rev().collect()),
         }
     }
 
@@ -407,7 +407,7 @@ fn owner_and_another_thread_free_at_once() {
     let raw = &raw;
     let start = &std::sync::Barrier::new(2);
     let shared = &std::sync::atomic::AtomicPtr::<u8>::new(null_mut());
-    let exchange = &Mutex::new(Vec::<usize>::new());
+    let exchange = &FutexMutex::new(Vec::<usize>::new());
     std::thread::scope(|scope| {
         for first in [true, false] {
             scope.spawn(move || {
