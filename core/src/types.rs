@@ -78,6 +78,20 @@ pub struct PutOptions {
     pub flags: u32,
 }
 
+impl PutOptions {
+    /// Every default, for a value of this type.
+    #[inline(always)]
+    pub(crate) const fn plain(value_type: ValueType) -> Self {
+        Self { ttl: Ttl::Default, mode: PutMode::Set, session: 0, value_type, flags: 0 }
+    }
+
+    /// Whether all but the type is as in [`PutOptions::plain`].
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::plain(self.value_type)
+    }
+}
+
 /// What came of a write that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutOutcome {

@@ -34,19 +34,24 @@ const TICKS: u64 = 1024;
 /// How long a ghost is remembered, in entries or in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Its length in the unit.
-    pub length: u64,
-    /// Whether the unit is an entry; a byte otherwise.
-    pub by_entries: bool,
+    by_entries: bool,
+    /// Units in a tick.
+    tick: u64,
+    /// Ticks in the window.
+    ticks: u32,
 }
 
 impl Window {
-    fn tick(self) -> u64 {
-        self.length.div_ceil(TICKS).max(1)
+    /// A window of this length in the unit: an entry, or a byte.
+    pub fn new(length: u64, by_entries: bool) -> Self {
+        let tick = length.div_ceil(TICKS).max(1);
+        Self { by_entries, tick, ticks: (length / tick).min(TICKS) as u32 }
     }
 
-    fn ticks(self) -> u32 {
-        (self.length / self.tick()).min(TICKS) as u32
+    /// Whether the unit is an entry.
+    #[inline(always)]
+    pub fn by_entries(self) -> bool {
+        self.by_entries
     }
 }
 
@@ -84,27 +89,27 @@ impl Ghosts {
     /// Whether this fingerprint was remembered within the window; forgets it.
     #[inline]
     pub fn recall(&mut self, memory: &mut [u32], fingerprint: u32, window: Window) -> bool {
-        let (now, most) = (self.now, window.ticks());
         let Some(bucket) = bucket_mut(memory, fingerprint) else { return false };
         let wanted = tag(fingerprint);
-        for at in 0..BUCKET {
-            let word = bucket[at];
-            if word == 0 {
-                return false;
-            }
-            if (word ^ wanted) >> CLOCK_BITS == 0 {
-                bucket.copy_within(at + 1.., at);
-                bucket[BUCKET - 1] = 0;
-                return age(now, word) <= most;
-            }
+        let mut same = 0_u32;
+        for (at, word) in bucket.iter().enumerate() {
+            same |= u32::from((word ^ wanted) >> CLOCK_BITS == 0) << at;
         }
-        false
+        // Empty words come last, and look like the tag 0.
+        let at = same.trailing_zeros() as usize;
+        if at >= BUCKET || bucket[at] == 0 {
+            return false;
+        }
+        let word = bucket[at];
+        bucket.copy_within(at + 1.., at);
+        bucket[BUCKET - 1] = 0;
+        age(self.now, word) <= window.ticks
     }
 
     /// Remembers this fingerprint of an entry of `size` units.
     #[inline]
     pub fn remember(&mut self, memory: &mut [u32], fingerprint: u32, size: u64, window: Window) {
-        let (now, most) = (self.now, window.ticks());
+        let (now, most) = (self.now, window.ticks);
         if let Some(bucket) = bucket_mut(memory, fingerprint) {
             bucket.copy_within(..BUCKET - 1, 1);
             bucket[0] = tag(fingerprint) | now;
@@ -128,18 +133,27 @@ impl Ghosts {
         if self.by_entries != window.by_entries {
             (self.by_entries, self.part) = (window.by_entries, 0);
         }
-        let tick = window.tick();
+        let tick = window.tick;
         self.part += size;
-        if self.part >= tick {
-            // An entry longer than the whole window ends the memory of all before it, no more.
-            let ticks = (self.part / tick).min(TICKS + 1);
-            self.part %= tick;
-            self.tick(ticks as u32);
+        if self.part < tick {
+            return;
         }
+        if self.part < 2 * tick {
+            self.part -= tick;
+            self.tick(1);
+            return;
+        }
+        // An entry longer than the whole window ends the memory of all before it, no more.
+        let ticks = (self.part / tick).min(TICKS + 1);
+        self.part %= tick;
+        self.tick(ticks as u32);
     }
 
     fn tick(&mut self, ticks: u32) {
-        self.now = (self.now - 1 + ticks) % CLOCK + 1;
+        self.now += ticks;
+        if self.now > CLOCK {
+            self.now = (self.now - 1) % CLOCK + 1;
+        }
     }
 }
 
@@ -201,8 +215,8 @@ mod tests {
         (x ^ (x >> 32)) as u32
     }
 
-    const fn entries(length: u64) -> Window {
-        Window { length, by_entries: true }
+    fn entries(length: u64) -> Window {
+        Window::new(length, true)
     }
 
     #[test]
@@ -229,7 +243,7 @@ mod tests {
 
     #[test]
     fn window_of_bytes_forgets_by_bytes() {
-        let window = Window { length: 1 << 20, by_entries: false };
+        let window = Window::new(1 << 20, false);
         let mut memory = vec![0; 8_000];
         let mut ghosts = Ghosts::default();
         ghosts.remember(&mut memory, 7, 1000, window);
@@ -300,7 +314,7 @@ mod tests {
     fn clear_and_units() {
         let mut ghosts = Ghosts::default();
         let mut memory = vec![0; 64];
-        let bytes = Window { length: 1 << 30, by_entries: false };
+        let bytes = Window::new(1 << 30, false);
         for round in 0..2 * CLOCK {
             ghosts.remember(&mut memory, 1, 1, entries(10));
             assert!(ghosts.recall(&mut memory, 1, entries(10)), "round {round}");
@@ -310,8 +324,8 @@ mod tests {
             ghosts.remember(&mut memory, 2, 1 << 20, bytes);
             assert!(ghosts.recall(&mut memory, 2, entries(1)), "half a tick in another unit");
         }
-        assert_eq!(entries(TICKS).ticks(), TICKS as u32);
-        assert_eq!(entries(0).ticks(), 0);
+        assert_eq!(entries(TICKS).ticks, TICKS as u32);
+        assert_eq!(entries(0).ticks, 0);
         assert_eq!(Ghosts::words(0), 0);
         assert_eq!(Ghosts::words(9), 16);
         assert!(Ghosts::words(u64::MAX) > 0);

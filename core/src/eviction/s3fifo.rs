@@ -44,6 +44,9 @@ pub struct S3Fifo {
     threshold: u8,
     /// Entries moved or kept since one went.
     spared: u8,
+    /// The capacity that the window was made for.
+    capacity: u64,
+    window: Window,
     ghosts: Ghosts,
 }
 
@@ -55,6 +58,8 @@ impl S3Fifo {
             ghost_pct,
             threshold: threshold as u8,
             spared: 0,
+            capacity: 0,
+            window: Window::new(0, false),
             ghosts: Ghosts::default(),
         })
     }
@@ -63,9 +68,16 @@ impl S3Fifo {
         of - share(of, self.small_pct)
     }
 
-    fn window(&self, view: &View) -> Window {
-        let main = self.main_part(view.capacity());
-        Window { length: share(main, self.ghost_pct), by_entries: view.by_entries() }
+    /// As long as the capacity stays, so does the window.
+    #[inline]
+    fn window(&mut self, view: &View) -> Window {
+        let by_entries = view.by_entries();
+        let capacity = if by_entries { view.capacity_entries } else { view.capacity_bytes };
+        if capacity != self.capacity || by_entries != self.window.by_entries() {
+            self.capacity = capacity;
+            self.window = Window::new(share(self.main_part(capacity), self.ghost_pct), by_entries);
+        }
+        self.window
     }
 }
 

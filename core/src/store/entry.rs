@@ -9,8 +9,10 @@
 //! bytes, only if the flag is set. A *large* value lies in a run of its own: the entry holds the
 //! run's id in place of the value.
 //!
-//! Invariant: once an index slot names an entry, none of its bytes change, except the expiry,
-//! which is only accessed as an atomic.
+//! Invariants: once an index slot names an entry, none of its bytes change, except the expiry,
+//! which is only accessed as an atomic. Once no slot names it any more, the holder of the shard's
+//! lock marks its header *dead*, so that whoever walks the log later passes it without asking the
+//! index; a reader that is still in it takes no notice.
 
 use crate::types::{KEY_LEN_MAX, ValueType};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +28,8 @@ const EXPIRES: u8 = 1;
 const SESSION: u8 = 2;
 const APP: u8 = 4;
 const LARGE: u8 = 8;
+/// In the header word: no slot names the entry.
+const DEAD: u64 = 0x80 << 16;
 
 /// What an entry is made of, apart from its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +124,31 @@ impl Entry {
     /// announced or pinned, or the shard's lock is held.
     #[inline(always)]
     pub unsafe fn at(at: *const u8) -> Self {
-        // SAFETY: the caller names an entry, which begins with an aligned header word.
-        let header = unsafe { at.cast::<u64>().read() };
+        // SAFETY: the caller's promise.
+        let header = unsafe { header_cell(at) }.load(Ordering::Relaxed) & !DEAD;
         Self { at, header }
+    }
+
+    /// [`Entry::at`], and whether the entry is marked dead.
+    ///
+    /// # Safety
+    /// As [`Entry::at`], with the shard's lock held.
+    #[inline(always)]
+    pub unsafe fn at_marked(at: *const u8) -> (Self, bool) {
+        // SAFETY: the caller's promise.
+        let header = unsafe { header_cell(at) }.load(Ordering::Relaxed);
+        (Self { at, header: header & !DEAD }, header & DEAD != 0)
+    }
+
+    /// Marks the entry at `at` dead.
+    ///
+    /// # Safety
+    /// As [`Entry::at`], with the shard's lock held.
+    #[inline(always)]
+    pub unsafe fn mark_dead(at: *const u8) {
+        // SAFETY: the caller's promise; only holders of the lock write the word.
+        let cell = unsafe { header_cell(at) };
+        cell.store(cell.load(Ordering::Relaxed) | DEAD, Ordering::Relaxed);
     }
 
     #[inline(always)]
@@ -249,6 +275,17 @@ impl Entry {
     pub fn place(&self) -> *const u8 {
         self.at
     }
+}
+
+/// The header word of the entry at `at`.
+///
+/// # Safety
+/// `at` must be the place of an entry that stays where it is while the result is used.
+#[inline(always)]
+unsafe fn header_cell<'a>(at: *const u8) -> &'a AtomicU64 {
+    // SAFETY: the caller names an entry, which begins with an aligned word that is only accessed
+    // as an atomic once the entry is published.
+    unsafe { &*at.cast::<AtomicU64>() }
 }
 
 /// Compares equally long byte strings. Keys are short: two overlapping words decide up to 16

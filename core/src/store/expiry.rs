@@ -62,7 +62,7 @@ impl Writer<'_> {
             // From here on it says what came or was shortened behind the sweep.
             meta.earliest.store(u64::MAX, Relaxed);
             sweep.earliest = u64::MAX;
-            sweep.at = if sweep.seg == 0 { self.store.unit() } else { 0 };
+            sweep.at = self.store.first_offset(sweep.seg);
         }
         self.state.expiry = self.sweep_entries(sweep, now);
     }

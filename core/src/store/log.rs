@@ -11,9 +11,12 @@ use crate::error::Result;
 use crate::pool::space::{SEG_NONE, SegId, Use};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+/// Bytes behind a new entry that are asked for.
+const WRITE_AHEAD: usize = 64;
+
 impl Writer<'_> {
     /// Whether the head of a queue has room for so many bytes.
-    #[inline]
+    #[inline(always)]
     pub fn has_room(&self, queue: usize, bytes: u32) -> bool {
         let head = self.state.queues[queue].head;
         head != SEG_NONE
@@ -23,13 +26,17 @@ impl Writer<'_> {
 
     /// Makes room at the head of a queue, opening a segment if need be; false if none is to be
     /// had without reclaiming.
+    #[inline(always)]
     pub fn make_head(&mut self, queue: usize, bytes: u32) -> Result<bool> {
-        if self.has_room(queue, bytes) {
-            return Ok(true);
-        }
+        if self.has_room(queue, bytes) { Ok(true) } else { self.open_head(queue) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_head(&mut self, queue: usize) -> Result<bool> {
         let Some(segment) = self.store.take_segment(Use::Log)? else { return Ok(false) };
         self.close_head(queue);
-        let position = self.state.queues[queue].position;
+        let position = self.state.view.queues[queue].head;
         self.open_segment(segment, queue, Stage::Head, position);
         let newest = self.state.queues[queue].newest;
         self.link_after(queue, newest, segment);
@@ -41,8 +48,11 @@ impl Writer<'_> {
     fn open_segment(&mut self, segment: SegId, queue: usize, stage: Stage, position: u64) {
         let meta = self.store.space().meta(segment);
         // Location 0 means "empty slot", so the first unit of the first segment stays unused.
-        let fill = if segment == 0 { self.store.unit() } else { 0 };
+        let fill = self.store.first_offset(segment);
         meta.fill.store(fill, Relaxed);
+        if stage == Stage::Head {
+            self.state.view.queues[queue].head += u64::from(fill);
+        }
         meta.live.store(0, Relaxed);
         meta.position.store(position, Relaxed);
         meta.earliest.store(u64::MAX, Relaxed);
@@ -52,8 +62,13 @@ impl Writer<'_> {
         meta.bin_prev.store(SEG_NONE, Relaxed);
         meta.bin_next.store(SEG_NONE, Relaxed);
         self.set_stage(segment, queue, stage);
-        self.state.segments += 1;
-        self.shard.segments.store(self.state.segments, Relaxed);
+        self.count_segments(self.state.segments + 1);
+    }
+
+    fn count_segments(&mut self, segments: u32) {
+        self.state.segments = segments;
+        self.shard.segments.store(segments, Relaxed);
+        self.update_capacity();
     }
 
     /// Marks where a segment is in its life.
@@ -77,8 +92,6 @@ impl Writer<'_> {
         if head == SEG_NONE {
             return;
         }
-        let fill = self.store.space().meta(head).fill.load(Relaxed);
-        self.state.queues[queue].position += u64::from(fill);
         self.state.queues[queue].head = SEG_NONE;
         self.close(head, queue);
     }
@@ -198,30 +211,36 @@ impl Writer<'_> {
 
     /// Gives an emptied segment back; readers may still be in it.
     pub fn retire(&mut self, segment: SegId) {
-        self.state.segments -= 1;
-        self.shard.segments.store(self.state.segments, Relaxed);
+        self.count_segments(self.state.segments - 1);
         self.store.retire_log(segment);
         self.retired = true;
     }
 
-    /// Appends an entry whose value `fill_value` writes; the caller made room. Returns its
-    /// location; nobody sees it before a slot names it.
+    /// Appends an entry of so many (rounded) bytes, whose value `fill_value` writes; the caller
+    /// made room. Returns its location; nobody sees it before a slot names it.
+    #[inline(always)]
     pub fn append(
         &mut self,
         queue: usize,
+        bytes: u32,
         shape: &Shape,
         key: &[u8],
         fill_value: impl FnOnce(*mut u8),
     ) -> u32 {
         let head = self.state.queues[queue].head;
-        let location = self.claim(head, self.store.rounded(shape.bytes()) as u32, shape.expires);
+        let location = self.claim(head, bytes, shape.expires);
+        self.state.view.queues[queue].head += u64::from(bytes);
+        let at = self.store.address(location).cast_mut();
         // SAFETY: `claim` set this place aside, inside the segment, for this entry alone.
-        let value = unsafe { shape.write(self.store.address(location).cast_mut(), key) };
+        let value = unsafe { shape.write(at, key) };
         fill_value(value);
+        // The entry after this one is written without waiting for its lines.
+        crate::memory::racy::prefetch(at.wrapping_add(bytes as usize + WRITE_AHEAD));
         location
     }
 
     /// Sets bytes of an open segment aside.
+    #[inline(always)]
     fn claim(&mut self, segment: SegId, bytes: u32, expires: u64) -> u32 {
         let meta = self.store.space().meta(segment);
         let at = meta.fill.load(Relaxed);
@@ -235,65 +254,71 @@ impl Writer<'_> {
 
     /// Copies a live entry to the end of an open segment and points its slot there. The counts of
     /// queues are the caller's.
-    fn copy_to(&mut self, segment: SegId, live: &Live, hits: u8) -> u32 {
-        let bytes = self.log_bytes(&live.entry);
+    #[inline]
+    fn copy_to(&mut self, segment: SegId, live: &Live, bytes: u32, hits: u8) {
         let location = self.claim(segment, bytes, live.entry.expires());
-        // SAFETY: the source is a live entry of this shard, the target was set aside for it, and
-        // the two do not overlap.
+        // SAFETY: the source is a live entry of this shard, the target was set aside for it, both
+        // take so many rounded bytes, and the two do not overlap.
         unsafe {
             std::ptr::copy_nonoverlapping(
-                live.entry.place(),
-                self.store.address(location).cast_mut(),
-                live.entry.bytes(),
+                live.entry.place().cast::<u64>(),
+                self.store.address(location).cast_mut().cast::<u64>(),
+                bytes as usize / 8,
             );
         }
         self.shard.table.relocate(live.place, location, hits);
         self.shard.counters.add(crate::stats::Tally::MovedBytes, u64::from(bytes));
-        location
     }
 
     /// Appends a live entry again, to a queue whose head has room for it.
-    pub fn move_entry(&mut self, live: Live, queue: usize, hits: u8) {
-        let from = self.queue_of(live.slot.location);
-        let full = self.full_bytes(&live.entry);
+    pub fn move_entry(&mut self, live: &Live, extent: &Extent, queue: usize, hits: u8) {
         let head = self.state.queues[queue].head;
-        self.copy_to(head, &live, hits);
-        self.count_in(queue, full);
-        self.count_out(from, full);
-        self.bury(live.slot.location, self.log_bytes(&live.entry));
+        self.copy_to(head, live, extent.log_bytes, hits);
+        self.state.view.queues[queue].head += u64::from(extent.log_bytes);
+        self.count_in(queue, extent.full);
+        self.count_out(extent.queue, extent.full);
+        self.bury(live.slot.location, extent.log_bytes);
     }
 
-    /// Copies a live entry to the compaction head of its queue, which has room for it.
-    pub fn compact_entry(&mut self, live: Live) {
-        let queue = self.queue_of(live.slot.location);
+    /// Copies a live entry of so many bytes to the compaction head of its queue, which has room
+    /// for it.
+    #[inline]
+    pub fn compact_entry(&mut self, live: &Live, queue: usize, bytes: u32) {
         let segment = self.state.queues[queue].compaction;
-        let hits = self.shard.table.hits(live.place);
-        self.copy_to(segment, &live, hits);
-        self.bury(live.slot.location, self.log_bytes(&live.entry));
+        self.copy_to(segment, live, bytes, live.slot.hits);
+        self.bury(live.slot.location, bytes);
     }
 
     /// Counts an entry into a queue.
+    #[inline(always)]
     pub fn count_in(&mut self, queue: usize, full_bytes: u64) {
-        self.state.queues[queue].bytes += full_bytes;
-        self.state.queues[queue].entries += 1;
+        let queue = &mut self.state.view.queues[queue];
+        queue.bytes += full_bytes;
+        queue.entries += 1;
     }
 
     /// Counts an entry out of a queue.
+    #[inline(always)]
     pub fn count_out(&mut self, queue: usize, full_bytes: u64) {
-        self.state.queues[queue].bytes -= full_bytes;
-        self.state.queues[queue].entries -= 1;
+        let queue = &mut self.state.view.queues[queue];
+        queue.bytes -= full_bytes;
+        queue.entries -= 1;
     }
 
-    /// Marks the bytes of an entry that no slot names any more as dead.
+    /// Marks an entry that no slot names any more, and its bytes, as dead.
+    #[inline]
     pub fn bury(&mut self, location: u32, log_bytes: u32) {
+        // SAFETY: a slot named the place under this same lock, so an entry begins there.
+        unsafe { Entry::mark_dead(self.store.address(location)) };
         let segment = self.store.segment_of(location);
         let meta = self.store.space().meta(segment);
         let live = meta.live.load(Relaxed) - log_bytes;
         meta.live.store(live, Relaxed);
-        if self.stage(segment) != Stage::Closed {
+        let marks = meta.queue.load(Relaxed);
+        if marks & 0xF0 != Stage::Closed as u8 {
             return;
         }
-        let queue = usize::from(meta.queue.load(Relaxed) & 0x0F);
+        let queue = usize::from(marks & 0x0F);
         let before = meta.fill.load(Relaxed) - live - log_bytes;
         let old_bin =
             ((u64::from(before) * BINS as u64) >> self.store.space().seg_shift()) as usize;
@@ -303,29 +328,30 @@ impl Writer<'_> {
     }
 
     /// Takes a live entry out: its slot, its bytes, its run.
+    #[inline]
     pub fn remove_entry(&mut self, live: &Live, extent: &Extent) {
-        let run = live.entry.run();
         let shard = self.shard;
         shard.table.remove(&mut self.state.tail, live.place);
         self.state.payload -= extent.payload;
         self.count_out(extent.queue, extent.full);
         self.bury(live.slot.location, extent.log_bytes);
-        self.drop_run(run);
+        self.drop_run(live.entry.run());
     }
 
     /// Gives the run of an entry back that no slot names any more.
+    #[inline(always)]
     pub fn drop_run(&mut self, run: Option<u32>) {
         if let Some(run) = run {
             self.unchain_run(run);
             self.state.run_bytes -= self.store.space().run_charge(run);
+            self.update_capacity();
             self.store.retire_run(run);
             self.retired = true;
         }
     }
 
     /// Counts a run in that an entry names from now on.
-    pub fn adopt_run(&mut self, run: Option<u32>) {
-        let Some(run) = run else { return };
+    pub fn adopt_run(&mut self, run: u32) {
         let space = self.store.space();
         let first = self.state.runs;
         space.run_meta(run).prev.store(SEG_NONE, Relaxed);
@@ -335,8 +361,10 @@ impl Writer<'_> {
         }
         self.state.runs = run;
         self.state.run_bytes += space.run_charge(run);
+        self.update_capacity();
     }
 
+    #[cold]
     fn unchain_run(&mut self, run: u32) {
         let space = self.store.space();
         let meta = space.run_meta(run);
@@ -351,14 +379,17 @@ impl Writer<'_> {
         }
     }
 
-    /// Calls `visit` with every location of a segment, in the order in which they were appended.
-    pub fn each_entry(&self, segment: SegId, mut visit: impl FnMut(u32, &Entry)) {
+    /// Calls `visit` with every entry of a segment, in the order in which they were appended, and
+    /// whether it is dead.
+    pub fn each_entry(&self, segment: SegId, mut visit: impl FnMut(u32, &Entry, bool)) {
         let fill = self.store.space().meta(segment).fill.load(Relaxed);
-        let mut at = if segment == 0 { self.store.unit() } else { 0 };
+        let mut at = self.store.first_offset(segment);
         while at < fill {
             let location = self.store.location(segment, at);
-            let entry = self.entry_at(location);
-            visit(location, &entry);
+            // SAFETY: up to its fill a segment of this shard's log is one entry after another, and
+            // the lock keeps it from being given back.
+            let (entry, is_dead) = unsafe { Entry::at_marked(self.store.address(location)) };
+            visit(location, &entry, is_dead);
             at += self.log_bytes(&entry);
         }
     }

@@ -19,6 +19,7 @@ mod entry;
 mod expiry;
 mod handle;
 mod index;
+mod job;
 mod log;
 mod open;
 mod pin;
@@ -44,6 +45,7 @@ pub use scan::{Scan, ScanEntry};
 use crate::clock::{Clock, monotonic_ns};
 use crate::config::StoreConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::eviction::Policy;
 use crate::hash::KeyHash;
 use crate::memory::fork;
 use crate::pool::Pool;
@@ -162,6 +164,13 @@ impl StoreInner {
     #[inline(always)]
     pub fn location(&self, segment: SegId, offset: u32) -> u32 {
         (segment << self.units_shift) | (offset >> self.unit_shift)
+    }
+
+    /// Where the first entry of a segment begins: location 0 means "empty slot", so the first unit
+    /// of the first segment stays unused.
+    #[inline]
+    pub fn first_offset(&self, segment: SegId) -> u32 {
+        if segment == 0 { self.unit() } else { 0 }
     }
 
     /// The version of the entry at a location: never 0, never repeated.
@@ -372,6 +381,11 @@ impl StoreInner {
     ) -> Result<PutOutcome> {
         if self.is_inline(key.len(), value.len())? {
             let paid = self.rounded(entry::HEADER + key.len() + value.len()) as u32;
+            if options.is_plain() {
+                let value_type = options.value_type;
+                return self
+                    .write(hash, paid, |writer| writer.put_plainly(hash, key, value, value_type));
+            }
             return self
                 .write(hash, paid, |writer| writer.put(hash, key, Source::Inline(value), options));
         }
@@ -605,13 +619,8 @@ impl Writer<'_> {
     /// the expiry sweep on.
     #[inline]
     fn begin(&mut self, hash: u64, bytes: u32) {
-        if let Some((run, words)) = self.state.memory {
-            // SAFETY: the run was taken with room for this many words and belongs to this shard's
-            // policy, whose lock this writer holds.
-            let memory = unsafe {
-                std::slice::from_raw_parts(self.store.space().run_addr(run).cast(), words)
-            };
-            crate::eviction::Policy::prefetch(&self.state.policy, memory, shard::fingerprint(hash));
+        if let Some(memory) = &self.state.memory {
+            self.state.policy.prefetch(memory.words(), shard::fingerprint(hash));
         }
         self.drain_promotions();
         self.pay(bytes);

@@ -350,15 +350,17 @@ impl Writer<'_> {
             store.retire_run_inside(run);
             run = next;
         }
-        if let Some((run, _)) = self.state.memory.take() {
-            store.give_run(run);
+        if let Some(memory) = self.state.memory.take() {
+            store.give_run(memory.run);
         }
         let state = &mut *self.state;
         state.policy.clear();
         state.policy.memory_changed();
-        state.queues = [Queue::EMPTY; crate::eviction::QUEUES_MAX];
+        state.view.queues = Default::default();
+        state.view.capacity_bytes = 0;
+        state.queues = [const { Queue::EMPTY }; crate::eviction::QUEUES_MAX];
         state.bins = [SEG_NONE; super::shard::BINS];
-        state.compacting = super::shard::Job::NONE;
+        state.compacting = super::job::Job::NONE;
         state.expiry = super::expiry::Sweep::NONE;
         state.segments = 0;
         state.runs = SEG_NONE;

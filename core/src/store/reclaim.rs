@@ -1,10 +1,10 @@
 //! Reclaim: how a shard makes room, a little with every write.
 //!
 //! A write of n bytes owes n bytes, times a ratio that falls from 20/16 to 0 as segments become
-//! available. A debt is paid by passing entries: a *job* goes through one segment, entry by entry;
-//! a dead one is passed, a live one is evicted, or kept, or moved as the policy judges. The bytes
-//! of what was dead or evicted pay the debt, what is moved costs as much again. At the end of a
-//! segment nothing in it is live, and it is retired.
+//! available. A debt is paid in lumps, by passing entries: a job ([`super::job`]) goes through one
+//! segment, entry by entry; a dead one is passed, a live one is evicted, or kept, or moved as the
+//! policy judges. The bytes of what was dead or evicted pay the debt, what is moved costs as much
+//! again. At the end of a segment nothing in it is live, and it is retired.
 //!
 //! Segments with at least a quarter dead are compacted before anything live is evicted: their live
 //! entries are copied, in order, into a segment that takes the victim's place in the chain.
@@ -14,8 +14,9 @@
 //! into, it is evicted, so reclaim never waits for memory; a segment that a reader announces now,
 //! or a view pins, is passed over before any of its entries is unlinked.
 
-use super::shard::{COMPACT_FROM, Job, Live, Stage, Writer};
-use crate::eviction::{Policy, QUEUES_MAX, Verdict, View};
+use super::job::{Job, Next, Task};
+use super::shard::{COMPACT_FROM, Live, Stage, Writer};
+use crate::eviction::{Policy, QUEUES_MAX, Verdict};
 use crate::memory::guard;
 use crate::pool::space::{SEG_NONE, SegId};
 use crate::stats::Tally;
@@ -23,8 +24,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Entries kept in a row after which one goes, whatever the policy says.
 const KEPT_MAX: u32 = 32;
-/// Bytes ahead of the cursor whose index lines are asked for, in entries of typical size.
-const AHEAD: u32 = 1024;
+/// Bytes of debt from which on it is paid.
+const LUMP: i64 = 1024;
 /// Entries passed, most of them dead, until one is evicted for the bound on entries.
 const ENTRY_STEPS_MAX: u32 = 4096;
 /// Held segments that are passed over when a victim is chosen. With a thousand threads that read on
@@ -42,6 +43,21 @@ pub struct Step {
     pub freed: u64,
     /// Bytes of runs given back.
     pub runs: u64,
+}
+
+impl Step {
+    /// So many bytes were dead.
+    #[inline(always)]
+    fn dead(bytes: u32) -> Self {
+        Self { passed: u64::from(bytes), freed: u64::from(bytes), runs: 0 }
+    }
+
+    /// This, after so many dead bytes.
+    #[inline(always)]
+    fn and_dead(self, bytes: u32) -> Self {
+        let bytes = u64::from(bytes);
+        Self { passed: self.passed + bytes, freed: self.freed + bytes, ..self }
+    }
 }
 
 /// What readers announced at one moment: a bit for each id, which ids that are far apart share.
@@ -66,8 +82,8 @@ impl Announced {
 }
 
 impl Writer<'_> {
-    /// Pays for a write of so many bytes. Bounded by a few times as many bytes.
-    #[inline]
+    /// Pays for a write of so many bytes. Bounded by a few times as many bytes, and lumps.
+    #[inline(always)]
     pub fn pay(&mut self, bytes: u32) {
         if self.state.ratio == 0 {
             return;
@@ -75,7 +91,14 @@ impl Writer<'_> {
         let seg = self.store.space().seg_bytes().cast_signed();
         let owed = i64::from(bytes) * i64::from(self.state.ratio) / 16;
         self.state.debt = (self.state.debt + owed).clamp(-seg, 2 * seg);
-        let mut allowance = 4 * u64::from(bytes) + 1024;
+        if self.state.debt >= LUMP {
+            self.pay_debt(bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn pay_debt(&mut self, bytes: u32) {
+        let mut allowance = 4 * u64::from(bytes) + 4 * LUMP.cast_unsigned();
         while self.state.debt > 0 {
             let Some(step) = self.reclaim_step() else { break };
             self.state.debt -= step.freed.cast_signed();
@@ -84,6 +107,10 @@ impl Writer<'_> {
                 break;
             }
         }
+        for queue in 0..QUEUES_MAX {
+            self.look_ahead(Task::Evict(queue));
+        }
+        self.look_ahead(Task::Compact);
     }
 
     /// Makes sure that the head of the entry's queue has room for it once more; false if not.
@@ -114,7 +141,7 @@ impl Writer<'_> {
 
     /// Evicts until the shard has fewer entries than its bound; false if it cannot.
     pub fn make_entry_room(&mut self) -> bool {
-        let max = self.state.entries_max;
+        let max = self.state.view.capacity_entries;
         let mut steps = 0;
         while max != 0 && self.state.tail.len >= max {
             if self.evict_step().is_none() || steps > ENTRY_STEPS_MAX {
@@ -126,33 +153,37 @@ impl Writer<'_> {
     }
 
     /// One entry of the job at hand; `None` if the log has nothing to give.
+    #[inline]
     fn reclaim_step(&mut self) -> Option<Step> {
-        if self.state.compacting.seg == SEG_NONE {
+        if !self.state.compacting.is_open() {
             self.start_compaction();
         }
-        if self.state.compacting.seg != SEG_NONE {
+        if self.state.compacting.is_open() {
             return Some(self.compact_step());
         }
         self.evict_step()
     }
 
+    #[inline]
     fn evict_step(&mut self) -> Option<Step> {
-        let view = self.view();
-        let wanted = self.ask_about(&view, |policy, cx| policy.victim_queue(cx));
+        let wanted = self.ask(|policy, cx| policy.victim_queue(cx));
         let wanted = usize::from(wanted) % QUEUES_MAX;
         let queue = if self.ready_job(wanted) {
             wanted
         } else {
             (0..QUEUES_MAX).find(|&queue| self.ready_job(queue))?
         };
-        Some(self.judge_step(queue, &view))
+        Some(self.judge_step(queue))
     }
 
     /// Whether the queue has a job, starting one if there is a segment for it.
+    #[inline(always)]
     fn ready_job(&mut self, queue: usize) -> bool {
-        if self.state.queues[queue].job.seg != SEG_NONE {
-            return true;
-        }
+        self.state.queues[queue].job.is_open() || self.begin_job(queue)
+    }
+
+    #[inline(never)]
+    fn begin_job(&mut self, queue: usize) -> bool {
         let mut victim = self.state.queues[queue].oldest;
         if victim == SEG_NONE {
             return false;
@@ -220,71 +251,52 @@ impl Writer<'_> {
     }
 
     fn job_on(&self, segment: SegId) -> Job {
-        let at = if segment == 0 { self.store.unit() } else { 0 };
-        Job { seg: segment, at, ahead: at, kept: 0 }
-    }
-
-    /// Asks for the index lines of the entries ahead of a job's cursor.
-    #[inline]
-    fn look_ahead(&self, job: &mut Job) {
-        let meta = self.store.space().meta(job.seg);
-        let fill = meta.fill.load(Relaxed);
-        let until = fill.min(job.at.saturating_add(AHEAD));
-        job.ahead = job.ahead.max(job.at);
-        while job.ahead < until {
-            let entry = self.entry_at(self.store.location(job.seg, job.ahead));
-            let hash = self.store.hash.of(entry.key());
-            self.shard.table.prefetch(hash);
-            job.ahead += self.log_bytes(&entry);
-        }
+        Job::on(segment, self.store.first_offset(segment))
     }
 
     /// Passes one entry of a queue's job.
-    fn judge_step(&mut self, queue: usize, view: &View) -> Step {
-        let mut job = self.state.queues[queue].job;
-        let meta = self.store.space().meta(job.seg);
-        if job.at >= meta.fill.load(Relaxed) {
-            self.state.queues[queue].job = Job::NONE;
-            return self.finish_job(job);
+    #[inline]
+    fn judge_step(&mut self, queue: usize) -> Step {
+        let task = Task::Evict(queue);
+        match self.next_of(task) {
+            Next::Entry { entry, dead } => {
+                let location = self.store.location(self.job(task).seg, entry.at);
+                let step = match self.find_at(entry.hash, location) {
+                    None => Step::dead(entry.bytes),
+                    Some(live) => self.judge(queue, entry.hash, live),
+                };
+                step.and_dead(dead)
+            }
+            Next::Passed { dead } => Step::dead(dead),
+            Next::End { dead } => self.finish_job(task).and_dead(dead),
         }
-        self.look_ahead(&mut job);
-        let location = self.store.location(job.seg, job.at);
-        let entry = self.entry_at(location);
-        let bytes = self.log_bytes(&entry);
-        job.at += bytes;
-        self.state.queues[queue].job = job;
-        let hash = self.store.hash.of(entry.key());
-        let Some(live) = self.find_at(hash, location) else {
-            return Step { passed: u64::from(bytes), freed: u64::from(bytes), runs: 0 };
-        };
-        self.judge(queue, hash, live, view)
     }
 
-    fn judge(&mut self, queue: usize, hash: u64, live: Live, view: &View) -> Step {
+    #[inline]
+    fn judge(&mut self, queue: usize, hash: u64, live: Live) -> Step {
         if self.is_expired(&live.entry) {
             return self.expire(hash, &live);
         }
         let extent = self.extent(&live);
-        let bytes = u64::from(extent.log_bytes);
         let meta = self.meta_of(hash, &live, &extent);
-        let verdict = self.ask_about(view, |policy, cx| policy.judge(cx, &meta));
-        let kept = self.state.queues[queue].job.kept;
+        let verdict = self.ask(|policy, cx| policy.judge(cx, &meta));
+        let bytes = u64::from(extent.log_bytes);
+        let may_stay = self.state.queues[queue].job.kept < KEPT_MAX;
         let target = match verdict {
             Verdict::Evict => None,
-            Verdict::Keep { hits } => (kept < KEPT_MAX).then_some((queue, hits)),
-            Verdict::Move { queue: to, hits } => {
-                (kept < KEPT_MAX).then_some((usize::from(to) % QUEUES_MAX, hits))
-            }
+            Verdict::Keep { hits } => Some((queue, hits)),
+            Verdict::Move { queue: to, hits } => Some((usize::from(to) % QUEUES_MAX, hits)),
         };
         if let Some((to, hits)) = target
-            && matches!(self.make_head(to, bytes as u32), Ok(true))
+            && may_stay
+            && matches!(self.make_head(to, extent.log_bytes), Ok(true))
         {
             self.state.queues[queue].job.kept += 1;
-            self.move_entry(live, to, hits);
+            self.move_entry(&live, &extent, to, hits);
             return Step { passed: bytes, freed: 0, runs: 0 };
         }
         self.state.queues[queue].job.kept = 0;
-        self.ask_about(view, |policy, cx| policy.evicted(cx, &meta));
+        self.ask(|policy, cx| policy.evicted(cx, &meta));
         self.shard.counters.count(Tally::Evicted);
         self.shard.counters.add(Tally::EvictedBytes, extent.payload);
         self.remove_entry(&live, &extent);
@@ -308,11 +320,13 @@ impl Writer<'_> {
         self.remove_entry(live, &extent);
     }
 
-    fn finish_job(&mut self, job: Job) -> Step {
-        let meta = self.store.space().meta(job.seg);
+    #[inline(never)]
+    fn finish_job(&mut self, task: Task) -> Step {
+        let segment = std::mem::replace(self.job(task), Job::NONE).seg;
+        let meta = self.store.space().meta(segment);
         debug_assert_eq!(meta.live.load(Relaxed), 0, "a passed segment has nothing live");
         let rest = self.store.space().seg_bytes() - u64::from(meta.fill.load(Relaxed));
-        self.retire(job.seg);
+        self.retire(segment);
         Step { passed: 64, freed: rest, runs: 0 }
     }
 
@@ -344,41 +358,42 @@ impl Writer<'_> {
     }
 
     /// Passes one entry of the compaction job.
+    #[inline]
     fn compact_step(&mut self) -> Step {
-        let mut job = self.state.compacting;
-        let meta = self.store.space().meta(job.seg);
-        if job.at >= meta.fill.load(Relaxed) {
-            self.state.compacting = Job::NONE;
-            return self.finish_job(job);
+        match self.next_of(Task::Compact) {
+            Next::Entry { entry, dead } => {
+                let location = self.store.location(self.state.compacting.seg, entry.at);
+                let step = match self.find_at(entry.hash, location) {
+                    None => Step::dead(entry.bytes),
+                    Some(live) => self.compact(entry.hash, live, entry.bytes),
+                };
+                step.and_dead(dead)
+            }
+            Next::Passed { dead } => Step::dead(dead),
+            Next::End { dead } => self.finish_job(Task::Compact).and_dead(dead),
         }
-        self.look_ahead(&mut job);
-        let location = self.store.location(job.seg, job.at);
-        let entry = self.entry_at(location);
-        let bytes = self.log_bytes(&entry);
-        job.at += bytes;
-        self.state.compacting = job;
-        let hash = self.store.hash.of(entry.key());
-        let Some(live) = self.find_at(hash, location) else {
-            return Step { passed: u64::from(bytes), freed: u64::from(bytes), runs: 0 };
-        };
+    }
+
+    #[inline]
+    fn compact(&mut self, hash: u64, live: Live, bytes: u32) -> Step {
         if self.is_expired(&live.entry) {
             return self.expire(hash, &live);
         }
-        let queue = usize::from(meta.queue.load(Relaxed) & 0x0F);
+        let queue = self.queue_of(live.slot.location);
         if self.compaction_room(queue, bytes) {
-            self.compact_entry(live);
+            self.compact_entry(&live, queue, bytes);
             return Step { passed: u64::from(bytes), freed: 0, runs: 0 };
         }
         // No segment to compact into: what is live here goes on in the head, or goes.
         if matches!(self.make_head(queue, bytes), Ok(true)) {
-            let hits = self.shard.table.hits(live.place);
-            self.move_entry(live, queue, hits);
+            let extent = self.extent(&live);
+            self.move_entry(&live, &extent, queue, live.slot.hits);
             return Step { passed: u64::from(bytes), freed: 0, runs: 0 };
         }
-        let view = self.view();
-        self.judge(queue, hash, live, &view)
+        self.judge(queue, hash, live)
     }
 
+    #[inline]
     fn compaction_room(&mut self, queue: usize, bytes: u32) -> bool {
         let segment = self.state.queues[queue].compaction;
         let space = self.store.space();

@@ -7,7 +7,7 @@
 //! that is worth least a byte; what readers hold is waited for, without a lock and for a bounded
 //! time; what views and raw memory hold is not.
 
-use super::shard::{Shard, Writer};
+use super::shard::{PolicyMemory, Shard, Writer};
 use super::{Fill, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::Policy;
@@ -247,11 +247,11 @@ impl Writer<'_> {
     /// than a half: new memory forgets everything, and may split a huge page.
     fn fit_policy_memory(&mut self) {
         let (mut bytes, mut entries) = (0, 0);
-        for queue in &self.state.queues {
+        for queue in &self.state.view.queues {
             bytes += queue.bytes;
             entries += queue.entries;
         }
-        if entries < 16 && self.state.entries_max == 0 {
+        if entries < 16 && self.state.view.capacity_entries == 0 {
             return;
         }
         let shards = self.store.shards.len() as u64;
@@ -261,25 +261,26 @@ impl Writer<'_> {
         };
         let share = (limit / shards).max(bytes);
         let by_bytes = (u128::from(entries) * u128::from(share) / u128::from(bytes.max(1))) as u64;
-        let expected = match self.state.entries_max {
+        let expected = match self.state.view.capacity_entries {
             0 => by_bytes,
             max if entries < 16 => max,
             max => max.min(by_bytes),
         };
         let wanted = self.state.policy.memory_words(expected);
-        let has = self.state.memory.map_or(0, |(_, words)| words);
+        let has = self.state.memory.as_ref().map_or(0, |memory| memory.words().len());
         if wanted == has || wanted * 2 <= has * 3 && has * 2 <= wanted * 3 {
             return;
         }
-        if let Some((run, _)) = self.state.memory.take() {
-            self.store.give_run(run);
+        if let Some(memory) = self.state.memory.take() {
+            self.store.give_run(memory.run);
         }
         if wanted > 0
             && let Ok(Some(run)) = self.store.take_run(wanted as u64 * 4, Fill::Zero)
         {
             let meta = self.store.space().run_meta(run);
             meta.shard.store(self.store.number_of(self.shard), Ordering::Relaxed);
-            self.state.memory = Some((run, wanted));
+            // SAFETY: the run was just taken, zeroed, with room for so many words.
+            self.state.memory = Some(unsafe { PolicyMemory::new(self.store.space(), run, wanted) });
         }
         self.state.policy.memory_changed();
     }

@@ -6,21 +6,22 @@
 //! Invariants while nobody holds the lock:
 //! - every filled slot of the index names an entry of this shard whose key hashes to that bucket;
 //! - a segment's live bytes are the sum of the (rounded) bytes of the entries in it that a slot
-//!   names; an entry that no slot names is dead and costs nothing to pass;
+//!   names; an entry that no slot names is dead, marked so, and costs next to nothing to pass;
 //! - every log segment of the shard is in exactly one place: an open head, an open compaction
 //!   head, the chain of its queue, or under one reclaim job; a closed segment in a chain with at
 //!   least a quarter dead is also in the bin of its dead share;
-//! - a queue's counts of live bytes and entries are the sums over its entries.
+//! - the view's counts of live bytes and entries of a queue are the sums over its entries.
 //!
 //! A panic while the lock is held poisons the shard: calls on it fail until the store is cleared.
 
 use super::StoreInner;
 use super::entry::{Entry, NEVER};
 use super::index::{Place, Table, Tail, line::SlotValue};
+use super::job::Job;
 use crate::error::{Error, ErrorKind, Result};
-use crate::eviction::{AnyPolicy, Context, EntryMeta, Policy, QUEUES_MAX, QueueView, View};
+use crate::eviction::{AnyPolicy, Context, EntryMeta, Policy, QUEUES_MAX, View};
 use crate::memory::lock::{FutexGuard, FutexMutex};
-use crate::pool::space::{SEG_NONE, SegId};
+use crate::pool::space::{SEG_NONE, SegId, Space};
 use crate::stats::{ShardCounters, Tally};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -71,26 +72,8 @@ pub enum Stage {
     Job = 0x30,
 }
 
-/// A segment that is being emptied.
-#[derive(Clone, Copy, Debug)]
-pub struct Job {
-    /// The segment; [`SEG_NONE`]: no job.
-    pub seg: SegId,
-    /// Bytes passed.
-    pub at: u32,
-    /// Bytes whose index lines were asked for.
-    pub ahead: u32,
-    /// Entries that the job kept since it last evicted one.
-    pub kept: u32,
-}
-
-impl Job {
-    /// No job.
-    pub const NONE: Self = Self { seg: SEG_NONE, at: 0, ahead: 0, kept: 0 };
-}
-
-/// One queue of the policy: a chain of segments, oldest first.
-#[derive(Clone, Copy, Debug)]
+/// One queue of the policy: a chain of segments, oldest first. What it holds is in [`State::view`].
+#[derive(Clone, Debug)]
 pub struct Queue {
     /// Oldest segment of the chain.
     pub oldest: SegId,
@@ -100,12 +83,6 @@ pub struct Queue {
     pub head: SegId,
     /// Segment that compaction appends to.
     pub compaction: SegId,
-    /// Bytes ever appended, up to where the head begins.
-    pub position: u64,
-    /// Bytes of live entries, runs included.
-    pub bytes: u64,
-    /// Live entries.
-    pub entries: u64,
     /// The cursor.
     pub job: Job,
 }
@@ -117,19 +94,54 @@ impl Queue {
         newest: SEG_NONE,
         head: SEG_NONE,
         compaction: SEG_NONE,
-        position: 0,
-        bytes: 0,
-        entries: 0,
         job: Job::NONE,
     };
+}
+
+/// Memory of a policy: words in a run of the shard's own.
+pub struct PolicyMemory {
+    /// The run.
+    pub run: u32,
+    at: *mut u32,
+    words: usize,
+}
+
+// SAFETY: the words belong to whoever owns the PolicyMemory; the pool that they lie in is Sync and
+// outlives the store that owns it.
+unsafe impl Send for PolicyMemory {}
+
+impl PolicyMemory {
+    /// Memory in a run.
+    ///
+    /// # Safety
+    /// The run was taken for this alone, has room for so many words, and is given back only when
+    /// this is gone.
+    pub unsafe fn new(space: &Space, run: u32, words: usize) -> Self {
+        Self { run, at: space.run_addr(run).cast(), words }
+    }
+
+    /// The words.
+    #[inline(always)]
+    pub fn words(&self) -> &[u32] {
+        // SAFETY: `new` was promised the run, whose memory is zeroed or written.
+        unsafe { std::slice::from_raw_parts(self.at, self.words) }
+    }
+
+    /// The words, to change them.
+    #[inline(always)]
+    pub fn words_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as in `words`, and `self` is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.words) }
+    }
 }
 
 /// What the holder of the lock owns.
 pub struct State {
     pub tail: Tail,
     pub policy: AnyPolicy,
-    /// Run with the policy's memory, and its words.
-    pub memory: Option<(u32, usize)>,
+    pub memory: Option<PolicyMemory>,
+    /// What the queues hold, as the policy sees it.
+    pub view: View,
     pub queues: [Queue; QUEUES_MAX],
     pub bins: [SegId; BINS],
     pub compacting: Job,
@@ -147,8 +159,6 @@ pub struct State {
     pub debt: i64,
     /// Bytes to reclaim a byte written, in 1/16; 0 while there is room.
     pub ratio: u32,
-    /// Bound on entries; 0: none.
-    pub entries_max: u64,
     /// Whether any entry ever had a time to live.
     pub expires: bool,
     /// Random state of the jitter.
@@ -170,7 +180,8 @@ impl Shard {
                 tail,
                 policy,
                 memory: None,
-                queues: [Queue::EMPTY; QUEUES_MAX],
+                view: View { capacity_entries: entries_max, ..View::default() },
+                queues: [const { Queue::EMPTY }; QUEUES_MAX],
                 bins: [SEG_NONE; BINS],
                 compacting: Job::NONE,
                 expiry: super::expiry::Sweep::NONE,
@@ -180,7 +191,6 @@ impl Shard {
                 payload: 0,
                 debt: 0,
                 ratio: 0,
-                entries_max,
                 expires: false,
                 dice: seed | 1,
             }),
@@ -386,7 +396,7 @@ impl Writer<'_> {
     pub fn meta_of(&self, hash: u64, live: &Live, extent: &Extent) -> EntryMeta {
         EntryMeta {
             bytes: u32::try_from(extent.full).unwrap_or(u32::MAX),
-            hits: self.shard.table.hits(live.place),
+            hits: live.slot.hits,
             queue: extent.queue as u8,
             fingerprint: fingerprint(hash),
             position: extent.position,
@@ -395,56 +405,18 @@ impl Writer<'_> {
         }
     }
 
-    /// The shard as its policy sees it.
-    pub fn view(&self) -> View {
-        let mut queues = [QueueView::default(); QUEUES_MAX];
-        for (view, queue) in queues.iter_mut().zip(&self.state.queues) {
-            *view = QueueView {
-                bytes: queue.bytes,
-                entries: queue.entries,
-                head: self.head_position(queue),
-            };
-        }
-        View {
-            queues,
-            capacity_bytes: u64::from(self.state.segments) * self.store.space().seg_bytes()
-                + self.state.run_bytes,
-            capacity_entries: self.state.entries_max,
-            now_ms: 0,
-        }
-    }
-
-    fn head_position(&self, queue: &Queue) -> u64 {
-        if queue.head == SEG_NONE {
-            return queue.position;
-        }
-        let fill = self.store.space().meta(queue.head).fill.load(Ordering::Relaxed);
-        queue.position + u64::from(fill)
-    }
-
     /// Asks the policy something.
-    #[inline]
+    #[inline(always)]
     pub fn ask<R>(&mut self, question: impl FnOnce(&mut AnyPolicy, &mut Context<'_>) -> R) -> R {
-        let view = self.view();
-        self.ask_about(&view, question)
+        let state = &mut *self.state;
+        let memory = state.memory.as_mut().map_or(&mut [][..], PolicyMemory::words_mut);
+        question(&mut state.policy, &mut Context { view: &state.view, memory })
     }
 
-    /// Asks the policy something about a view of the shard that still holds.
-    #[inline]
-    pub fn ask_about<R>(
-        &mut self,
-        view: &View,
-        question: impl FnOnce(&mut AnyPolicy, &mut Context<'_>) -> R,
-    ) -> R {
-        let memory: &mut [u32] = match self.state.memory {
-            None => &mut [],
-            // SAFETY: the run was taken with room for this many zeroed words, belongs to this
-            // shard's policy alone, and is only reached under the shard's lock.
-            Some((run, words)) => unsafe {
-                std::slice::from_raw_parts_mut(self.store.space().run_addr(run).cast(), words)
-            },
-        };
-        question(&mut self.state.policy, &mut Context { view, memory })
+    /// Says what live entries may take at most, after segments or runs came or went.
+    pub fn update_capacity(&mut self) {
+        let segments = u64::from(self.state.segments) * self.store.space().seg_bytes();
+        self.state.view.capacity_bytes = segments + self.state.run_bytes;
     }
 
     /// Whether the entry's time is over.
@@ -466,9 +438,9 @@ impl Writer<'_> {
     /// Tells readers from which age on a hit asks for promotion.
     fn mark_promotions(&mut self) {
         let Some(share) = self.state.policy.promote_after() else { return };
-        for (queue, mark) in self.state.queues.iter().zip(&self.shard.promote_before) {
+        for (queue, mark) in self.state.view.queues.iter().zip(&self.shard.promote_before) {
             let behind = queue.bytes * u64::from(share) / 256;
-            mark.store(self.head_position(queue).saturating_sub(behind), Ordering::Relaxed);
+            mark.store(queue.head.saturating_sub(behind), Ordering::Relaxed);
         }
     }
 
@@ -489,7 +461,8 @@ impl Writer<'_> {
         let queue = self.queue_of(location);
         let before = self.shard.promote_before[queue].load(Ordering::Relaxed);
         if self.position_of(location) < before && self.pay_for_move(&live) {
-            self.move_entry(live, queue, live.slot.hits);
+            let extent = self.extent(&live);
+            self.move_entry(&live, &extent, queue, live.slot.hits);
         }
     }
 

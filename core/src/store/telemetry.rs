@@ -34,7 +34,7 @@ impl StoreInner {
 impl super::shard::Writer<'_> {
     /// Bytes in the log that no slot names: what was appended and is not live.
     pub(super) fn dead_bytes(&self) -> u64 {
-        let live: u64 = self.state.queues.iter().map(|queue| queue.bytes).sum();
+        let live: u64 = self.state.view.queues.iter().map(|queue| queue.bytes).sum();
         let logged = u64::from(self.state.segments) * self.store.space().seg_bytes();
         let unused: u64 = self
             .state

@@ -96,15 +96,21 @@ impl Writer<'_> {
         equal("payload bytes", found.payload, self.state.payload)?;
         equal("run bytes", found.run_bytes, self.state.run_bytes)?;
         equal("log segments", segments, u64::from(self.state.segments))?;
-        for (queue, counted) in found.queues.iter().zip(&self.state.queues) {
+        let capacity = segments * self.store.space().seg_bytes() + self.state.run_bytes;
+        equal("the capacity that the policy sees", capacity, self.state.view.capacity_bytes)?;
+        for (queue, counted) in found.queues.iter().zip(&self.state.view.queues) {
             equal("bytes of a queue", queue.0, counted.bytes)?;
             equal("entries of a queue", queue.1, counted.entries)?;
         }
-        let max = self.state.entries_max;
+        let max = self.state.view.capacity_entries;
         if max != 0 && self.state.tail.len > max {
             return Err(format!("{} entries, above the bound {max}", self.state.tail.len));
         }
-        let memory = self.state.memory.map_or(0, |(run, _)| self.store.space().run_charge(run));
+        let memory = self
+            .state
+            .memory
+            .as_ref()
+            .map_or(0, |memory| self.store.space().run_charge(memory.run));
         let held = segments + u64::from(self.state.tail.segments);
         Ok(held * self.store.space().seg_bytes() + self.state.run_bytes + memory)
     }
@@ -177,8 +183,14 @@ impl Writer<'_> {
         if live > fill || fill > self.store.space().seg_bytes() {
             return Err(format!("segment {segment} has {live} live of {fill} bytes"));
         }
-        let mut passed = if segment == 0 { u64::from(self.store.unit()) } else { 0 };
-        self.each_entry(segment, |_, entry| passed += u64::from(self.log_bytes(entry)));
+        let mut passed = u64::from(self.store.first_offset(segment));
+        let mut unmarked = 0;
+        self.each_entry(segment, |_, entry, is_dead| {
+            let bytes = u64::from(self.log_bytes(entry));
+            passed += bytes;
+            unmarked += if is_dead { 0 } else { bytes };
+        });
+        equal("bytes of a segment that are not marked dead", unmarked, live)?;
         equal("entries of a segment end at its fill", passed, fill)
     }
 }

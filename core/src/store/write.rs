@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::eviction::{EntryMeta, Placement, Policy};
 use crate::pool::space::Use;
 use crate::stats::Tally;
-use crate::types::{DeleteOutcome, PutMode, PutOptions, PutOutcome, Ttl};
+use crate::types::{DeleteOutcome, PutMode, PutOptions, PutOutcome, Ttl, ValueType};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How an attempt ended.
@@ -48,7 +48,32 @@ impl Source<'_> {
 
 impl Writer<'_> {
     /// One attempt at a write.
+    #[inline(never)]
     pub fn put(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        source: Source<'_>,
+        options: &PutOptions,
+    ) -> Result<Step<PutOutcome>> {
+        self.put_with(hash, key, source, options)
+    }
+
+    /// [`Writer::put`] of a value into the log with every default, which is most writes: the
+    /// compiler leaves out of it what the options would decide.
+    #[inline(always)]
+    pub fn put_plainly(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        value_type: ValueType,
+    ) -> Result<Step<PutOutcome>> {
+        self.put_with(hash, key, Source::Inline(value), &PutOptions::plain(value_type))
+    }
+
+    #[inline(always)]
+    fn put_with(
         &mut self,
         hash: u64,
         key: &[u8],
@@ -94,13 +119,13 @@ impl Writer<'_> {
                 if !self.make_head(queue, bytes)? {
                     return Ok(Step::Room);
                 }
-                self.overwrite(hash, live, &shape, key, source)
+                self.overwrite(hash, &live, bytes, &shape, key, source)
             }
             None => {
                 if !self.make_insert_room(hash, bytes)? {
                     return Ok(Step::Room);
                 }
-                match self.insert(hash, &shape, key, source) {
+                match self.insert(hash, bytes, &shape, key, source) {
                     Some(location) => location,
                     None => return Ok(Step::Done(PutOutcome::NotAdmitted)),
                 }
@@ -144,30 +169,32 @@ impl Writer<'_> {
         ((u128::from(dice) * (most + 1)) >> 64) as u64
     }
 
+    #[inline(always)]
     fn overwrite(
         &mut self,
         hash: u64,
-        live: Live,
+        live: &Live,
+        bytes: u32,
         shape: &Shape,
         key: &[u8],
         source: Source<'_>,
     ) -> u32 {
-        let old = self.extent(&live);
-        let meta = self.meta_of(hash, &live, &old);
+        let old = self.extent(live);
+        let meta = self.meta_of(hash, live, &old);
         let hits = self.ask(|policy, cx| policy.replace(cx, &meta));
-        let old_run = live.entry.run();
-        let location = self.append(old.queue, shape, key, |at| fill(at, source));
+        let location = self.append(old.queue, bytes, shape, key, |at| fill(at, source));
         self.shard.table.relocate(live.place, location, hits);
         self.count_out(old.queue, old.full);
         self.state.payload -= old.payload;
-        self.account_new(old.queue, shape);
+        self.account_new(old.queue, bytes, shape);
         self.bury(live.slot.location, old.log_bytes);
-        self.drop_run(old_run);
+        self.drop_run(live.entry.run());
         self.shard.counters.count(Tally::Updates);
         location
     }
 
     /// Sees to it that an insert can neither lack a head nor a slot; false if a segment is needed.
+    #[inline(always)]
     fn make_insert_room(&mut self, hash: u64, bytes: u32) -> Result<bool> {
         if !self.make_entry_room() {
             return Ok(false);
@@ -211,11 +238,18 @@ impl Writer<'_> {
         }
     }
 
-    fn insert(&mut self, hash: u64, shape: &Shape, key: &[u8], source: Source<'_>) -> Option<u32> {
+    #[inline(always)]
+    fn insert(
+        &mut self,
+        hash: u64,
+        bytes: u32,
+        shape: &Shape,
+        key: &[u8],
+        source: Source<'_>,
+    ) -> Option<u32> {
         let run = shape.run.map_or(0, |run| self.store.space().run_charge(run));
-        let full = self.store.rounded(shape.bytes()) as u64 + run;
         let meta = EntryMeta {
-            bytes: u32::try_from(full).unwrap_or(u32::MAX),
+            bytes: u32::try_from(u64::from(bytes) + run).unwrap_or(u32::MAX),
             hits: 0,
             queue: 0,
             fingerprint: fingerprint(hash),
@@ -232,30 +266,41 @@ impl Writer<'_> {
                 return None;
             }
         };
-        let location = self.append(queue, shape, key, |at| fill(at, source));
+        let location = self.append(queue, bytes, shape, key, |at| fill(at, source));
         let shard = self.shard;
         if !shard.table.insert(&mut self.state.tail, hash, location, hits) {
             // Cannot be: `make_insert_room` saw a vacancy under this same lock. The bytes are
             // dead, and the entry counts as declined.
-            self.bury(location, self.store.rounded(shape.bytes()) as u32);
+            self.bury(location, bytes);
             self.shard.counters.count(Tally::NotAdmitted);
             return None;
         }
-        self.account_new(queue, shape);
+        self.account_new(queue, bytes, shape);
         self.shard.counters.count(Tally::Inserts);
         self.adapt_index();
         Some(location)
     }
 
-    fn account_new(&mut self, queue: usize, shape: &Shape) {
+    #[inline(always)]
+    fn account_new(&mut self, queue: usize, bytes: u32, shape: &Shape) {
         let run = shape.run.map_or(0, |run| self.store.space().run_charge(run));
-        self.count_in(queue, self.store.rounded(shape.bytes()) as u64 + run);
-        self.adopt_run(shape.run);
+        self.count_in(queue, u64::from(bytes) + run);
+        if let Some(run) = shape.run {
+            self.adopt_run(run);
+        }
         self.state.payload += u64::from(shape.key_len) + u64::from(shape.value_len);
     }
 
     /// Grows or shrinks the index by a bucket where its load asks for it.
+    #[inline(always)]
     pub fn adapt_index(&mut self) {
+        if self.shard.table.wants_change(&self.state.tail) {
+            self.change_index();
+        }
+    }
+
+    #[inline(never)]
+    fn change_index(&mut self) {
         let shard = self.shard;
         if let Some(segment) = shard.table.released_chunk(&mut self.state.tail) {
             self.store.retire_index(segment);
@@ -345,7 +390,7 @@ impl Writer<'_> {
         }
         let old_log = self.log_bytes(&live.entry);
         let (from, len) = (live.entry.inline_value(), shape.value_len as usize);
-        let location = self.append(queue, &shape, live.entry.key(), |at| {
+        let location = self.append(queue, bytes, &shape, live.entry.key(), |at| {
             if shape.run.is_none() {
                 // SAFETY: the value of the live entry, and room for it that was just set aside.
                 unsafe { std::ptr::copy_nonoverlapping(from, at, len) };
@@ -353,8 +398,8 @@ impl Writer<'_> {
         });
         let hits = self.shard.table.hits(live.place);
         self.shard.table.relocate(live.place, location, hits);
-        self.state.queues[queue].bytes += u64::from(bytes);
-        self.state.queues[queue].bytes -= u64::from(old_log);
+        let counted = &mut self.state.view.queues[queue];
+        counted.bytes = counted.bytes + u64::from(bytes) - u64::from(old_log);
         self.bury(live.slot.location, old_log);
         Ok(true)
     }

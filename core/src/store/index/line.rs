@@ -135,11 +135,13 @@ impl Line {
     }
 
     /// The hits in a slot.
+    #[inline(always)]
     pub fn hits(&self, slot: usize) -> u8 {
         (self.tags[slot].load(Ordering::Relaxed) & HITS_MASK) as u8
     }
 
     /// What the slot holds, if anything; the link of a line that spills is not a slot.
+    #[inline(always)]
     pub fn get(&self, slot: usize) -> Option<SlotValue> {
         let location = self.locations[slot].load(Ordering::Relaxed);
         if location == 0 || slot == LINK && Self::spills(self.header.load(Ordering::Relaxed)) {
@@ -150,11 +152,13 @@ impl Line {
     }
 
     /// Slots that entries may use here.
+    #[inline(always)]
     pub fn usable(&self) -> usize {
         if Self::spills(self.header.load(Ordering::Relaxed)) { LINK } else { SLOTS }
     }
 
     /// The first empty slot.
+    #[inline(always)]
     pub fn vacancy(&self) -> Option<usize> {
         // Under the lock tags are exact, and only an empty slot or the link has tag 0.
         let empty = self.matches(0) & ((1 << self.usable()) - 1);
@@ -167,12 +171,14 @@ impl Line {
     }
 
     /// Fills an empty slot. The entry's bytes become visible with it.
+    #[inline(always)]
     pub fn fill(&self, slot: usize, value: SlotValue) {
         self.tags[slot].store(value.tag | u16::from(value.hits), Ordering::Relaxed);
         self.locations[slot].store(value.location, Ordering::Release);
     }
 
     /// Points a slot to another entry of the same key.
+    #[inline(always)]
     pub fn relocate(&self, slot: usize, location: u32, hits: u8) {
         self.locations[slot].store(location, Ordering::Release);
         let tag = self.tags[slot].load(Ordering::Relaxed) & TAG_MASK;
@@ -180,6 +186,7 @@ impl Line {
     }
 
     /// Empties a slot.
+    #[inline(always)]
     pub fn empty(&self, slot: usize) {
         self.locations[slot].store(0, Ordering::Release);
         self.tags[slot].store(0, Ordering::Relaxed);

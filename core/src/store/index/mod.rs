@@ -314,7 +314,7 @@ impl Table {
     }
 
     /// The slot of a hash whose location `is_it` accepts. Under the lock.
-    #[inline]
+    #[inline(always)]
     pub fn find(
         &self,
         hash: u64,
@@ -377,10 +377,18 @@ impl Table {
 
     /// Inserts a slot for a key that has none; false if an overflow line is needed and none is
     /// free (see [`Table::add_overflow_chunk`]).
+    #[inline(always)]
     pub fn insert(&self, tail: &mut Tail, hash: u64, location: u32, hits: u8) -> bool {
         let bucket = self.geometry().bucket(hash);
         let value = SlotValue { tag: line::tag_of(hash), hits, location };
-        let done = self.push(tail, bucket, value, false);
+        let Some(home) = self.home(bucket) else { return false };
+        let done = match home.vacancy() {
+            Some(slot) => {
+                home.fill(slot, value);
+                true
+            }
+            None => self.push(tail, bucket, value, false),
+        };
         tail.len += u64::from(done);
         done
     }
@@ -418,14 +426,20 @@ impl Table {
     }
 
     /// Empties a slot, keeping the chain compact.
+    #[inline(always)]
     pub fn remove(&self, tail: &mut Tail, place: Place) {
         // SAFETY: a Place is used under the lock that it was found under; its lines are live.
         let (line, home) = unsafe { (&*place.line, &*place.home) };
         tail.len -= 1;
-        if !Line::spills(home.header()) {
+        if Line::spills(home.header()) {
+            self.remove_from_chain(tail, place, line, home);
+        } else {
             line.empty(place.slot);
-            return;
         }
+    }
+
+    #[inline(never)]
+    fn remove_from_chain(&self, tail: &mut Tail, place: Place, line: &Line, home: &Line) {
         home.begin_moving();
         line.empty(place.slot);
         let mut before = home;
@@ -450,14 +464,20 @@ impl Table {
         home.end_moving();
     }
 
+    /// Whether the table should grow or shrink, or a chunk is to be retired.
+    #[inline(always)]
+    pub fn wants_change(&self, tail: &Tail) -> bool {
+        self.wants_growth(tail) || self.wants_shrink(tail) || tail.released != NONE
+    }
+
     /// Whether the table should grow.
-    #[inline]
+    #[inline(always)]
     pub fn wants_growth(&self, tail: &Tail) -> bool {
         tail.len * 16 > u64::from(self.geometry().lines()) * GROW_AT
     }
 
     /// Whether the table should shrink.
-    #[inline]
+    #[inline(always)]
     pub fn wants_shrink(&self, tail: &Tail) -> bool {
         let lines = self.geometry().lines();
         lines > LINES_MIN && tail.len * 16 < u64::from(lines) * SHRINK_AT
