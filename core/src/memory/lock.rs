@@ -1,16 +1,32 @@
 //! The writer lock: one 32-bit word that may live anywhere in memory.
 //!
-//! A three-state futex mutex (0 free, 1 held, 2 held and waited for; Drepper, "Futexes are
-//! tricky") behind `lock_api`. It holds no pointer, so it survives fork as bytes and could lie in
-//! memory that processes share. It spins briefly before it sleeps: the critical sections here are
-//! about as long as a cache miss.
+//! A futex mutex (Drepper, "Futexes are tricky") behind `lock_api`. It holds no pointer, so it
+//! survives fork as bytes and could lie in memory that processes share. It spins briefly before it
+//! sleeps: the critical sections here are about as long as a cache miss.
+//!
+//! Whoever comes by may take a free lock before a thread that was woken for it, which is what makes
+//! it fast. So that nobody is passed over for ever, a thread that was woken [`PATIENCE`] times in
+//! vain marks the lock *starved*; whoever then gives it up does not free it but *offers* it, and
+//! only a thread that has slept may take an offered lock (the idea of Go's `sync.Mutex`).
+//!
+//! | word | held | sleepers | leaves by |
+//! |---|---|---|---|
+//! | free | no | none, or one is being woken | any thread takes it |
+//! | held | yes | none | its holder frees it |
+//! | waited | yes | perhaps | its holder frees it and wakes one |
+//! | starved | yes | some | its holder offers it and wakes one |
+//! | offered | no | one is being woken | a thread that has slept takes it |
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const WAITED: u32 = 2;
+const STARVED: u32 = 3;
+const OFFERED: u32 = 4;
 const SPINS: u32 = 60;
+/// Times a thread is woken in vain before it asks for the lock to be offered.
+const PATIENCE: u32 = 2;
 
 /// The raw lock.
 #[derive(Debug)]
@@ -42,8 +58,8 @@ unsafe impl lock_api::RawMutex for RawFutex {
 
     #[inline]
     unsafe fn unlock(&self) {
-        if self.0.swap(FREE, Ordering::Release) == WAITED {
-            self.wake_one();
+        if self.0.compare_exchange(HELD, FREE, Ordering::Release, Ordering::Relaxed).is_err() {
+            self.unlock_and_wake();
         }
     }
 }
@@ -62,18 +78,51 @@ impl RawFutex {
                 return;
             }
         }
-        while self.0.swap(WAITED, Ordering::Acquire) != FREE {
-            // SAFETY: the word outlives the call; the kernel only compares it with WAITED.
+        let mut sleeps = 0;
+        loop {
+            let seen = self.0.load(Ordering::Relaxed);
+            // What the word becomes, and whether that takes the lock. Others may sleep as well, so
+            // whoever was here holds it as waited.
+            let (next, takes) = match seen {
+                FREE => (WAITED, true),
+                OFFERED if sleeps > 0 => (WAITED, true),
+                HELD | WAITED if sleeps >= PATIENCE => (STARVED, false),
+                HELD => (WAITED, false),
+                _ => (seen, false),
+            };
+            if next != seen
+                && self
+                    .0
+                    .compare_exchange(seen, next, Ordering::Acquire, Ordering::Relaxed)
+                    .is_err()
+            {
+                continue;
+            }
+            if takes {
+                return;
+            }
+            // SAFETY: the word outlives the call; the kernel only compares it with `next`.
             unsafe {
                 libc::syscall(
                     libc::SYS_futex,
                     self.0.as_ptr(),
                     libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-                    WAITED,
+                    next,
                     std::ptr::null::<libc::timespec>(),
                 );
             }
+            sleeps += 1;
         }
+    }
+
+    #[cold]
+    fn unlock_and_wake(&self) {
+        // Only the holder takes the word out of these two states, but a sleeper may go from the
+        // first to the second meanwhile.
+        if self.0.compare_exchange(WAITED, FREE, Ordering::Release, Ordering::Relaxed).is_err() {
+            self.0.store(OFFERED, Ordering::Release);
+        }
+        self.wake_one();
     }
 
     #[cold]
@@ -94,6 +143,33 @@ impl RawFutex {
 mod tests {
     use super::FutexMutex;
     use std::sync::Arc;
+
+    #[test]
+    fn is_offered_to_those_who_wait() {
+        use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+        const TURNS: u64 = 200;
+        let sum = Arc::new((FutexMutex::new(0_u64), AtomicBool::new(false)));
+        let greedy: Vec<_> = (0..2)
+            .map(|_| {
+                let sum = Arc::clone(&sum);
+                let turns = AtomicU64::new(0);
+                std::thread::spawn(move || {
+                    while !sum.1.load(Ordering::Relaxed) {
+                        *sum.0.lock() += 1;
+                        turns.fetch_add(1, Ordering::Relaxed);
+                    }
+                    turns.into_inner()
+                })
+            })
+            .collect();
+        // Ends only if whoever waits gets the lock from those who never leave it.
+        for _ in 0..TURNS {
+            *sum.0.lock() += 1;
+        }
+        sum.1.store(true, Ordering::Relaxed);
+        let turns: u64 = greedy.into_iter().map(|thread| thread.join().unwrap()).sum();
+        assert_eq!(*sum.0.lock(), turns + TURNS);
+    }
 
     #[test]
     fn excludes() {
