@@ -1,6 +1,8 @@
 //! Attacks on the store: each test is a way in which it was, or might have been, broken.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
+mod support;
 
 use hypercache_core::clock::Clock;
 use hypercache_core::memory::sys;
@@ -12,29 +14,8 @@ use hypercache_core::{
 };
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-const MIB: u64 = 1 << 20;
-const CASE: &str = "HYPERCACHE_ATTACK";
-
-/// Runs `work` in a process of its own.
-fn alone(test: &str, work: impl FnOnce()) {
-    if std::env::var(CASE).is_ok_and(|case| case == test) {
-        return work();
-    }
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--test-threads=1", "--nocapture"])
-        .env(CASE, test)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test}: {status}");
-}
-
-fn check(store: &Store) {
-    store.validate().unwrap();
-    store.pool().validate().unwrap();
-}
+use support::{Dice, MIB, alone, check};
 
 /// After its stores are gone, a pool holds nothing for them.
 fn assert_empty(pool: &Pool) {
@@ -257,21 +238,6 @@ fn a_thread_may_ask_while_it_ends() {
     check(&store);
 }
 
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.roll(from.len() as u64) as usize]
-    }
-}
-
 /// What a key may hold: nothing (it may have been evicted), or this.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Held {
@@ -327,13 +293,13 @@ impl Fuzz {
     }
 
     fn options(&mut self) -> (PutOptions, bool) {
-        let ttl = match self.dice.roll(6) {
-            0 => Ttl::Millis(1 + self.dice.roll(50)),
+        let ttl = match self.dice.below(6) {
+            0 => Ttl::Millis(1 + self.dice.below(50)),
             1 => Ttl::Keep,
             2 => Ttl::Never,
             _ => Ttl::Default,
         };
-        let mode = match self.dice.roll(8) {
+        let mode = match self.dice.below(8) {
             0 => PutMode::Add,
             1 => PutMode::Replace,
             2 => PutMode::CompareAndSet(0),
@@ -395,11 +361,11 @@ impl Fuzz {
     }
 
     fn step(&mut self) {
-        let number = self.dice.roll(self.key_count);
+        let number = self.dice.below(self.key_count);
         let key = key_of(number);
-        let faulty = self.dice.roll(12) == 0;
-        let strike = 1 + self.dice.roll(6);
-        match self.dice.roll(24) {
+        let faulty = self.dice.below(12) == 0;
+        let strike = 1 + self.dice.below(6);
+        match self.dice.below(24) {
             0..=7 => {
                 let (mut options, _) = self.options();
                 if options.mode == PutMode::CompareAndSet(0)
@@ -453,8 +419,8 @@ impl Fuzz {
                         assert!(matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::NoMemory))
                     }
                 }
-                if self.views.len() > 6 || self.dice.roll(3) == 0 {
-                    let at = self.dice.roll(self.views.len().max(1) as u64) as usize;
+                if self.views.len() > 6 || self.dice.below(3) == 0 {
+                    let at = self.dice.below(self.views.len().max(1) as u64) as usize;
                     if at < self.views.len() {
                         let (view, bytes) = self.views.swap_remove(at);
                         assert!(*view == *bytes, "a view changed");
@@ -525,12 +491,12 @@ impl Fuzz {
                     }
                     Err(_) => {}
                 }
-                if self.drafts.len() > 3 || self.dice.roll(2) == 0 {
+                if self.drafts.len() > 3 || self.dice.below(2) == 0 {
                     self.end_draft(faulty.then_some(strike));
                 }
             }
             19 => {
-                self.hand.fetch_add(self.dice.roll(20), Ordering::SeqCst);
+                self.hand.fetch_add(self.dice.below(20), Ordering::SeqCst);
             }
             20 => {
                 let mut seen = std::collections::HashSet::new();
@@ -543,7 +509,7 @@ impl Fuzz {
                 self.model.retain(|number, _| seen.contains(&key_of(*number)));
                 assert!(seen.len() <= self.model.len());
             }
-            21 => match self.dice.roll(12) {
+            21 => match self.dice.below(12) {
                 0 => {
                     self.store.clear().unwrap();
                     self.model.clear();
@@ -599,9 +565,9 @@ impl Fuzz {
         if self.drafts.is_empty() {
             return;
         }
-        let at = self.dice.roll(self.drafts.len() as u64) as usize;
+        let at = self.dice.below(self.drafts.len() as u64) as usize;
         let (draft, number, mut held, options) = self.drafts.swap_remove(at);
-        if self.dice.roll(4) == 0 {
+        if self.dice.below(4) == 0 {
             drop(draft);
             return;
         }
@@ -626,7 +592,7 @@ fn fuzz(seed: u64, config: &StoreConfig, pool_config: &PoolConfig, steps: u32) {
     let mut fuzz = Fuzz {
         pool: pool.clone(),
         store,
-        dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+        dice: Dice::new(seed),
         model: HashMap::new(),
         views: Vec::new(),
         drafts: Vec::new(),
@@ -681,7 +647,7 @@ fn random_calls_and_failures_agree_with_a_model() {
 
 /// One thread of [`everything_at_once_tears_nothing`]: it alone writes its keys.
 fn owner(pool: &Pool, stores: &[Store], number: u64, threads: u64, until: std::time::Instant) {
-    let mut dice = Dice(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::new(number);
     let mut buf = vec![MaybeUninit::<u8>::uninit(); 200_000];
     let mut own: HashMap<(usize, u64), Option<u64>> = HashMap::new();
     let mut seen: HashMap<(usize, u64), u64> = HashMap::new();
@@ -696,10 +662,10 @@ fn owner(pool: &Pool, stores: &[Store], number: u64, threads: u64, until: std::t
     let keys = 40;
     while std::time::Instant::now() < until {
         count += 1;
-        let at = dice.roll(stores.len() as u64) as usize;
+        let at = dice.below(stores.len() as u64) as usize;
         let store = &stores[at];
-        let mine = number * 1_000 + dice.roll(keys);
-        match dice.roll(40) {
+        let mine = number * 1_000 + dice.below(keys);
+        match dice.below(40) {
             0..=13 => {
                 let len = 16 + dice.pick(&[0, 8, 100, 1_000, 3_000, 5_000, 30_000, 90_000]);
                 let mut value = vec![count.to_le_bytes()[0]; len];
@@ -716,7 +682,7 @@ fn owner(pool: &Pool, stores: &[Store], number: u64, threads: u64, until: std::t
                 own.insert((at, mine), held);
             }
             14..=27 => {
-                let theirs = dice.roll(threads) * 1_000 + dice.roll(keys);
+                let theirs = dice.below(threads) * 1_000 + dice.below(keys);
                 if let Ok(Read::Hit(info)) = store.get(&theirs.to_be_bytes(), &mut buf) {
                     // SAFETY: a hit fills as many bytes.
                     let bytes =
@@ -731,7 +697,7 @@ fn owner(pool: &Pool, stores: &[Store], number: u64, threads: u64, until: std::t
                 if let Ok(Some(view)) = store.pin(&mine.to_be_bytes(), false) {
                     let before = stamped(&view, mine);
                     assert_eq!(own.get(&(at, mine)), Some(&Some(before)), "a stale value");
-                    if dice.roll(2) == 0 {
+                    if dice.below(2) == 0 {
                         std::thread::yield_now();
                     }
                     assert_eq!(stamped(&view, mine), before);
@@ -752,14 +718,14 @@ fn owner(pool: &Pool, stores: &[Store], number: u64, threads: u64, until: std::t
             34 => {
                 let mut scan = store.scan(Match::All).unwrap();
                 let mut keys = std::collections::HashSet::new();
-                while let Ok(Some(entry)) = scan.next(dice.roll(2) == 0) {
+                while let Ok(Some(entry)) = scan.next(dice.below(2) == 0) {
                     assert!(keys.insert(entry.key.to_vec()), "a key was seen twice");
                     if let Some(view) = entry.view {
                         stamped(&view, u64::from_be_bytes(entry.key.try_into().unwrap()));
                     }
                 }
             }
-            35 if number < 2 => match dice.roll(8) {
+            35 if number < 2 => match dice.below(8) {
                 0 => {
                     let _ = store.clear();
                 }
@@ -772,7 +738,7 @@ fn owner(pool: &Pool, stores: &[Store], number: u64, threads: u64, until: std::t
                 3 => {
                     pool.trim(MIB).unwrap();
                 }
-                4 => hypercache_core::store::testing::panic_at_write(1 + dice.roll(50)),
+                4 => hypercache_core::store::testing::panic_at_write(1 + dice.below(50)),
                 5 => {
                     let config = StoreConfig { shards: 4, ..StoreConfig::default() };
                     if let Ok(passing) = pool.open_store(&config) {
@@ -789,7 +755,7 @@ fn owner(pool: &Pool, stores: &[Store], number: u64, threads: u64, until: std::t
                 if let Ok(mut draft) =
                     store.reserve(&mine.to_be_bytes(), 16 + 6_000, &PutOptions::default())
                 {
-                    if dice.roll(2) == 0 {
+                    if dice.below(2) == 0 {
                         let fresh = count.to_le_bytes();
                         for (i, byte) in draft.data_mut().iter_mut().enumerate() {
                             byte.write(match i {

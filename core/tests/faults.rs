@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use hypercache_core::{Pool, PoolConfig, Store, StoreConfig};
+mod support;
 
-fn check(store: &Store) {
-    store.validate().unwrap();
-    store.pool().validate().unwrap();
-}
+use hypercache_core::{Pool, PoolConfig, StoreConfig};
+use support::check;
 
 fn key(i: u64) -> [u8; 8] {
     i.to_be_bytes()

@@ -3,26 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use hypercache_core::memory::sys;
 use hypercache_core::pool::{AllocOptions, LimitOutcome, Pool, SegId, Space, Use};
 use hypercache_core::{ErrorKind, PoolConfig};
-use std::process::Command;
-
-const MIB: u64 = 1 << 20;
-const CASE: &str = "HYPERCACHE_TEST_CASE";
-
-/// Runs `work` in a process that runs nothing else.
-fn alone(test: &str, work: impl FnOnce()) {
-    if std::env::var(CASE).is_ok_and(|case| case == test) {
-        return work();
-    }
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--test-threads=1", "--nocapture"])
-        .env(CASE, test)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test}: {status}");
-}
+use support::{MIB, alone};
 
 /// The process's resident set, bytes.
 fn resident() -> u64 {

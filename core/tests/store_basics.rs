@@ -2,28 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use hypercache_core::types::{DeleteOutcome, IncrOutcome, PutOutcome};
-use hypercache_core::{
-    Match, PolicyKind, Pool, PoolConfig, PutMode, PutOptions, Store, StoreConfig, Ttl,
-};
+mod support;
 
-fn pool(mib: u64) -> Pool {
-    Pool::create(&PoolConfig::new(mib << 20)).unwrap()
-}
+use hypercache_core::types::{DeleteOutcome, IncrOutcome, PutOutcome};
+use hypercache_core::{Match, PolicyKind, Pool, PutMode, PutOptions, Store, StoreConfig, Ttl};
+use support::{check, key, pool};
 
 fn store(pool: &Pool) -> Store {
     pool.open_store(&StoreConfig { hash_seed: 7, ..StoreConfig::default() }).unwrap()
-}
-
-fn check(store: &Store) {
-    store.validate().unwrap();
-    store.pool().validate().unwrap();
-}
-
-fn key(i: u64) -> [u8; 16] {
-    let mut key = *b"key:000000000000";
-    key[4..12].copy_from_slice(&i.to_be_bytes());
-    key
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+mod support;
+
 use hypercache_core::memory::guard;
 use hypercache_core::pool::LimitOutcome;
 use hypercache_core::store::testing::Gate;
@@ -11,6 +13,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use support::check;
 
 /// Bytes of a small thread's stack.
 const STACK: usize = 128 << 10;
@@ -29,11 +32,6 @@ fn pool(bytes: u64) -> Pool {
 
 fn open(pool: &Pool) -> Store {
     pool.open_store(&StoreConfig::default()).unwrap()
-}
-
-fn check(store: &Store) {
-    store.validate().unwrap();
-    store.pool().validate().unwrap();
 }
 
 fn spawn<T: Send + 'static>(

@@ -8,8 +8,7 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
-use hypercache_core::store::{BatchRead, View};
-use hypercache_core::{BatchEntry, Error, Result};
+use hypercache_core::{BatchEntry, BatchRead, Error, Result, View};
 
 use crate::abi::*;
 use crate::boundary::{
@@ -34,16 +33,16 @@ impl<'a> Group<'a> {
     /// Every slice points to as many bytes as it says, for the lifetime.
     unsafe fn of(slices: &[hc_slice], statuses: &mut [Place<hc_status>]) -> Self {
         let mut group = Self { keys: [&[]; GROUP], at: [0; GROUP], len: 0 };
-        for (at, slice) in slices.iter().enumerate().take(GROUP) {
+        for ((at, slice), status) in (0..).zip(slices).zip(statuses) {
             // SAFETY: as the caller's contract.
             match unsafe { key(slice.data, slice.len) } {
                 Ok(key) => {
                     group.keys[group.len] = key;
-                    group.at[group.len] = at as u8;
+                    group.at[group.len] = at;
                     group.len += 1;
                 }
                 Err(error) => {
-                    statuses[at].write(status_of(error.kind()));
+                    status.write(status_of(error.kind()));
                 }
             }
         }
@@ -53,6 +52,35 @@ impl<'a> Group<'a> {
     fn keys(&self) -> &[&'a [u8]] {
         &self.keys[..self.len]
     }
+
+    /// What came of each sound key, with the key's place in the group.
+    fn of_keys<T>(&self, results: impl IntoIterator<Item = T>) -> impl Iterator<Item = (usize, T)> {
+        self.at[..self.len].iter().map(|&at| usize::from(at)).zip(results)
+    }
+}
+
+/// Looks a batch up, a group at a time. `look_up` gets the number of a group's first key, the group
+/// and the statuses of its keys, of which it writes those of the sound ones; a failure of its is
+/// that of all keys from this group on.
+///
+/// # Safety
+/// Every slice points to as many bytes as it says.
+unsafe fn by_groups(
+    slices: &[hc_slice],
+    statuses: &mut [Place<hc_status>],
+    mut look_up: impl FnMut(usize, &Group, &mut [Place<hc_status>]) -> Result<()>,
+) -> Outcome {
+    let mut first = 0;
+    for slices in slices.chunks(GROUP) {
+        let of_group = &mut statuses[first..first + slices.len()];
+        // SAFETY: as the caller's contract.
+        let group = unsafe { Group::of(slices, of_group) };
+        if let Err(error) = look_up(first, &group, of_group) {
+            return fail_rest(&mut statuses[first..], error);
+        }
+        first += slices.len();
+    }
+    Ok(all_ok(statuses))
 }
 
 /// Gives a failure of the store as the status of every key that it kept from being looked up.
@@ -95,41 +123,37 @@ pub unsafe extern "C" fn hc_get_many(
         let statuses = unsafe { out_array(statuses, n, NULL_STATUSES) }?;
         let peek = peek(flags)?;
         values.fill(MaybeUninit::new(NOTHING));
-        for (first, keys) in (0..n).step_by(GROUP).zip(keys.chunks(GROUP)) {
-            let values = &mut values[first..first + keys.len()];
-            // SAFETY: the header asks for readable keys.
-            let group = unsafe { Group::of(keys, &mut statuses[first..]) };
+        let look_up = |first: usize, group: &Group, statuses: &mut [Place<hc_status>]| {
             let mut reads = [BatchRead::Miss; GROUP];
-            if let Err(error) = store.get_many(group.keys(), peek, room, &mut reads[..group.len]) {
-                return fail_rest(&mut statuses[first..], error);
-            }
+            store.get_many(group.keys(), peek, room, &mut reads[..group.len])?;
             let mut taken = 0;
-            for (&at, read) in group.at[..group.len].iter().zip(&reads) {
-                let at = usize::from(at);
+            for (at, read) in group.of_keys(reads) {
                 let (mut status, mut value_type) = (HC_OK, 0);
-                match *read {
+                match read {
                     BatchRead::Hit { offset, len, value_type: of } => {
                         value_type = u32::from(of.0);
                         taken = taken.max(offset + len);
                         let data = room.as_ptr().wrapping_add(offset).cast();
-                        values[at].write(hc_slice { data, len });
+                        values[first + at].write(hc_slice { data, len });
                     }
                     BatchRead::SmallBuffer { len } => {
                         status = HC_SMALL_BUFFER;
-                        values[at].write(hc_slice { len, ..NOTHING });
+                        values[first + at].write(hc_slice { len, ..NOTHING });
                     }
                     BatchRead::Miss => status = HC_NOT_FOUND,
                     BatchRead::Failed(kind) => status = status_of(kind),
                 }
-                statuses[first + at].write(status);
+                statuses[at].write(status);
                 if !types.is_null() {
                     // SAFETY: not NULL, so room for n types by the header; first + at < n.
                     unsafe { types.add(first + at).write(value_type) };
                 }
             }
-            room = room.get_mut(taken..).unwrap_or(&mut []);
-        }
-        Ok(all_ok(statuses))
+            room = std::mem::take(&mut room).get_mut(taken..).unwrap_or(&mut []);
+            Ok(())
+        };
+        // SAFETY: the header asks for readable keys.
+        unsafe { by_groups(keys, statuses, look_up) }
     })
 }
 
@@ -154,21 +178,14 @@ pub unsafe extern "C" fn hc_pin_many(
         let peek = peek(flags)?;
         // Cleared first: unpinning all n is right whatever happens below.
         views.fill(MaybeUninit::new(CLEARED));
-        for (first, keys) in (0..n).step_by(GROUP).zip(keys.chunks(GROUP)) {
-            // SAFETY: the header asks for readable keys.
-            let group = unsafe { Group::of(keys, &mut statuses[first..]) };
+        let look_up = |first: usize, group: &Group, statuses: &mut [Place<hc_status>]| {
             let mut pinned: [Option<View>; GROUP] = [const { None }; GROUP];
             let mut failed = [HC_NOT_FOUND; GROUP];
-            let outcome =
-                store.pin_many(group.keys(), peek, &mut pinned[..group.len], &mut |at, error| {
-                    failed[at] = status_of(error.kind())
-                });
-            if let Err(error) = outcome {
-                return fail_rest(&mut statuses[first..], error);
-            }
-            for ((&at, view), failed) in group.at[..group.len].iter().zip(&mut pinned).zip(failed) {
-                let at = usize::from(at);
-                statuses[first + at].write(match view.take() {
+            store.pin_many(group.keys(), peek, &mut pinned[..group.len], &mut |at, error| {
+                failed[at] = status_of(error.kind());
+            })?;
+            for (at, (view, failed)) in group.of_keys(pinned.into_iter().zip(failed)) {
+                statuses[at].write(match view {
                     Some(view) => {
                         views[first + at].write(show(view));
                         HC_OK
@@ -176,8 +193,10 @@ pub unsafe extern "C" fn hc_pin_many(
                     None => failed,
                 });
             }
-        }
-        Ok(all_ok(statuses))
+            Ok(())
+        };
+        // SAFETY: the header asks for readable keys.
+        unsafe { by_groups(keys, statuses, look_up) }
     })
 }
 

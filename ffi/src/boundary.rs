@@ -260,6 +260,20 @@ fn long_key(len: usize) -> Error {
     )
 }
 
+/// What most calls begin with.
+///
+/// # Safety
+/// As [`store`] and [`key`].
+#[inline(always)]
+pub(crate) unsafe fn store_and_key<'a>(
+    store: *const hc_store,
+    key: *const c_void,
+    key_len: usize,
+) -> Result<(impl Deref<Target = Store>, &'a [u8])> {
+    // SAFETY: as the caller's contract.
+    Ok(unsafe { (self::store(store)?, self::key(key, key_len)?) })
+}
+
 /// Bytes that the caller lends.
 ///
 /// # Safety

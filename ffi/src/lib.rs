@@ -28,6 +28,7 @@ mod pool;
 mod read;
 #[cfg(feature = "reserve")]
 mod reserve;
+mod stats;
 mod store;
 mod version;
 mod walk;
@@ -38,6 +39,7 @@ pub use batch::*;
 pub use log::*;
 pub use pool::*;
 pub use read::*;
+pub use stats::*;
 pub use store::*;
 pub use version::*;
 pub use walk::*;

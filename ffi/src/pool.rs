@@ -294,41 +294,6 @@ pub unsafe extern "C" fn hc_pool_free(pool: *mut hc_pool, ptr: *mut c_void) -> h
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn hc_pool_stats_get(
-    pool: *mut hc_pool,
-    stats: *mut hc_pool_stats,
-) -> hc_status {
-    call_allocating(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let s = unsafe { self::pool(pool) }?.stats();
-        let value = hc_pool_stats {
-            limit_bytes: s.limit_bytes,
-            target_bytes: s.target_bytes,
-            used_bytes: s.used_bytes,
-            peak_bytes: s.peak_bytes,
-            pinned_bytes: s.pinned_bytes,
-            held_bytes: s.held_bytes,
-            app_bytes: s.app_bytes,
-            overhead_bytes: s.overhead_bytes,
-            resident_bytes: s.resident_bytes,
-            huge_bytes: s.huge_bytes,
-            stores: s.stores,
-            level_changes: s.level_changes,
-            alloc_failures: s.alloc_failures,
-            alloc_created: s.alloc_created,
-            alloc_reused: s.alloc_reused,
-            alloc_returned: s.alloc_returned,
-            alloc_discarded: s.alloc_discarded,
-            pressure: level(s.pressure),
-            ..zeroed()
-        };
-        // SAFETY: the header asks for a struct of as many bytes as its size says.
-        unsafe { fill(stats, value) }?;
-        Ok(HC_OK)
-    })
-}
-
-#[unsafe(no_mangle)]
 pub unsafe extern "C" fn hc_pool_config_get(
     pool: *mut hc_pool,
     config: *mut hc_pool_config,

@@ -5,11 +5,11 @@
 
 use std::ffi::c_void;
 
-use hypercache_core::store::{Copied, RawView, View};
-use hypercache_core::{Read, Result};
+use hypercache_core::store::RawView;
+use hypercache_core::{Copied, Read, Result, View};
 
 use crate::abi::*;
-use crate::boundary::{buffer, call, check_flags, key, out, quiet, store};
+use crate::boundary::{buffer, call, check_flags, out, quiet, store_and_key};
 use crate::convert::{found, info, ttl, view_info};
 
 pub(crate) fn peek(flags: u32) -> Result<bool> {
@@ -27,10 +27,8 @@ pub unsafe extern "C" fn hc_get(
     len: *mut usize,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for cap writable bytes.
         let buf = unsafe { buffer(buf, cap) }?;
         // SAFETY: the header asks for a place to write to.
@@ -75,10 +73,8 @@ pub unsafe extern "C" fn hc_get_info(
     info: *mut hc_info,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for cap writable bytes.
         let buf = unsafe { buffer(buf, cap) }?;
         // SAFETY: the header asks for a place to write to.
@@ -97,10 +93,8 @@ pub unsafe extern "C" fn hc_take(
     info: *mut hc_info,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for cap writable bytes.
         let buf = unsafe { buffer(buf, cap) }?;
         // SAFETY: the header asks for a place to write to.
@@ -165,10 +159,8 @@ pub unsafe extern "C" fn hc_pin(
     out: *mut hc_view,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for a place to write to.
         let place = unsafe { self::out(out, "out is NULL") }?;
         match store.pin(key, peek(flags)?)? {
@@ -199,10 +191,8 @@ pub unsafe extern "C" fn hc_contains(
     key_len: usize,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         Ok(found(store.contains(key)?))
     })
 }
@@ -216,10 +206,8 @@ pub unsafe extern "C" fn hc_may_exist(
     key_len: usize,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         store.contains(key)?;
         Ok(HC_OK)
     })
@@ -233,10 +221,8 @@ pub unsafe extern "C" fn hc_touch(
     ttl_ms: u64,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         Ok(found(store.touch(key, ttl(ttl_ms))?))
     })
 }

@@ -1,19 +1,19 @@
-//! Stores: opening, closing, configuration, statistics.
+//! Stores: opening, closing, configuration.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char};
 use std::mem;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
-use hypercache_core::{Result, Store, StoreConfig, metrics_text};
+use hypercache_core::{Result, Store, StoreConfig};
 
 use crate::abi::*;
 use crate::boundary::{
-    Outcome, buffer, call, call_allocating, call_detailed, check_flags, fill, invalid, out, pool,
-    quiet, read, store, text, unsupported, zeroed,
+    Outcome, call, call_allocating, call_detailed, check_flags, fill, invalid, out, pool, quiet,
+    read, store, text, unsupported, zeroed,
 };
-use crate::convert::{latency_op, policy, policy_number};
+use crate::convert::{policy, policy_number};
 
 /// A C string that lasts: the names that configurations hand out must outlive the call, and the
 /// engine keeps them without the NUL that C wants. Each distinct text is kept once, for good, and
@@ -200,101 +200,4 @@ pub unsafe extern "C" fn hc_store_validate(store: *mut hc_store, err: *mut hc_er
     };
     // SAFETY: the header asks for NULL or an hc_error.
     unsafe { call_detailed(err, inside) }
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn hc_store_stats_get(
-    store: *mut hc_store,
-    stats: *mut hc_store_stats,
-) -> hc_status {
-    call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let s = unsafe { self::store(store) }?.stats();
-        let value = hc_store_stats {
-            entries: s.entries,
-            payload_bytes: s.payload_bytes,
-            dead_bytes: s.dead_bytes,
-            waiting_bytes: s.waiting_bytes,
-            used_bytes: s.used_bytes,
-            limit_bytes: s.limit_bytes,
-            pinned_bytes: s.pinned_bytes,
-            hits: s.hits,
-            misses: s.misses,
-            stale_hits: s.stale_hits,
-            inserts: s.inserts,
-            updates: s.updates,
-            deletes: s.deletes,
-            invalidated: s.invalidated,
-            evicted: s.evicted,
-            evicted_bytes: s.evicted_bytes,
-            expired: s.expired,
-            not_admitted: s.not_admitted,
-            rejected: s.rejected,
-            written_bytes: s.written_bytes,
-            moved_bytes: s.moved_bytes,
-            filter_skips: s.filter_skips,
-            leases: s.leases,
-            lease_waits: s.lease_waits,
-            sessions: s.sessions,
-            sessions_idle: s.sessions_idle,
-            sessions_expired: s.sessions_expired,
-            sessions_ended: s.sessions_ended,
-            faults: s.faults,
-            poisoned_shards: s.poisoned_shards,
-            ..zeroed()
-        };
-        // SAFETY: the header asks for a struct of as many bytes as its size says.
-        unsafe { fill(stats, value) }?;
-        Ok(HC_OK)
-    })
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn hc_store_latency_get(
-    store: *mut hc_store,
-    op: i32,
-    out: *mut hc_latency,
-) -> hc_status {
-    call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        let Some(l) = store.latency(latency_op(op)?) else { return Ok(HC_NOT_FOUND) };
-        let value = hc_latency {
-            count: l.count,
-            min_ns: l.min_ns,
-            mean_ns: l.mean_ns,
-            p50_ns: l.p50_ns,
-            p90_ns: l.p90_ns,
-            p99_ns: l.p99_ns,
-            p999_ns: l.p999_ns,
-            max_ns: l.max_ns,
-            ..zeroed()
-        };
-        // SAFETY: the header asks for a struct of as many bytes as its size says.
-        unsafe { fill(out, value) }?;
-        Ok(HC_OK)
-    })
-}
-
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn hc_metrics_text(
-    buf: *mut c_char,
-    cap: usize,
-    len: *mut usize,
-) -> hc_status {
-    call_allocating(|| {
-        // SAFETY: the header asks for cap writable bytes.
-        let buf = unsafe { buffer(buf.cast::<c_void>(), cap) }?;
-        // SAFETY: the header asks for a place to write to.
-        let len = unsafe { out(len, "len is NULL") }?;
-        let text = metrics_text()?;
-        len.write(text.len());
-        match buf.get_mut(..text.len()) {
-            Some(room) => {
-                room.write_copy_of_slice(text.as_bytes());
-                Ok(HC_OK)
-            }
-            None => Ok(HC_SMALL_BUFFER),
-        }
-    })
 }

@@ -2,14 +2,28 @@
 
 use std::ffi::c_void;
 
-use hypercache_core::PutOptions;
-use hypercache_core::store::{Draft, RawDraft};
+use hypercache_core::store::RawDraft;
+use hypercache_core::{Draft, PutOptions, PutOutcome};
 
 use crate::abi::*;
-use crate::boundary::{bytes, call, invalid, key, out, put_out, quiet, store};
+use crate::boundary::{bytes, call, invalid, out, put_out, quiet, store_and_key};
 use crate::convert::{delete_status, found, incr_status, put_options, put_status, ttl};
 
 const NULL_VALUE: &str = "val is NULL and val_len is not 0";
+
+/// The status of a write; what it stored has a version.
+///
+/// # Safety
+/// `version` is NULL or writable.
+#[inline(always)]
+unsafe fn stored(outcome: PutOutcome, version: *mut u64) -> hc_status {
+    let (status, stored) = put_status(outcome);
+    if status == HC_OK {
+        // SAFETY: as the caller's contract.
+        unsafe { put_out(version, stored) };
+    }
+    status
+}
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hc_set(
@@ -21,10 +35,8 @@ pub unsafe extern "C" fn hc_set(
     ttl_ms: u64,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for val_len readable bytes.
         let value = unsafe { bytes(val, val_len, NULL_VALUE) }?;
         let outcome = if ttl_ms == HC_TTL_DEFAULT {
@@ -47,20 +59,14 @@ pub unsafe extern "C" fn hc_put(
     version: *mut u64,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for val_len readable bytes.
         let value = unsafe { bytes(val, val_len, NULL_VALUE) }?;
         // SAFETY: the header asks for NULL or whole options.
         let options = unsafe { put_options(options) }?;
-        let (status, stored) = put_status(store.put(key, value, &options)?);
-        if status == HC_OK {
-            // SAFETY: the header asks for NULL or a place to write to.
-            unsafe { put_out(version, stored) };
-        }
-        Ok(status)
+        // SAFETY: the header asks for NULL or a place to write to.
+        Ok(unsafe { stored(store.put(key, value, &options)?, version) })
     })
 }
 
@@ -75,10 +81,8 @@ pub unsafe extern "C" fn hc_incr(
     value: *mut i64,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for a place to write to.
         let place = unsafe { out(value, "value is NULL") }?;
         let (status, sum) = incr_status(store.incr(key, delta, initial, ttl(ttl_ms))?);
@@ -96,10 +100,8 @@ pub unsafe extern "C" fn hc_delete(
     key_len: usize,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         Ok(found(store.delete(key)?))
     })
 }
@@ -112,10 +114,8 @@ pub unsafe extern "C" fn hc_delete_if(
     expected_version: u64,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         Ok(delete_status(store.delete_if(key, expected_version)?))
     })
 }
@@ -132,10 +132,8 @@ pub unsafe extern "C" fn hc_reserve(
     out: *mut hc_draft,
 ) -> hc_status {
     call(|| {
-        // SAFETY: the header asks for a handle that holds a reference.
-        let store = unsafe { self::store(store) }?;
-        // SAFETY: the header asks for key_len readable bytes.
-        let key = unsafe { self::key(key, key_len) }?;
+        // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
+        let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
         // SAFETY: the header asks for NULL or whole options.
         let options = unsafe { put_options(options) }?;
         // SAFETY: the header asks for a place to write to.
@@ -168,12 +166,9 @@ pub unsafe extern "C" fn hc_commit(draft: *mut hc_draft, version: *mut u64) -> h
         let draft = unsafe { taken(draft) }
             .ok_or_else(|| invalid("draft is NULL or was committed or abandoned"))?;
         // SAFETY: the header asks the caller to have written all bytes.
-        let (status, stored) = put_status(unsafe { draft.commit() }?);
-        if status == HC_OK {
-            // SAFETY: the header asks for NULL or a place to write to.
-            unsafe { put_out(version, stored) };
-        }
-        Ok(status)
+        let outcome = unsafe { draft.commit() }?;
+        // SAFETY: the header asks for NULL or a place to write to.
+        Ok(unsafe { stored(outcome, version) })
     })
 }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::Caches;
+use super::{Caches, shown_as_typed};
 use crate::cache::{Kind, Spec, Written};
 use crate::drive::Subject;
 use crate::report::{Csv, Table, count, mib, parse_bytes, percent, progress};
@@ -54,20 +54,7 @@ enum Load {
     Delete,
 }
 
-impl Load {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Overwrite => "overwrite",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-impl std::fmt::Display for Load {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
+shown_as_typed!(Load);
 
 const GOAL: f64 = 0.8;
 
@@ -139,7 +126,7 @@ impl Churned {
         let verdict = if share(lowest) >= GOAL { "ok" } else { "--" };
         vec![
             kind.name().to_owned(),
-            load.name().to_owned(),
+            load.to_string(),
             count(self.keys),
             count(self.entries),
             percent(share(self.payload)),
@@ -153,7 +140,7 @@ impl Churned {
         let written = self.written.unwrap_or_default();
         vec![
             kind.name().to_owned(),
-            load.name().to_owned(),
+            load.to_string(),
             limit.to_string(),
             self.payload.to_string(),
             self.least.unwrap_or(self.payload).to_string(),

@@ -12,6 +12,19 @@ use clap::Args;
 
 use crate::cache::Kind;
 
+/// Shows the values of an option as the user types them.
+macro_rules! shown_as_typed {
+    ($($option:ty),+) => {$(
+        impl std::fmt::Display for $option {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let typed = clap::ValueEnum::to_possible_value(self);
+                f.write_str(typed.as_ref().map_or("", |typed| typed.get_name()))
+            }
+        }
+    )+};
+}
+use shown_as_typed;
+
 /// Which caches a comparison takes.
 #[derive(Args, Clone, Debug)]
 pub struct Caches {

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::ProgressBar;
 
-use super::Caches;
+use super::{Caches, shown_as_typed};
 use crate::cache::{Kind, Null, Spec};
 use crate::drive::{Sample, Subject, Task, run_lanes};
 use crate::measure::median;
@@ -102,25 +102,9 @@ impl Op {
             Self::Hotkey => Some(0.95),
         }
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Set => "set",
-            Self::Overwrite => "overwrite",
-            Self::Zipf => "zipf",
-            Self::Batch => "batch",
-            Self::Hotkey => "hotkey",
-        }
-    }
 }
 
-impl std::fmt::Display for Op {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
+shown_as_typed!(Op, Size, Clock);
 
 /// How large the working set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -141,20 +125,6 @@ impl Size {
             Self::Dram => 256 << 20,
         }
     }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::L2 => "l2",
-            Self::Llc => "llc",
-            Self::Dram => "dram",
-        }
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// Which clock tables show.
@@ -164,15 +134,6 @@ enum Clock {
     Cpu,
     /// Time on the wall.
     Wall,
-}
-
-impl std::fmt::Display for Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Wall => "wall",
-        })
-    }
 }
 
 /// One measured cell: a place in the matrix and a figure a cache.
@@ -442,8 +403,8 @@ impl Bench<'_> {
     ) -> Result<()> {
         for (kind, figure) in self.kinds.iter().zip(&figures) {
             self.csv.row(&[
-                op.name().to_owned(),
-                size.name().to_owned(),
+                op.to_string(),
+                size.to_string(),
                 len.to_string(),
                 threads.to_string(),
                 kind.name().to_owned(),

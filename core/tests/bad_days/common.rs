@@ -1,13 +1,7 @@
 //! What the tests share.
 
-use hypercache_core::{ErrorKind, Pool, PoolConfig, Result, Store, StoreConfig};
-
-pub const KIB: u64 = 1 << 10;
-pub const MIB: u64 = 1 << 20;
-
-pub fn pool(mib: u64) -> Pool {
-    Pool::create(&PoolConfig::new(mib * MIB)).unwrap()
-}
+pub use crate::support::{KIB, MIB, key, pool};
+use hypercache_core::{ErrorKind, Pool, Result, Store, StoreConfig};
 
 pub fn store(pool: &Pool) -> Store {
     pool.open_store(&StoreConfig { hash_seed: 11, ..StoreConfig::default() }).unwrap()
@@ -28,12 +22,6 @@ pub fn refused<T>(result: Result<T>, kind: ErrorKind, words: &[&str]) {
     for word in words {
         assert!(error.context().contains(word), "\"{error}\" does not name {word}");
     }
-}
-
-pub fn key(i: u64) -> [u8; 16] {
-    let mut key = *b"key:000000000000";
-    key[4..12].copy_from_slice(&i.to_be_bytes());
-    key
 }
 
 /// Set when it is dropped, also by a failure: tells other threads to end.

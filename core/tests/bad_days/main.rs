@@ -11,3 +11,5 @@ mod budget;
 mod children;
 mod common;
 mod faults;
+#[path = "../support/mod.rs"]
+mod support;

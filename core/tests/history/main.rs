@@ -22,6 +22,8 @@ mod controls;
 mod model;
 mod reader;
 mod run;
+#[path = "../support/mod.rs"]
+mod support;
 mod upkeep;
 mod value;
 mod writer;

@@ -1,7 +1,8 @@
 //! Threads that read and compare with the model.
 
-use crate::model::{Begun, Dice, Model};
+use crate::model::{Begun, Model};
 use crate::run::{Setup, pick_key};
+use crate::support::Dice;
 use crate::value::{LEN_MAX, NAMED, is_whole, key_bytes, named_write};
 use hypercache_core::store::{BatchRead, Copied, View};
 use hypercache_core::{ErrorKind, Info, Read, Store, ValueType};

@@ -1,7 +1,8 @@
 //! One history: writers, readers and the upkeep thread for a while, judged by the model.
 
-use crate::model::{Dice, Model};
+use crate::model::Model;
 use crate::reader::Reader;
+use crate::support::Dice;
 use crate::upkeep::Upkeep;
 use crate::writer::Writer;
 use hypercache_core::{PolicyKind, Pool, PoolConfig, StoreConfig};

@@ -1,9 +1,10 @@
 //! The thread that makes life hard: it changes limits, trims, clears, removes, scans, allocates,
 //! and opens and destroys other stores in the same pool.
 
-use crate::model::{Dice, Model};
+use crate::model::Model;
 use crate::reader::check_value;
 use crate::run::Setup;
+use crate::support::Dice;
 use hypercache_core::pool::AllocOptions;
 use hypercache_core::{ErrorKind, Match, Pool, Store, StoreConfig};
 use std::ptr::NonNull;

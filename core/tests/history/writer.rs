@@ -1,8 +1,9 @@
 //! Threads that write, each the keys that it owns.
 
-use crate::model::{Dice, Model};
+use crate::model::Model;
 use crate::reader::{check_value, initialised, integer};
 use crate::run::{Setup, pick_key};
+use crate::support::Dice;
 use crate::value::{LEN_MAX, fill, key_bytes};
 use hypercache_core::types::IncrOutcome;
 use hypercache_core::{

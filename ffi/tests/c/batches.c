@@ -17,13 +17,7 @@ static void up(void) {
     }
 }
 
-static void down(void) {
-    hc_error err;
-    HC_INIT(&err);
-    if (hc_pool_validate(pool, &err) != HC_OK) failed(__FILE__, __LINE__, err.message);
-    hc_store_release(store);
-    hc_pool_release(pool);
-}
+static void down(void) { give_back(pool, store); }
 
 /* Every third key is absent; a value is its key, several times over. */
 static void fill(void) {

@@ -36,6 +36,8 @@ void says(const char *file, int line, const hc_error *err, const char *word);
 /* A pool of so many bytes, a store in it, both with every default. */
 hc_pool *make_pool(uint64_t limit);
 hc_store *make_store(hc_pool *pool);
+/* Checks the pool, then releases both. */
+void give_back(hc_pool *pool, hc_store *store);
 
 /* The entry's value is this text. */
 void holds(hc_store *store, const char *key, const char *value);

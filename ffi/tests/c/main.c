@@ -49,6 +49,14 @@ hc_store *make_store(hc_pool *pool) {
     return store;
 }
 
+void give_back(hc_pool *pool, hc_store *store) {
+    hc_error err;
+    HC_INIT(&err);
+    if (hc_pool_validate(pool, &err) != HC_OK) failed(__FILE__, __LINE__, err.message);
+    hc_store_release(store);
+    hc_pool_release(pool);
+}
+
 void holds(hc_store *store, const char *key, const char *value) {
     char buf[256];
     size_t len = 0;

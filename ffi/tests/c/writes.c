@@ -9,13 +9,7 @@ static void up(void) {
     store = make_store(pool);
 }
 
-static void down(void) {
-    hc_error err;
-    HC_INIT(&err);
-    if (hc_pool_validate(pool, &err) != HC_OK) failed(__FILE__, __LINE__, err.message);
-    hc_store_release(store);
-    hc_pool_release(pool);
-}
+static void down(void) { give_back(pool, store); }
 
 static void sets(void) {
     up();
