@@ -4,6 +4,7 @@
 //! folder serves all steps, and each build profile is built once: lints in the check profile,
 //! tests in the test profile, the library in the release profile.
 
+mod fuzz;
 mod headers;
 mod installed;
 mod links;
@@ -55,6 +56,7 @@ fn rust_steps(tree: &Tree, args: &TestArgs, steps: &mut Steps) {
     }
     steps.step("doc tests", READ_AND_RERUN, |progress| rust::doc_tests(tree, progress));
     steps.step("documentation", READ_AND_RERUN, |progress| rust::documentation(tree, progress));
+    steps.step("fuzz corpora", READ_AND_RERUN, |progress| fuzz::replay(tree, progress));
     steps.step("models (loom)", READ_AND_RERUN, |progress| rust::models(tree, progress));
 }
 

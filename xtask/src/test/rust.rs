@@ -38,7 +38,7 @@ pub fn tests(tree: &Tree, progress: &Progress, quick: bool) -> Result<Outcome> {
         cargo.args(["-p", CORE, "-p", "hypercache-ffi"]);
         cargo.env("PROPTEST_CASES", "256");
     } else {
-        cargo.args(["--workspace", "--exclude", "xtask"]);
+        cargo.args(["--workspace", "--exclude", "xtask", "--exclude", super::fuzz::PACKAGE]);
     }
     let said = progress.run(cargo.arg("--no-fail-fast"))?;
     passed(format!("{} tests", counted(&said)))
