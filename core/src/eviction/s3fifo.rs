@@ -148,7 +148,7 @@ impl Policy for S3Fifo {
         self.spared = 0;
         if entry.queue == SMALL {
             let window = self.window(cx.view);
-            let size = cx.view.size(entry);
+            let size = if window.by_entries() { 1 } else { u64::from(entry.bytes) };
             self.ghosts.remember(cx.memory, entry.fingerprint, size, window);
         }
     }

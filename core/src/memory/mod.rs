@@ -6,9 +6,11 @@
 //! - [`lock`]: the writer lock, one word that may live anywhere in memory.
 //! - [`wait`]: conditions, events and threads that allocate nothing where they cannot fail.
 //! - [`fork`]: how a child process is told from its parent.
+//! - [`copy`]: copies of a few bytes.
 //! - [`racy`]: the loads that race with writers by design.
 
 pub mod barrier;
+pub mod copy;
 pub mod fork;
 pub mod guard;
 pub mod lock;

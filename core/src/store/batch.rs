@@ -53,7 +53,7 @@ impl StoreInner {
             while matches != 0 {
                 let location = line.location(matches.trailing_zeros() as usize);
                 matches &= matches - 1;
-                let at = self.address(location);
+                let at = self.places.address(location);
                 prefetch(at);
                 prefetch(at.wrapping_add(64));
             }

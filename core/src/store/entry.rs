@@ -14,6 +14,7 @@
 //! lock marks its header *dead*, so that whoever walks the log later passes it without asking the
 //! index; a reader that is still in it takes no notice.
 
+use crate::memory::copy;
 use crate::types::{KEY_LEN_MAX, ValueType};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -103,7 +104,7 @@ impl Shape {
                 }
             }
             let key_at = place.add(1).cast::<u8>();
-            std::ptr::copy_nonoverlapping(key.as_ptr(), key_at, key.len());
+            copy::key(key.as_ptr(), key_at, key.len());
             key_at.add(key.len())
         }
     }

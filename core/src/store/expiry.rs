@@ -37,10 +37,15 @@ impl Sweep {
 
 impl Writer<'_> {
     /// Moves the sweep on by one segment or a few entries.
+    #[inline(always)]
     pub fn sweep_expired(&mut self) {
-        if !self.state.expires {
-            return;
+        if self.state.expires {
+            self.sweep();
         }
+    }
+
+    #[inline(never)]
+    fn sweep(&mut self) {
         let mut sweep = self.state.expiry;
         if sweep.seg == SEG_NONE || !self.is_where_it_was(&sweep) {
             sweep.queue = (sweep.queue + 1) % QUEUES_MAX;
@@ -50,9 +55,9 @@ impl Writer<'_> {
                 self.state.expiry = sweep;
                 return;
             }
-            sweep.seq = self.store.space().meta(sweep.seg).seq.load(Relaxed);
+            sweep.seq = self.meta(sweep.seg).seq.load(Relaxed);
         }
-        let meta = self.store.space().meta(sweep.seg);
+        let meta = self.meta(sweep.seg);
         let now = self.store.clock.now_ms();
         if sweep.at == 0 {
             if meta.earliest.load(Relaxed) > now {
@@ -68,7 +73,7 @@ impl Writer<'_> {
     }
 
     fn is_where_it_was(&self, sweep: &Sweep) -> bool {
-        let meta = self.store.space().meta(sweep.seg);
+        let meta = self.meta(sweep.seg);
         self.owns_log(sweep.seg)
             && meta.seq.load(Relaxed) == sweep.seq
             && self.stage(sweep.seg) != Stage::Job
@@ -76,20 +81,19 @@ impl Writer<'_> {
     }
 
     fn next_segment(&self, sweep: Sweep) -> Sweep {
-        let next = self.store.space().meta(sweep.seg).next.load(Relaxed);
-        let seq =
-            if next == SEG_NONE { 0 } else { self.store.space().meta(next).seq.load(Relaxed) };
+        let next = self.meta(sweep.seg).next.load(Relaxed);
+        let seq = if next == SEG_NONE { 0 } else { self.meta(next).seq.load(Relaxed) };
         Sweep { seg: next, seq, at: 0, ..sweep }
     }
 
     fn sweep_entries(&mut self, mut sweep: Sweep, now: u64) -> Sweep {
         for _ in 0..ENTRIES_A_WRITE {
-            let meta = self.store.space().meta(sweep.seg);
+            let meta = self.meta(sweep.seg);
             if sweep.at >= meta.fill.load(Relaxed) {
                 meta.earliest.fetch_min(sweep.earliest, Relaxed);
                 return self.next_segment(sweep);
             }
-            let location = self.store.location(sweep.seg, sweep.at);
+            let location = self.places.location(sweep.seg, sweep.at);
             let entry = self.entry_at(location);
             sweep.at += self.log_bytes(&entry);
             let expires = entry.expires();

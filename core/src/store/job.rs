@@ -147,13 +147,13 @@ impl Writer<'_> {
         let mut left = LOOK_MAX;
         while job.seen < fill && job.end - job.next < SIGHT as u32 && left != 0 {
             left -= 1;
-            let location = store.location(job.seg, job.seen);
-            let at = store.address(location);
+            let location = store.places.location(job.seg, job.seen);
+            let at = store.places.address(location);
             crate::memory::racy::prefetch(at.wrapping_add(LOG_AHEAD as usize));
             // SAFETY: up to its fill a segment of this shard's log is one entry after another, and
             // the lock keeps it from being given back.
             let (entry, is_dead) = unsafe { Entry::at_marked(at) };
-            let bytes = store.rounded(entry.bytes()) as u32;
+            let bytes = store.places.rounded(entry.bytes()) as u32;
             if !is_dead {
                 let hash = store.hash.of(entry.key());
                 shard.table.prefetch(hash);

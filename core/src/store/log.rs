@@ -18,10 +18,7 @@ impl Writer<'_> {
     /// Whether the head of a queue has room for so many bytes.
     #[inline(always)]
     pub fn has_room(&self, queue: usize, bytes: u32) -> bool {
-        let head = self.state.queues[queue].head;
-        head != SEG_NONE
-            && u64::from(self.store.space().meta(head).fill.load(Relaxed)) + u64::from(bytes)
-                <= self.store.space().seg_bytes()
+        bytes <= self.state.queues[queue].room
     }
 
     /// Makes room at the head of a queue, opening a segment if need be; false if none is to be
@@ -41,12 +38,14 @@ impl Writer<'_> {
         let newest = self.state.queues[queue].newest;
         self.link_after(queue, newest, segment);
         self.state.queues[queue].head = segment;
+        let fill = self.meta(segment).fill.load(Relaxed);
+        self.state.queues[queue].room = self.places.seg_bytes() as u32 - fill;
         self.head_opened();
         Ok(true)
     }
 
     fn open_segment(&mut self, segment: SegId, queue: usize, stage: Stage, position: u64) {
-        let meta = self.store.space().meta(segment);
+        let meta = self.meta(segment);
         // Location 0 means "empty slot", so the first unit of the first segment stays unused.
         let fill = self.store.first_offset(segment);
         meta.fill.store(fill, Relaxed);
@@ -73,12 +72,12 @@ impl Writer<'_> {
 
     /// Marks where a segment is in its life.
     pub fn set_stage(&self, segment: SegId, queue: usize, stage: Stage) {
-        self.store.space().meta(segment).queue.store(stage as u8 | queue as u8, Relaxed);
+        self.meta(segment).queue.store(stage as u8 | queue as u8, Relaxed);
     }
 
     /// Where a segment is in its life.
     pub fn stage(&self, segment: SegId) -> Stage {
-        match self.store.space().meta(segment).queue.load(Relaxed) & 0xF0 {
+        match self.meta(segment).queue.load(Relaxed) & 0xF0 {
             0x00 => Stage::Closed,
             0x10 => Stage::Head,
             0x20 => Stage::Compaction,
@@ -93,6 +92,7 @@ impl Writer<'_> {
             return;
         }
         self.state.queues[queue].head = SEG_NONE;
+        self.state.queues[queue].room = 0;
         self.close(head, queue);
     }
 
@@ -113,7 +113,7 @@ impl Writer<'_> {
     /// Opens the compaction head of a queue in the place of `victim`, which stays linked.
     pub fn open_compaction(&mut self, queue: usize, victim: SegId) -> Result<bool> {
         let Some(segment) = self.store.take_segment(Use::Log)? else { return Ok(false) };
-        let position = self.store.space().meta(victim).position.load(Relaxed);
+        let position = self.meta(victim).position.load(Relaxed);
         self.open_segment(segment, queue, Stage::Compaction, position);
         self.link_after(queue, victim, segment);
         // Only now: closing may retire the former one, which may be the victim.
@@ -165,39 +165,41 @@ impl Writer<'_> {
     }
 
     fn bin_of(&self, segment: SegId) -> usize {
-        let meta = self.store.space().meta(segment);
+        let meta = self.meta(segment);
         let dead = meta.fill.load(Relaxed) - meta.live.load(Relaxed);
         ((u64::from(dead) * BINS as u64) >> self.store.space().seg_shift()) as usize
     }
 
     fn leave_bin(&mut self, segment: SegId) {
-        let space = self.store.space();
-        let meta = space.meta(segment);
+        let meta = self.meta(segment);
         let next = meta.bin_next.swap(SEG_NONE, Relaxed);
         let prev = meta.bin_prev.swap(SEG_NONE, Relaxed);
         if next != SEG_NONE {
-            space.meta(next).bin_prev.store(prev, Relaxed);
+            self.meta(next).bin_prev.store(prev, Relaxed);
         }
         if prev != SEG_NONE {
-            space.meta(prev).bin_next.store(next, Relaxed);
+            self.meta(prev).bin_next.store(next, Relaxed);
         } else if let Some(bin) = self.state.bins.iter_mut().find(|bin| **bin == segment) {
             *bin = next;
+        } else {
+            return;
         }
+        self.state.binned -= 1;
     }
 
     fn join_bin(&mut self, segment: SegId, bin: usize) {
-        let space = self.store.space();
         let first = self.state.bins[bin];
-        space.meta(segment).bin_next.store(first, Relaxed);
+        self.meta(segment).bin_next.store(first, Relaxed);
         if first != SEG_NONE {
-            space.meta(first).bin_prev.store(segment, Relaxed);
+            self.meta(first).bin_prev.store(segment, Relaxed);
         }
         self.state.bins[bin] = segment;
+        self.state.binned += 1;
     }
 
     /// Puts a closed segment where its live bytes say: away, into a bin, or nowhere.
     fn settle(&mut self, segment: SegId, queue: usize) {
-        if self.store.space().meta(segment).live.load(Relaxed) == 0 {
+        if self.meta(segment).live.load(Relaxed) == 0 {
             self.unlink_segment(segment, queue);
             self.retire(segment);
             return;
@@ -229,8 +231,8 @@ impl Writer<'_> {
     ) -> u32 {
         let head = self.state.queues[queue].head;
         let location = self.claim(head, bytes, shape.expires);
-        self.state.view.queues[queue].head += u64::from(bytes);
-        let at = self.store.address(location).cast_mut();
+        self.head_filled(queue, bytes);
+        let at = self.places.address(location).cast_mut();
         // SAFETY: `claim` set this place aside, inside the segment, for this entry alone.
         let value = unsafe { shape.write(at, key) };
         fill_value(value);
@@ -239,17 +241,23 @@ impl Writer<'_> {
         location
     }
 
+    #[inline(always)]
+    fn head_filled(&mut self, queue: usize, bytes: u32) {
+        self.state.queues[queue].room -= bytes;
+        self.state.view.queues[queue].head += u64::from(bytes);
+    }
+
     /// Sets bytes of an open segment aside.
     #[inline(always)]
     fn claim(&mut self, segment: SegId, bytes: u32, expires: u64) -> u32 {
-        let meta = self.store.space().meta(segment);
+        let meta = self.meta(segment);
         let at = meta.fill.load(Relaxed);
         meta.fill.store(at + bytes, Relaxed);
         meta.live.store(meta.live.load(Relaxed) + bytes, Relaxed);
         if expires < meta.earliest.load(Relaxed) {
             meta.earliest.store(expires, Relaxed);
         }
-        self.store.location(segment, at)
+        self.places.location(segment, at)
     }
 
     /// Copies a live entry to the end of an open segment and points its slot there. The counts of
@@ -262,7 +270,7 @@ impl Writer<'_> {
         unsafe {
             std::ptr::copy_nonoverlapping(
                 live.entry.place().cast::<u64>(),
-                self.store.address(location).cast_mut().cast::<u64>(),
+                self.places.address(location).cast_mut().cast::<u64>(),
                 bytes as usize / 8,
             );
         }
@@ -274,7 +282,7 @@ impl Writer<'_> {
     pub fn move_entry(&mut self, live: &Live, extent: &Extent, queue: usize, hits: u8) {
         let head = self.state.queues[queue].head;
         self.copy_to(head, live, extent.log_bytes, hits);
-        self.state.view.queues[queue].head += u64::from(extent.log_bytes);
+        self.head_filled(queue, extent.log_bytes);
         self.count_in(queue, extent.full);
         self.count_out(extent.queue, extent.full);
         self.bury(live.slot.location, extent.log_bytes);
@@ -309,9 +317,9 @@ impl Writer<'_> {
     #[inline]
     pub fn bury(&mut self, location: u32, log_bytes: u32) {
         // SAFETY: a slot named the place under this same lock, so an entry begins there.
-        unsafe { Entry::mark_dead(self.store.address(location)) };
-        let segment = self.store.segment_of(location);
-        let meta = self.store.space().meta(segment);
+        unsafe { Entry::mark_dead(self.places.address(location)) };
+        let segment = self.places.segment_of(location);
+        let meta = self.meta(segment);
         let live = meta.live.load(Relaxed) - log_bytes;
         meta.live.store(live, Relaxed);
         let marks = meta.queue.load(Relaxed);
@@ -382,13 +390,13 @@ impl Writer<'_> {
     /// Calls `visit` with every entry of a segment, in the order in which they were appended, and
     /// whether it is dead.
     pub fn each_entry(&self, segment: SegId, mut visit: impl FnMut(u32, &Entry, bool)) {
-        let fill = self.store.space().meta(segment).fill.load(Relaxed);
+        let fill = self.meta(segment).fill.load(Relaxed);
         let mut at = self.store.first_offset(segment);
         while at < fill {
-            let location = self.store.location(segment, at);
+            let location = self.places.location(segment, at);
             // SAFETY: up to its fill a segment of this shard's log is one entry after another, and
             // the lock keeps it from being given back.
-            let (entry, is_dead) = unsafe { Entry::at_marked(self.store.address(location)) };
+            let (entry, is_dead) = unsafe { Entry::at_marked(self.places.address(location)) };
             visit(location, &entry, is_dead);
             at += self.log_bytes(&entry);
         }

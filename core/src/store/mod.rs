@@ -23,6 +23,7 @@ mod job;
 mod log;
 mod open;
 mod pin;
+mod places;
 mod read;
 mod reclaim;
 mod room;
@@ -48,12 +49,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::Policy;
 use crate::hash::KeyHash;
 use crate::memory::fork;
-use crate::pool::Pool;
 use crate::pool::space::{RunId, SegId, Space, Use};
+use crate::pool::{Pool, SegMeta};
 use crate::stats::{Counters, LatencyHistogram, LatencyOp, Tally};
 use crate::types::{
     DeleteOutcome, IncrOutcome, KEY_LEN_MAX, PutMode, PutOptions, PutOutcome, Read, Ttl, ValueType,
 };
+use places::Places;
 use read::Probe;
 use shard::{Shard, Writer};
 use std::cell::Cell;
@@ -72,17 +74,13 @@ pub(crate) struct StoreInner {
     // Read by every look-up.
     generation: u64,
     shards: Box<[Shard]>,
-    base: *const u8,
     latency: Option<Box<[LatencyHistogram; 3]>>,
     space: *const Space,
     shard_shift: u32,
-    unit_shift: u32,
-    /// Bits of a location that are the offset in its segment.
-    units_shift: u32,
     promotes: bool,
+    places: Places,
     hash: KeyHash,
     clock: Clock,
-    seg_shift: u32,
     // Read by writes.
     id: u32,
     inline_max: usize,
@@ -113,7 +111,7 @@ pub(crate) enum Fill {
     Any,
 }
 
-// SAFETY: `base` and `space` point into the pool, which `pool` keeps alive and which is Sync;
+// SAFETY: `places` and `space` point into the pool, which `pool` keeps alive and which is Sync;
 // everything else is Sync by itself or guarded by the shards' locks.
 unsafe impl Send for StoreInner {}
 // SAFETY: as above.
@@ -127,58 +125,25 @@ impl StoreInner {
         unsafe { &*self.space }
     }
 
-    /// Bytes of a location's unit.
+    /// The table entry of a segment.
     #[inline(always)]
-    pub fn unit(&self) -> u32 {
-        1 << self.unit_shift
-    }
-
-    /// Rounds bytes up to whole units.
-    #[inline(always)]
-    pub fn rounded(&self, bytes: usize) -> usize {
-        let unit = 1_usize << self.unit_shift;
-        (bytes + unit - 1) & !(unit - 1)
-    }
-
-    /// Where a location is.
-    #[inline(always)]
-    pub fn address(&self, location: u32) -> *const u8 {
-        // SAFETY: locations lie in the pool's segments, which are one mapped range from `base`.
-        unsafe { self.base.add((location as usize) << self.unit_shift) }
-    }
-
-    /// The segment of a location.
-    #[inline(always)]
-    pub fn segment_of(&self, location: u32) -> SegId {
-        location >> self.units_shift
-    }
-
-    /// The offset of a location in its segment, in bytes.
-    #[inline(always)]
-    pub fn offset_of(&self, location: u32) -> u32 {
-        let units = location & ((1 << self.units_shift) - 1);
-        units << self.unit_shift
-    }
-
-    /// The location of an offset in a segment.
-    #[inline(always)]
-    pub fn location(&self, segment: SegId, offset: u32) -> u32 {
-        (segment << self.units_shift) | (offset >> self.unit_shift)
+    pub fn meta(&self, segment: SegId) -> &SegMeta {
+        // SAFETY: `self.pool` keeps the pool alive; segments come from it.
+        unsafe { self.places.meta(segment) }
     }
 
     /// Where the first entry of a segment begins: location 0 means "empty slot", so the first unit
     /// of the first segment stays unused.
     #[inline]
     pub fn first_offset(&self, segment: SegId) -> u32 {
-        if segment == 0 { self.unit() } else { 0 }
+        if segment == 0 { self.places.unit() } else { 0 }
     }
 
     /// The version of the entry at a location: never 0, never repeated.
     #[inline(always)]
     pub fn version_of(&self, location: u32) -> u64 {
-        let seq = self.space().meta(self.segment_of(location)).seq.load(Ordering::Relaxed);
-        let units = self.units_shift;
-        seq << units | u64::from(location & ((1 << units) - 1))
+        let seq = self.meta(self.places.segment_of(location)).seq.load(Ordering::Relaxed);
+        self.places.version(seq, location)
     }
 
     /// The number of a shard.
@@ -310,7 +275,68 @@ impl StoreInner {
     }
 
     /// Writes an entry; whatever fails, the value it meant to replace is gone.
+    #[inline]
     fn put(&self, hash: u64, key: &[u8], value: &[u8], options: &PutOptions) -> Result<PutOutcome> {
+        if options.is_plain()
+            && let Some(outcome) = self.put_straight(hash, key, value, options.value_type)
+        {
+            if outcome == PutOutcome::NotAdmitted {
+                self.drop_outdated(hash, key, options.mode);
+            }
+            return Ok(outcome);
+        }
+        self.put_fully(hash, key, value, options)
+    }
+
+    /// The straight path of a write: every default, an entry that goes into the log, a lock that is
+    /// free, room that is there. `None` where anything is otherwise: then [`StoreInner::put_fully`]
+    /// begins anew.
+    #[inline]
+    fn put_straight(
+        &self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        value_type: ValueType,
+    ) -> Option<PutOutcome> {
+        let len = entry::HEADER + key.len() + value.len();
+        if key.len() > KEY_LEN_MAX
+            || value.len() as u64 > self.value_len_max.load(Ordering::Relaxed)
+            || len + entry::FIELDS_MAX > self.inline_max
+            || fork::generation() != self.generation
+        {
+            return None;
+        }
+        let shard = self.shard_of(hash);
+        shard.table.prefetch(hash);
+        let mut writer = shard.try_lock_any(self)?;
+        if !shard.table.geometry().in_service() {
+            return None;
+        }
+        writer.begin(hash, self.places.rounded(len) as u32);
+        #[cfg(any(test, feature = "testing"))]
+        testing::maybe_panic(hash);
+        let step = writer.put_plainly(hash, key, value, value_type);
+        let retired = writer.retired;
+        drop(writer);
+        if retired {
+            self.space().harvest(false);
+        }
+        let Ok(Step::Done(outcome)) = step else { return None };
+        if self.rebalance_due.load(Ordering::Relaxed) {
+            self.rebalance();
+        }
+        Some(outcome)
+    }
+
+    #[inline(never)]
+    fn put_fully(
+        &self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
         check_key(key)?;
         let result = self.put_value(hash, key, value, options);
         match &result {
@@ -344,7 +370,7 @@ impl StoreInner {
         let seg_bytes = self.space().seg_bytes();
         // The first unit of the first segment is never used.
         let most = (seg_bytes as usize)
-            .saturating_sub(self.unit() as usize + entry::HEADER + entry::FIELDS_MAX);
+            .saturating_sub(self.places.unit() as usize + entry::HEADER + entry::FIELDS_MAX);
         if key_len > most {
             return Err(Error::new(
                 ErrorKind::TooLarge,
@@ -380,12 +406,7 @@ impl StoreInner {
         options: &PutOptions,
     ) -> Result<PutOutcome> {
         if self.is_inline(key.len(), value.len())? {
-            let paid = self.rounded(entry::HEADER + key.len() + value.len()) as u32;
-            if options.is_plain() {
-                let value_type = options.value_type;
-                return self
-                    .write(hash, paid, |writer| writer.put_plainly(hash, key, value, value_type));
-            }
+            let paid = self.places.rounded(entry::HEADER + key.len() + value.len()) as u32;
             return self
                 .write(hash, paid, |writer| writer.put(hash, key, Source::Inline(value), options));
         }
@@ -406,7 +427,7 @@ impl StoreInner {
         len: u32,
         options: &PutOptions,
     ) -> Result<PutOutcome> {
-        let paid = self.rounded(entry::HEADER + 8 + key.len()) as u32;
+        let paid = self.places.rounded(entry::HEADER + 8 + key.len()) as u32;
         let unused = UnusedRun { store: self, run, is_used: Cell::new(false) };
         self.write(hash, paid, |writer| {
             // A fault from here on leaves open whether the entry names the run.
@@ -473,7 +494,7 @@ impl StoreInner {
     ) -> Result<IncrOutcome> {
         // An integer always lies in the log: it is short beside a key that does not.
         self.is_inline(key.len(), 8)?;
-        let paid = self.rounded(entry::HEADER + 8 + key.len() + 8) as u32;
+        let paid = self.places.rounded(entry::HEADER + 8 + key.len() + 8) as u32;
         self.write(hash, paid, |writer| {
             let present = writer.find(hash, key).filter(|live| !writer.is_expired(&live.entry));
             let (sum, options) = match present {

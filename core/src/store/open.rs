@@ -1,6 +1,7 @@
 //! Opening a store, ending it, and putting it back in service.
 
 use super::index::{Table, Tail};
+use super::places::Places;
 use super::shard::{Queue, Shard, Writer};
 use super::{Store, StoreInner, entry};
 use crate::clock::Clock;
@@ -105,9 +106,9 @@ impl StoreInner {
         if config.value_len_max == 0 {
             config.value_len_max = (own_limit / 4).min(VALUE_LEN_MAX);
         }
-        let chunks_max = (space.segments_max() / shards).max(4) as usize;
+        let segments = space.segments_max().div_ceil(shards) as usize;
         let fixed_bytes = size_of::<Self>() as u64
-            + u64::from(shards) * (Shard::heap_bytes() + Table::heap_bytes(chunks_max))
+            + u64::from(shards) * (Shard::heap_bytes() + Table::heap_bytes(segments))
             + if config.latency { 3 * LatencyHistogram::BYTES } else { 0 };
         if !charge_with_room(pool, fixed_bytes) {
             return Err(super::room::NO_SPACE);
@@ -119,11 +120,8 @@ impl StoreInner {
             generation: pool.generation(),
             shards: Box::new([]),
             shard_shift: 63 - shards.ilog2(),
-            unit_shift: space.unit_shift(),
-            seg_shift: space.seg_shift(),
-            units_shift: space.seg_shift() - space.unit_shift(),
             promotes: policy.promote_after().is_some(),
-            base: space.segments_base(),
+            places: Places::new(space),
             space: std::ptr::from_ref(space),
             latency: config
                 .latency
@@ -148,9 +146,12 @@ impl StoreInner {
             closed: AtomicBool::new(false),
         };
         let entries = inner.config.limit_entries;
-        let mut made = Vec::with_capacity(shards as usize);
+        let mut made = Vec::new();
+        made.try_reserve_exact(shards as usize).map_err(|_| {
+            Error::fixed(ErrorKind::NoMemory, "no memory for the shards of a store")
+        })?;
         for number in 0..u64::from(shards) {
-            let (table, tail) = match inner.open_table(chunks_max) {
+            let (table, tail) = match inner.open_table(segments) {
                 Ok(opened) => opened,
                 Err(error) => {
                     // What the shards before it took goes back with them.
@@ -166,10 +167,11 @@ impl StoreInner {
         Ok(inner)
     }
 
-    fn open_table(&self, chunks_max: usize) -> Result<(Table, Tail)> {
+    fn open_table(&self, segments: usize) -> Result<(Table, Tail)> {
         for round in 0..64 {
             if let Some(first) = self.take_segment(Use::Index)? {
-                return Ok(Table::open(self.space(), chunks_max, first));
+                return Table::open(self.space(), segments, first)
+                    .inspect_err(|_| self.give_segment(first));
             }
             let limit = self.limit_bytes.load(Ordering::Relaxed);
             let needed = self.used.load(Ordering::Relaxed) + self.space().seg_bytes();
@@ -360,6 +362,7 @@ impl Writer<'_> {
         state.view.capacity_bytes = 0;
         state.queues = [const { Queue::EMPTY }; crate::eviction::QUEUES_MAX];
         state.bins = [SEG_NONE; super::shard::BINS];
+        state.binned = 0;
         state.compacting = super::job::Job::NONE;
         state.expiry = super::expiry::Sweep::NONE;
         state.segments = 0;

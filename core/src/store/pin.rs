@@ -218,7 +218,7 @@ impl StoreInner {
         let entry: &Entry = &live.entry;
         let info = self.info_under_lock(live);
         let (value, holder) = match entry.run() {
-            None => (entry.inline_value(), self.segment_of(live.slot.location)),
+            None => (entry.inline_value(), self.places.segment_of(live.slot.location)),
             Some(run) => (self.space().run_addr(run).cast_const(), run),
         };
         // SAFETY: the lock keeps the entry and its run from being given back.

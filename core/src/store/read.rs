@@ -21,7 +21,7 @@ use super::shard::{CLOSED, POISONED, Shard, Writer};
 use crate::error::{Error, Result};
 use crate::memory::fork::FORKED;
 use crate::memory::guard::{Guard, Inside, Seated};
-use crate::memory::racy;
+use crate::memory::{copy, racy};
 use crate::types::{Info, Read, ValueType};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{Ordering, fence};
@@ -145,10 +145,10 @@ impl StoreInner {
         tag: u16,
         location: u32,
     ) -> Option<Entry> {
-        let segment = self.segment_of(location);
-        let at = self.address(location);
+        let segment = self.places.segment_of(location);
+        let at = self.places.address(location);
         self.wait_for(at);
-        guard.announce(segment, || &self.space().meta(segment).readers);
+        guard.announce(segment, || &self.meta(segment).readers);
         if !self.skip_recheck() && !line.still(slot, tag, location) {
             return None;
         }
@@ -313,16 +313,17 @@ impl<G: Guard> Hit<'_, G> {
 
     /// The segment that holds the entry.
     pub fn segment(&self) -> u32 {
-        self.store.segment_of(self.location)
+        self.store.places.segment_of(self.location)
     }
 }
 
 /// Asks for a promotion of the entry at a location, if it is old enough in its queue.
 #[inline(never)]
 fn ask_promotion(store: &StoreInner, shard: &Shard, location: u32) {
-    let meta = store.space().meta(store.segment_of(location));
+    let meta = store.space().meta(store.places.segment_of(location));
     let queue = usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F);
-    let position = meta.position.load(Ordering::Relaxed) + u64::from(store.offset_of(location));
+    let position =
+        meta.position.load(Ordering::Relaxed) + u64::from(store.places.offset_of(location));
     let is_old = shard
         .promote_before
         .get(queue)
@@ -388,7 +389,7 @@ impl Visit for CopyValue<'_> {
         let Some(value) = hit.value() else { return false };
         // SAFETY: the hit protects the value's bytes, the buffer has room for them, and pool
         // memory does not overlap it.
-        unsafe { copy_bytes(value, self.buf.as_mut_ptr().cast(), len) };
+        unsafe { copy::value(value, self.buf.as_mut_ptr().cast(), len) };
         hit.count(self.peek);
         self.out = Copied::Hit { len, value_type };
         true
@@ -417,7 +418,7 @@ impl Visit for ReadEntry<'_> {
         }
         let Some(value) = hit.value() else { return false };
         // SAFETY: as in `CopyValue`.
-        unsafe { copy_bytes(value, self.buf.as_mut_ptr().cast(), info.len) };
+        unsafe { copy::value(value, self.buf.as_mut_ptr().cast(), info.len) };
         hit.count(self.peek);
         self.out = Read::Hit(info);
         true
@@ -544,33 +545,4 @@ impl StoreInner {
         }
         Ok(Read::Hit(info))
     }
-}
-
-/// Copies bytes that do not overlap. Values are short: 32 to 64 bytes go without a call, as two
-/// overlapping halves.
-///
-/// # Safety
-/// `len` bytes at `from` are readable, `len` bytes at `to` writable, and the two do not overlap.
-#[inline(always)]
-unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if len.wrapping_sub(32) <= 32 {
-        use std::arch::x86_64::{_mm_loadu_si128, _mm_storeu_si128};
-        // SAFETY: SSE2 is part of x86_64; with 32 <= len <= 64 the four pieces lie inside the
-        // ranges that the caller promises.
-        unsafe {
-            let (from_end, to_end) = (from.add(len - 32), to.add(len - 32));
-            let first = _mm_loadu_si128(from.cast());
-            let second = _mm_loadu_si128(from.add(16).cast());
-            let third = _mm_loadu_si128(from_end.cast());
-            let fourth = _mm_loadu_si128(from_end.add(16).cast());
-            _mm_storeu_si128(to.cast(), first);
-            _mm_storeu_si128(to.add(16).cast(), second);
-            _mm_storeu_si128(to_end.cast(), third);
-            _mm_storeu_si128(to_end.add(16).cast(), fourth);
-        }
-        return;
-    }
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
 }

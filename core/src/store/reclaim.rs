@@ -88,7 +88,7 @@ impl Writer<'_> {
         if self.state.ratio == 0 {
             return;
         }
-        let seg = self.store.space().seg_bytes().cast_signed();
+        let seg = self.places.seg_bytes().cast_signed();
         let owed = i64::from(bytes) * i64::from(self.state.ratio) / 16;
         self.state.debt = (self.state.debt + owed).clamp(-seg, 2 * seg);
         if self.state.debt >= LUMP {
@@ -124,7 +124,7 @@ impl Writer<'_> {
     /// give. Returns the bytes. For callers that need room now; bounded by the passes it may make
     /// over kept entries.
     pub fn reclaim_now(&mut self, bytes: u64) -> u64 {
-        let seg = self.store.space().seg_bytes();
+        let seg = self.places.seg_bytes();
         let before = u64::from(self.state.segments);
         let mut runs = 0;
         let mut allowance = 4 * (bytes + 2 * seg);
@@ -155,7 +155,7 @@ impl Writer<'_> {
     /// One entry of the job at hand; `None` if the log has nothing to give.
     #[inline]
     fn reclaim_step(&mut self) -> Option<Step> {
-        if !self.state.compacting.is_open() {
+        if !self.state.compacting.is_open() && self.state.binned != 0 {
             self.start_compaction();
         }
         if self.state.compacting.is_open() {
@@ -222,7 +222,7 @@ impl Writer<'_> {
         }
         let announced = Announced::now();
         for _ in 0..PASS_OVER {
-            segment = self.store.space().meta(segment).next.load(Relaxed);
+            segment = self.meta(segment).next.load(Relaxed);
             if segment == SEG_NONE || self.stage(segment) == Stage::Head {
                 return None;
             }
@@ -235,7 +235,7 @@ impl Writer<'_> {
     }
 
     fn is_pinned(&self, segment: SegId) -> bool {
-        let meta = self.store.space().meta(segment);
+        let meta = self.meta(segment);
         meta.pins.load(Relaxed) != 0 || meta.readers.load(Relaxed) != 0
     }
 
@@ -260,7 +260,7 @@ impl Writer<'_> {
         let task = Task::Evict(queue);
         match self.next_of(task) {
             Next::Entry { entry, dead } => {
-                let location = self.store.location(self.job(task).seg, entry.at);
+                let location = self.places.location(self.state.queues[queue].job.seg, entry.at);
                 let step = match self.find_at(entry.hash, location) {
                     None => Step::dead(entry.bytes),
                     Some(live) => self.judge(queue, entry.hash, live),
@@ -323,14 +323,15 @@ impl Writer<'_> {
     #[inline(never)]
     fn finish_job(&mut self, task: Task) -> Step {
         let segment = std::mem::replace(self.job(task), Job::NONE).seg;
-        let meta = self.store.space().meta(segment);
+        let meta = self.meta(segment);
         debug_assert_eq!(meta.live.load(Relaxed), 0, "a passed segment has nothing live");
-        let rest = self.store.space().seg_bytes() - u64::from(meta.fill.load(Relaxed));
+        let rest = self.places.seg_bytes() - u64::from(meta.fill.load(Relaxed));
         self.retire(segment);
         Step { passed: 64, freed: rest, runs: 0 }
     }
 
     /// Starts compacting the segment with the most dead bytes, if one has enough of them.
+    #[inline(never)]
     fn start_compaction(&mut self) {
         for bin in (COMPACT_FROM..self.state.bins.len()).rev() {
             let mut victim = self.state.bins[bin];
@@ -338,7 +339,7 @@ impl Writer<'_> {
                 if victim == SEG_NONE {
                     break;
                 }
-                let meta = self.store.space().meta(victim);
+                let meta = self.meta(victim);
                 if !self.is_pinned(victim) && !self.is_announced(victim) {
                     let queue = usize::from(meta.queue.load(Relaxed) & 0x0F);
                     self.state.compacting = self.job_on(victim);
@@ -362,7 +363,7 @@ impl Writer<'_> {
     fn compact_step(&mut self) -> Step {
         match self.next_of(Task::Compact) {
             Next::Entry { entry, dead } => {
-                let location = self.store.location(self.state.compacting.seg, entry.at);
+                let location = self.places.location(self.state.compacting.seg, entry.at);
                 let step = match self.find_at(entry.hash, location) {
                     None => Step::dead(entry.bytes),
                     Some(live) => self.compact(entry.hash, live, entry.bytes),

@@ -7,6 +7,7 @@
 //! that is worth least a byte; what readers hold is waited for, without a lock and for a bounded
 //! time; what views and raw memory hold is not.
 
+use super::index::Table;
 use super::shard::{PolicyMemory, Shard, Writer};
 use super::{Fill, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
@@ -143,7 +144,7 @@ impl StoreInner {
             return pool;
         }
         let own = limit.saturating_sub(self.used.load(Ordering::Relaxed));
-        pool.min(u32::try_from(own >> self.seg_shift).unwrap_or(u32::MAX))
+        pool.min(u32::try_from(own / self.places.seg_bytes()).unwrap_or(u32::MAX))
     }
 
     /// A run of so many bytes, making room for it.
@@ -194,7 +195,7 @@ impl Writer<'_> {
         let seg_bytes = self.store.space().seg_bytes();
         let before = self.state.tail.segments;
         for _ in 0..(seg_bytes / SHRINK_SHARE).max(SHRINK_LINES) {
-            if !shard.table.wants_shrink(&self.state.tail) {
+            if !Table::wants_shrink(&self.state.tail) {
                 break;
             }
             match shard.table.shrink(&mut self.state.tail) {

@@ -16,11 +16,13 @@
 
 use super::StoreInner;
 use super::entry::{Entry, NEVER};
-use super::index::{Place, Table, Tail, line::SlotValue};
+use super::index::{Place, Table, Tail, line::Line, line::SlotValue};
 use super::job::Job;
+use super::places::Places;
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::{AnyPolicy, Context, EntryMeta, Policy, QUEUES_MAX, View};
 use crate::memory::lock::{FutexGuard, FutexMutex};
+use crate::pool::SegMeta;
 use crate::pool::space::{SEG_NONE, SegId, Space};
 use crate::stats::{ShardCounters, Tally};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -81,6 +83,8 @@ pub struct Queue {
     pub newest: SegId,
     /// Segment that is appended to.
     pub head: SegId,
+    /// Bytes that the head has room for; 0 without one.
+    pub room: u32,
     /// Segment that compaction appends to.
     pub compaction: SegId,
     /// The cursor.
@@ -93,6 +97,7 @@ impl Queue {
         oldest: SEG_NONE,
         newest: SEG_NONE,
         head: SEG_NONE,
+        room: 0,
         compaction: SEG_NONE,
         job: Job::NONE,
     };
@@ -144,6 +149,8 @@ pub struct State {
     pub view: View,
     pub queues: [Queue; QUEUES_MAX],
     pub bins: [SegId; BINS],
+    /// Segments in bins.
+    pub binned: u32,
     pub compacting: Job,
     /// Cursor of the expiry sweep.
     pub expiry: super::expiry::Sweep,
@@ -183,6 +190,7 @@ impl Shard {
                 view: View { capacity_entries: entries_max, ..View::default() },
                 queues: [const { Queue::EMPTY }; QUEUES_MAX],
                 bins: [SEG_NONE; BINS],
+                binned: 0,
                 compacting: Job::NONE,
                 expiry: super::expiry::Sweep::NONE,
                 segments: 0,
@@ -228,16 +236,14 @@ impl Shard {
     }
 
     /// Locks the shard for a call on it.
+    #[inline(always)]
     pub fn lock<'a>(&'a self, store: &'a StoreInner) -> Result<Writer<'a>> {
         let writer = self.lock_any(store);
         let geometry = self.table.geometry();
-        if geometry.is_closed() {
-            return Err(CLOSED);
+        if geometry.in_service() {
+            return Ok(writer);
         }
-        if geometry.is_poisoned() {
-            return Err(POISONED);
-        }
-        Ok(writer)
+        Err(if geometry.is_closed() { CLOSED } else { POISONED })
     }
 
     /// Locks the shard for a reader, if it is in service and nobody holds the lock or waits for it.
@@ -250,8 +256,14 @@ impl Shard {
         self.table.geometry().in_service().then_some(writer)
     }
 
+    /// Locks the shard whatever its state, if nobody holds the lock.
+    #[inline(always)]
+    pub fn try_lock_any<'a>(&'a self, store: &'a StoreInner) -> Option<Writer<'a>> {
+        Some(Writer::new(store, self, self.state.try_lock()?))
+    }
+
     /// Locks the shard whatever its state.
-    #[inline]
+    #[inline(always)]
     pub fn lock_any<'a>(&'a self, store: &'a StoreInner) -> Writer<'a> {
         let state = self.state.try_lock().unwrap_or_else(|| self.wait_for_lock());
         Writer::new(store, self, state)
@@ -270,6 +282,7 @@ impl Shard {
 pub struct Writer<'a> {
     pub store: &'a StoreInner,
     pub shard: &'a Shard,
+    pub places: Places,
     pub state: FutexGuard<'a, State>,
     /// Whether a segment or run was retired, so that the space may be harvested afterwards.
     pub retired: bool,
@@ -278,9 +291,17 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    #[inline]
+    #[inline(always)]
     fn new(store: &'a StoreInner, shard: &'a Shard, state: FutexGuard<'a, State>) -> Self {
-        Self { store, shard, state, retired: false, was_panicking: std::thread::panicking() }
+        let was_panicking = std::thread::panicking();
+        Self { store, shard, places: store.places, state, retired: false, was_panicking }
+    }
+
+    /// The table entry of a segment.
+    #[inline(always)]
+    pub fn meta(&self, segment: SegId) -> &'a SegMeta {
+        // SAFETY: the store keeps its pool alive; segments come from it.
+        unsafe { self.places.meta(segment) }
     }
 }
 
@@ -320,23 +341,28 @@ pub struct Extent {
 
 impl Writer<'_> {
     /// The entry at a location.
-    #[inline]
+    #[inline(always)]
     pub fn entry_at(&self, location: u32) -> Entry {
         // SAFETY: locations come from filled slots or from a walk of this shard's own log, and
         // the lock keeps both from changing.
-        unsafe { Entry::at(self.store.address(location)) }
+        unsafe { Entry::at(self.places.address(location)) }
     }
 
     /// The live entry of a key.
-    #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<Live> {
-        let (place, slot) =
-            self.shard.table.find(hash, |location| self.entry_at(location).key_is(key))?;
+        self.find_from(self.shard.table.home_of(hash)?, hash, key)
+    }
+
+    /// The live entry of a key whose home line this is.
+    #[inline(always)]
+    pub fn find_from(&self, home: &Line, hash: u64, key: &[u8]) -> Option<Live> {
+        let is_it = |location| self.entry_at(location).key_is(key);
+        let (place, slot) = self.shard.table.find_from(home, hash, is_it)?;
         Some(Live { place, slot, entry: self.entry_at(slot.location) })
     }
 
     /// The live entry at a location, if a slot names it.
-    #[inline]
+    #[inline(always)]
     pub fn find_at(&self, hash: u64, location: u32) -> Option<Live> {
         let (place, slot) = self.shard.table.find(hash, |found| found == location)?;
         Some(Live { place, slot, entry: self.entry_at(location) })
@@ -349,9 +375,9 @@ impl Writer<'_> {
     }
 
     /// Bytes of an entry in the log.
-    #[inline]
+    #[inline(always)]
     pub fn log_bytes(&self, entry: &Entry) -> u32 {
-        self.store.rounded(entry.bytes()) as u32
+        self.places.rounded(entry.bytes()) as u32
     }
 
     /// Bytes of an entry in the log and in its run.
@@ -361,29 +387,29 @@ impl Writer<'_> {
     }
 
     /// The queue of an entry.
-    #[inline]
+    #[inline(always)]
     pub fn queue_of(&self, location: u32) -> usize {
-        let meta = self.store.space().meta(self.store.segment_of(location));
+        let meta = self.meta(self.places.segment_of(location));
         usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F)
     }
 
     /// Position of a location in the life of its queue.
     pub fn position_of(&self, location: u32) -> u64 {
-        let meta = self.store.space().meta(self.store.segment_of(location));
-        meta.position.load(Ordering::Relaxed) + u64::from(self.store.offset_of(location))
+        let meta = self.meta(self.places.segment_of(location));
+        meta.position.load(Ordering::Relaxed) + u64::from(self.places.offset_of(location))
     }
 
     /// What an entry takes, and where.
-    #[inline]
+    #[inline(always)]
     pub fn extent(&self, live: &Live) -> Extent {
         let space = self.store.space();
-        let meta = space.meta(self.store.segment_of(live.slot.location));
+        let meta = space.meta(self.places.segment_of(live.slot.location));
         let log_bytes = self.log_bytes(&live.entry);
         let run_bytes = live.entry.run().map_or(0, |run| space.run_charge(run));
         Extent {
             queue: usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F) % QUEUES_MAX,
             position: meta.position.load(Ordering::Relaxed)
-                + u64::from(self.store.offset_of(live.slot.location)),
+                + u64::from(self.places.offset_of(live.slot.location)),
             log_bytes,
             run_bytes,
             full: u64::from(log_bytes) + run_bytes,
@@ -392,7 +418,7 @@ impl Writer<'_> {
     }
 
     /// What the policy may know of an entry.
-    #[inline]
+    #[inline(always)]
     pub fn meta_of(&self, hash: u64, live: &Live, extent: &Extent) -> EntryMeta {
         EntryMeta {
             bytes: u32::try_from(extent.full).unwrap_or(u32::MAX),
@@ -420,19 +446,25 @@ impl Writer<'_> {
     }
 
     /// Whether the entry's time is over.
-    #[inline]
+    #[inline(always)]
     pub fn is_expired(&self, entry: &Entry) -> bool {
         let expires = entry.expires();
         expires != NEVER && expires <= self.store.clock.now_ms()
     }
 
     /// Carries out what hits asked for since the last writer: entries are appended again.
+    #[inline(always)]
     pub fn drain_promotions(&mut self) {
         if self.store.promotes {
-            let shard = self.shard;
-            shard.take_promotions(|location| self.promote(location));
-            self.mark_promotions();
+            self.drain_ring();
         }
+    }
+
+    #[inline(never)]
+    fn drain_ring(&mut self) {
+        let shard = self.shard;
+        shard.take_promotions(|location| self.promote(location));
+        self.mark_promotions();
     }
 
     /// Tells readers from which age on a hit asks for promotion.
@@ -447,12 +479,12 @@ impl Writer<'_> {
     fn promote(&mut self, location: u32) {
         // The location may be of an entry that is dead by now, and its segment may be another
         // one's: only a slot of this shard makes it an entry.
-        let segment = self.store.segment_of(location);
+        let segment = self.places.segment_of(location);
         if !self.owns_log(segment) {
             return;
         }
-        let meta = self.store.space().meta(segment);
-        let offset = self.store.offset_of(location);
+        let meta = self.meta(segment);
+        let offset = self.places.offset_of(location);
         if offset >= meta.fill.load(Ordering::Relaxed) || !self.begins_entry(segment, offset) {
             return;
         }
@@ -469,8 +501,8 @@ impl Writer<'_> {
     /// Whether the bytes at an offset look like an entry that lies inside its segment. A slot is
     /// looked for afterwards; this only keeps a stale location from being read past the end.
     fn begins_entry(&self, segment: SegId, offset: u32) -> bool {
-        let fill = self.store.space().meta(segment).fill.load(Ordering::Relaxed);
-        let location = self.store.location(segment, offset);
+        let fill = self.meta(segment).fill.load(Ordering::Relaxed);
+        let location = self.places.location(segment, offset);
         fill - offset >= 8 && {
             let entry = self.entry_at(location);
             let bytes = entry.bytes() as u64;
@@ -480,7 +512,7 @@ impl Writer<'_> {
 
     /// Whether a segment is one of this shard's log.
     pub fn owns_log(&self, segment: SegId) -> bool {
-        let meta = self.store.space().meta(segment);
+        let meta = self.meta(segment);
         meta.usage.load(Ordering::Acquire) == crate::pool::space::Use::Log as u8
             && meta.store.load(Ordering::Acquire) == self.store.id
             && meta.shard.load(Ordering::Relaxed) == self.store.number_of(self.shard)

@@ -43,7 +43,7 @@ impl super::shard::Writer<'_> {
             .flat_map(|queue| [queue.head, queue.compaction])
             .filter(|&segment| segment != crate::pool::SEG_NONE)
             .map(|segment| {
-                let fill = self.store.space().meta(segment).fill.load(Ordering::Relaxed);
+                let fill = self.meta(segment).fill.load(Ordering::Relaxed);
                 self.store.space().seg_bytes() - u64::from(fill)
             })
             .sum();

@@ -56,14 +56,14 @@ impl Writer<'_> {
     fn check(&self) -> Check<u64> {
         let mut found = Found::default();
         self.shard.table.validate(&self.state.tail, |geometry, bucket, slot| {
-            let segment = self.store.segment_of(slot.location);
+            let segment = self.places.segment_of(slot.location);
             if !self.owns_log(segment) {
                 return Err(format!("a slot names segment {segment}, which is not the shard's"));
             }
-            let meta = self.store.space().meta(segment);
+            let meta = self.meta(segment);
             let entry = self.entry_at(slot.location);
             let end =
-                u64::from(self.store.offset_of(slot.location)) + u64::from(self.log_bytes(&entry));
+                u64::from(self.places.offset_of(slot.location)) + u64::from(self.log_bytes(&entry));
             if end > u64::from(meta.fill.load(Relaxed)) {
                 return Err(format!("an entry ends at {end}, past its segment's fill"));
             }
@@ -125,13 +125,14 @@ impl Writer<'_> {
                 if bin < COMPACT_FROM || !binned.insert(segment) {
                     return Err(format!("segment {segment} is in a wrong bin or in two"));
                 }
-                segment = self.store.space().meta(segment).bin_next.load(Relaxed);
+                segment = self.meta(segment).bin_next.load(Relaxed);
             }
         }
+        equal("segments in bins", binned.len() as u64, u64::from(self.state.binned))?;
         for (number, queue) in self.state.queues.iter().enumerate() {
             let (mut before, mut segment) = (SEG_NONE, queue.oldest);
             while segment != SEG_NONE {
-                let meta = self.store.space().meta(segment);
+                let meta = self.meta(segment);
                 if meta.prev.load(Relaxed) != before {
                     return Err(format!("the chain is broken at segment {segment}"));
                 }
@@ -152,6 +153,11 @@ impl Writer<'_> {
                 before = segment;
                 segment = meta.next.load(Relaxed);
             }
+            let free = match queue.head {
+                SEG_NONE => 0,
+                head => self.places.seg_bytes() - u64::from(self.meta(head).fill.load(Relaxed)),
+            };
+            equal("bytes that a head has room for", free, u64::from(queue.room))?;
             if queue.newest != before {
                 return Err("the chain does not end at the newest segment".into());
             }
@@ -176,7 +182,7 @@ impl Writer<'_> {
         if !self.owns_log(segment) {
             return Err(format!("segment {segment} is not the shard's"));
         }
-        let meta = self.store.space().meta(segment);
+        let meta = self.meta(segment);
         let live = found.live.get(&segment).copied().unwrap_or(0);
         equal("live bytes of a segment", live, u64::from(meta.live.load(Relaxed)))?;
         let fill = u64::from(meta.fill.load(Relaxed));

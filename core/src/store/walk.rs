@@ -47,7 +47,7 @@ impl Writer<'_> {
         let bucket = geometry.bucket(position.reverse_bits());
         let end = interval_end(position, geometry.bits(bucket));
         self.shard.table.each_slot(bucket, |_, slot| {
-            crate::memory::racy::prefetch(self.store.address(slot.location));
+            crate::memory::racy::prefetch(self.places.address(slot.location));
         });
         self.shard.table.each_slot(bucket, |place, slot| {
             let live = Live { place, slot, entry: self.entry_at(slot.location) };

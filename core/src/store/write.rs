@@ -6,9 +6,12 @@
 //! obtains room, and comes back.
 
 use super::entry::{NEVER, Shape};
-use super::shard::{Live, Writer, fingerprint};
+use super::index::Table;
+use super::index::line::Line;
+use super::shard::{CLOSED, Live, Writer, fingerprint};
 use crate::error::Result;
 use crate::eviction::{EntryMeta, Placement, Policy};
+use crate::memory::copy;
 use crate::pool::space::Use;
 use crate::stats::Tally;
 use crate::types::{DeleteOutcome, PutMode, PutOptions, PutOutcome, Ttl, ValueType};
@@ -80,7 +83,10 @@ impl Writer<'_> {
         source: Source<'_>,
         options: &PutOptions,
     ) -> Result<Step<PutOutcome>> {
-        let mut found = self.find(hash, key);
+        let shard = self.shard;
+        // Only a table that was taken down has no lines.
+        let Some(home) = shard.table.home_of(hash) else { return Err(CLOSED) };
+        let mut found = self.find_from(home, hash, key);
         if let Some(live) = found
             && self.is_expired(&live.entry)
         {
@@ -112,7 +118,7 @@ impl Writer<'_> {
                 Source::Run { run, .. } => Some(run),
             },
         };
-        let bytes = self.store.rounded(shape.bytes()) as u32;
+        let bytes = self.places.rounded(shape.bytes()) as u32;
         let location = match found {
             Some(live) => {
                 let queue = self.queue_of(live.slot.location);
@@ -122,10 +128,10 @@ impl Writer<'_> {
                 self.overwrite(hash, &live, bytes, &shape, key, source)
             }
             None => {
-                if !self.make_insert_room(hash, bytes)? {
+                if !self.make_insert_room(home, hash, bytes)? {
                     return Ok(Step::Room);
                 }
-                match self.insert(hash, bytes, &shape, key, source) {
+                match self.insert(home, hash, bytes, &shape, key, source) {
                     Some(location) => location,
                     None => return Ok(Step::Done(PutOutcome::NotAdmitted)),
                 }
@@ -136,6 +142,7 @@ impl Writer<'_> {
     }
 
     /// When an entry written now expires.
+    #[inline(always)]
     fn expiry(&mut self, ttl: Ttl, replaced: Option<&Live>) -> u64 {
         let own = |ttl_ms: u64, writer: &mut Self| {
             writer.state.expires = true;
@@ -195,7 +202,7 @@ impl Writer<'_> {
 
     /// Sees to it that an insert can neither lack a head nor a slot; false if a segment is needed.
     #[inline(always)]
-    fn make_insert_room(&mut self, hash: u64, bytes: u32) -> Result<bool> {
+    fn make_insert_room(&mut self, home: &Line, hash: u64, bytes: u32) -> Result<bool> {
         if !self.make_entry_room() {
             return Ok(false);
         }
@@ -204,8 +211,17 @@ impl Writer<'_> {
                 return Ok(false);
             }
         }
+        if self.shard.table.has_vacancy(&self.state.tail, home) {
+            return Ok(true);
+        }
+        self.make_index_room(hash)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_index_room(&mut self, hash: u64) -> Result<bool> {
         let shard = self.shard;
-        if !shard.table.has_vacancy(&self.state.tail, hash) {
+        {
             let Some(segment) = self.store.take_segment(Use::Index)? else { return Ok(false) };
             if !shard.table.add_overflow_chunk(&mut self.state.tail, segment) {
                 self.store.give_segment(segment);
@@ -241,6 +257,7 @@ impl Writer<'_> {
     #[inline(always)]
     fn insert(
         &mut self,
+        home: &Line,
         hash: u64,
         bytes: u32,
         shape: &Shape,
@@ -268,7 +285,7 @@ impl Writer<'_> {
         };
         let location = self.append(queue, bytes, shape, key, |at| fill(at, source));
         let shard = self.shard;
-        if !shard.table.insert(&mut self.state.tail, hash, location, hits) {
+        if !shard.table.insert(&mut self.state.tail, home, hash, location, hits) {
             // Cannot be: `make_insert_room` saw a vacancy under this same lock. The bytes are
             // dead, and the entry counts as declined.
             self.bury(location, bytes);
@@ -294,7 +311,7 @@ impl Writer<'_> {
     /// Grows or shrinks the index by a bucket where its load asks for it.
     #[inline(always)]
     pub fn adapt_index(&mut self) {
-        if self.shard.table.wants_change(&self.state.tail) {
+        if Table::wants_change(&self.state.tail) {
             self.change_index();
         }
     }
@@ -305,7 +322,7 @@ impl Writer<'_> {
         if let Some(segment) = shard.table.released_chunk(&mut self.state.tail) {
             self.store.retire_index(segment);
         }
-        if shard.table.wants_growth(&self.state.tail) {
+        if Table::wants_growth(&self.state.tail) {
             if shard.table.growth_needs_chunk() {
                 let Ok(Some(segment)) = self.store.take_segment(Use::Index) else { return };
                 if !shard.table.add_home_chunk(&mut self.state.tail, segment) {
@@ -315,14 +332,14 @@ impl Writer<'_> {
             }
             let store = self.store;
             shard.table.prefetch_growth(|location| {
-                crate::memory::racy::prefetch(store.address(location));
+                crate::memory::racy::prefetch(store.places.address(location));
             });
             let mut tail = std::mem::replace(&mut self.state.tail, super::index::Tail::nothing());
             shard.table.grow(&mut tail, |location| self.hash_at(location));
             self.state.tail = tail;
         }
         for _ in 0..2 {
-            if !shard.table.wants_shrink(&self.state.tail) {
+            if !Table::wants_shrink(&self.state.tail) {
                 return;
             }
             match shard.table.shrink(&mut self.state.tail) {
@@ -368,7 +385,7 @@ impl Writer<'_> {
             let expires = self.expiry(ttl, Some(&live));
             if let Some(cell) = live.entry.expiry() {
                 cell.store(expires, Relaxed);
-                let meta = self.store.space().meta(self.store.segment_of(live.slot.location));
+                let meta = self.meta(self.places.segment_of(live.slot.location));
                 if expires < meta.earliest.load(Relaxed) {
                     meta.earliest.store(expires, Relaxed);
                 }
@@ -383,7 +400,7 @@ impl Writer<'_> {
     /// Appends an entry that had no time to live again, with one; false if a segment is needed.
     fn rewrite_with_expiry(&mut self, live: &Live, expires: u64) -> Result<bool> {
         let shape = Shape { expires, ..live.entry.shape() };
-        let bytes = self.store.rounded(shape.bytes()) as u32;
+        let bytes = self.places.rounded(shape.bytes()) as u32;
         let queue = self.queue_of(live.slot.location);
         if !self.make_head(queue, bytes)? {
             return Ok(false);
@@ -406,9 +423,10 @@ impl Writer<'_> {
 }
 
 /// Writes the inline value of a new entry.
+#[inline(always)]
 fn fill(at: *mut u8, source: Source<'_>) {
     if let Source::Inline(value) = source {
         // SAFETY: the append that calls this set as many bytes aside, which nobody else sees yet.
-        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), at, value.len()) };
+        unsafe { copy::value(value.as_ptr(), at, value.len()) };
     }
 }

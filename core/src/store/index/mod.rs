@@ -20,17 +20,19 @@ pub mod line;
 mod overflow;
 
 #[cfg(not(loom))]
+use crate::error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
 use crate::memory::racy::prefetch;
 use crate::pool::space::SegId;
 #[cfg(not(loom))]
 use crate::pool::space::Space;
 use line::{LINK, Line, SLOTS, SlotValue};
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// No chunk, in a directory.
+/// No segment.
 const NONE: u32 = u32::MAX;
 /// Slots of a chain that a split or merge can carry; longer chains are left as they are.
 const CHAIN_MAX: usize = 160;
@@ -113,8 +115,21 @@ pub struct Table {
     /// Bits of a line's number that are its place in its chunk.
     lines_shift: u32,
     lines_mask: u32,
-    homes: Box<[AtomicU32]>,
-    overflows: Box<[AtomicU32]>,
+    homes: Box<Directory>,
+    overflows: Box<Directory>,
+}
+
+/// The first line of each chunk; null: no chunk.
+type Directory = [AtomicPtr<Line>];
+
+#[cfg(not(loom))]
+fn directory(chunks: usize) -> Result<Box<Directory>> {
+    let mut cells = Vec::new();
+    cells.try_reserve_exact(chunks).map_err(|_| {
+        Error::fixed(ErrorKind::NoMemory, "no memory for the directory of an index")
+    })?;
+    cells.resize_with(chunks, AtomicPtr::default);
+    Ok(cells.into_boxed_slice())
 }
 
 // SAFETY: `lines_base` points to pool memory that outlives the store; what lies there is only
@@ -136,6 +151,10 @@ pub struct Place {
 pub struct Tail {
     /// Filled slots.
     pub len: u64,
+    /// The table grows with more slots than this.
+    grow_above: u64,
+    /// The table shrinks with fewer slots than this.
+    shrink_below: u64,
     /// Overflow lines of all chunks, headers apart.
     overflow_lines: u32,
     overflow_used: u32,
@@ -148,10 +167,25 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// A table of the fewest lines, in one segment.
+    fn first() -> Self {
+        let mut tail = Self { segments: 1, ..Self::nothing() };
+        tail.set_lines(LINES_MIN);
+        tail
+    }
+
+    fn set_lines(&mut self, lines: u32) {
+        self.grow_above = u64::from(lines) * GROW_AT / 16;
+        let fewest = if lines > LINES_MIN { u64::from(lines) * SHRINK_AT } else { 0 };
+        self.shrink_below = fewest.div_ceil(16);
+    }
+
     /// A table that holds nothing, not even memory.
     pub const fn nothing() -> Self {
         Self {
             len: 0,
+            grow_above: u64::MAX,
+            shrink_below: 0,
             overflow_lines: 0,
             overflow_used: 0,
             overflow_hint: 0,
@@ -162,29 +196,41 @@ impl Tail {
 }
 
 impl Table {
-    /// Bytes that the directories take on the process's heap.
-    pub fn heap_bytes(chunks_max: usize) -> u64 {
-        (chunks_max * 2 * size_of::<AtomicU32>()) as u64
+    /// Chunks of home and of overflow lines that a shard of so many segments can come to need: the
+    /// shortest entries take 16 bytes, and 9 in the index; an eighth of the lines of a table are
+    /// overflow lines at most, unless its keys were chosen to collide.
+    fn chunks_of(segments: usize) -> (usize, usize) {
+        (segments / 2 + 2, segments / 16 + 2)
     }
 
-    /// An empty table on its first chunk, a segment taken for [`Use::Index`].
+    /// Bytes that the directories of a shard of so many segments take on the process's heap.
+    pub fn heap_bytes(segments: usize) -> u64 {
+        let (homes, overflows) = Self::chunks_of(segments);
+        ((homes + overflows) * size_of::<AtomicPtr<Line>>()) as u64
+    }
+
+    /// An empty table of a shard of at most so many segments, on its first chunk, a segment taken
+    /// for [`Use::Index`].
     ///
     /// [`Use::Index`]: crate::pool::Use::Index
     #[cfg(not(loom))]
-    pub fn open(space: &Space, chunks_max: usize, first: SegId) -> (Self, Tail) {
-        let directory = || (0..chunks_max).map(|_| AtomicU32::new(NONE)).collect::<Box<[_]>>();
+    ///
+    /// # Errors
+    /// `NoMemory`: the process has none for the directories; the segment stays the caller's.
+    pub fn open(space: &Space, segments: usize, first: SegId) -> Result<(Self, Tail)> {
+        let (homes, overflows) = Self::chunks_of(segments);
         let table = Self {
             geometry: AtomicU64::new(shape_of(LINES_MIN) | EPOCH),
             lines_base: space.segments_base(),
             seg_shift: space.seg_shift(),
             lines_shift: space.seg_shift() - 6,
             lines_mask: (1 << (space.seg_shift() - 6)) - 1,
-            homes: directory(),
-            overflows: directory(),
+            homes: directory(homes)?,
+            overflows: directory(overflows)?,
         };
         table.wipe_segment(first);
-        table.homes[0].store(first, Ordering::Release);
-        (table, Tail { segments: 1, ..Tail::nothing() })
+        table.homes[0].store(table.chunk_of(first), Ordering::Release);
+        Ok((table, Tail::first()))
     }
 
     /// An empty table for a model, on two chunks of `1 << lines_shift` lines that the model keeps:
@@ -200,10 +246,10 @@ impl Table {
             seg_shift: lines_shift + size_of::<Line>().ilog2(),
             lines_shift,
             lines_mask: (1 << lines_shift) - 1,
-            homes: Box::new([AtomicU32::new(0)]),
-            overflows: Box::new([AtomicU32::new(NONE)]),
+            homes: Box::new([AtomicPtr::new(chunks.cast_mut())]),
+            overflows: Box::new([AtomicPtr::new(std::ptr::null_mut())]),
         };
-        let mut tail = Tail { segments: 1, ..Tail::nothing() };
+        let mut tail = Tail::first();
         table.add_overflow_chunk(&mut tail, 1);
         (table, tail)
     }
@@ -219,19 +265,33 @@ impl Table {
         self.lines_shift
     }
 
+    /// Where the lines of a chunk begin.
+    fn chunk_of(&self, segment: SegId) -> *mut Line {
+        self.lines_base.wrapping_add((segment as usize) << self.seg_shift).cast_mut().cast()
+    }
+
+    /// The segment of a chunk.
+    fn segment_of(&self, chunk: *mut Line) -> SegId {
+        ((chunk as usize - self.lines_base as usize) >> self.seg_shift) as SegId
+    }
+
     #[inline(always)]
-    fn line_in(&self, directory: &[AtomicU32], number: u32) -> Option<&Line> {
+    fn line_in(&self, directory: &Directory, number: u32) -> Option<&Line> {
         let chunk = (number >> self.lines_shift) as usize;
-        let segment = directory.get(chunk)?.load(Ordering::Acquire);
-        if segment == NONE {
+        let first = directory.get(chunk)?.load(Ordering::Acquire);
+        if first.is_null() {
             return None;
         }
-        let offset = ((segment as usize) << self.seg_shift)
-            + ((number & self.lines_mask) as usize) * size_of::<Line>();
-        // SAFETY: directories name segments that this index holds, or held when the calling
+        // SAFETY: directories name chunks that this index holds, or held when the calling
         // reader went inside; their memory is mapped for the pool's life and only ever accessed
         // as lines while a reader can reach it.
-        Some(unsafe { &*self.lines_base.add(offset).cast::<Line>() })
+        Some(unsafe { &*first.add((number & self.lines_mask) as usize) })
+    }
+
+    /// The home line of a hash. Under the lock there is one.
+    #[inline(always)]
+    pub fn home_of(&self, hash: u64) -> Option<&Line> {
+        self.home(self.geometry().bucket(hash))
     }
 
     /// The home line of a bucket; `None` only for a geometry that is out of date.
@@ -250,7 +310,7 @@ impl Table {
     #[cfg(not(loom))]
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
-        if let Some(line) = self.home(self.geometry().bucket(hash)) {
+        if let Some(line) = self.home_of(hash) {
             prefetch(std::ptr::from_ref(line).cast());
         }
     }
@@ -271,7 +331,8 @@ impl Table {
         }
     }
 
-    fn publish_lines(&self, lines: u32) {
+    fn publish_lines(&self, tail: &mut Tail, lines: u32) {
+        tail.set_lines(lines);
         let word = self.geometry.load(Ordering::Relaxed);
         let epoch = word.wrapping_add(EPOCH) & EPOCH_MASK;
         let flags = word & (CLOSED | POISONED);
@@ -315,13 +376,19 @@ impl Table {
 
     /// The slot of a hash whose location `is_it` accepts. Under the lock.
     #[inline(always)]
-    pub fn find(
+    pub fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<(Place, SlotValue)> {
+        self.find_from(self.home_of(hash)?, hash, is_it)
+    }
+
+    /// [`Table::find`], beginning with the home line of the hash.
+    #[inline(always)]
+    pub fn find_from(
         &self,
+        home: &Line,
         hash: u64,
         mut is_it: impl FnMut(u32) -> bool,
     ) -> Option<(Place, SlotValue)> {
         let tag = line::tag_of(hash);
-        let home = self.home(self.geometry().bucket(hash))?;
         let mut current = home;
         loop {
             let mut matches = current.matches(tag);
@@ -362,40 +429,45 @@ impl Table {
         }
     }
 
-    /// Whether inserting a key of this hash needs no new overflow line.
-    pub fn has_vacancy(&self, tail: &Tail, hash: u64) -> bool {
-        if Self::overflow_free(tail) != 0 {
-            return true;
-        }
-        let mut vacant = false;
-        self.each_line(self.geometry().bucket(hash), |line| {
-            vacant = line.vacancy().is_some();
-            !vacant
-        });
-        vacant
+    /// Whether inserting a key with this home line needs no new overflow line.
+    #[inline(always)]
+    pub fn has_vacancy(&self, tail: &Tail, home: &Line) -> bool {
+        Self::overflow_free(tail) != 0 || self.chain_has_vacancy(home)
     }
 
-    /// Inserts a slot for a key that has none; false if an overflow line is needed and none is
-    /// free (see [`Table::add_overflow_chunk`]).
+    #[inline(never)]
+    fn chain_has_vacancy(&self, home: &Line) -> bool {
+        let mut last = home;
+        while last.vacancy().is_none() {
+            if !Line::spills(last.header()) {
+                return false;
+            }
+            match self.overflow(last.link()) {
+                Some(next) => last = next,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Inserts a slot for a key that has none, whose home line this is; false if an overflow line
+    /// is needed and none is free (see [`Table::add_overflow_chunk`]).
     #[inline(always)]
-    pub fn insert(&self, tail: &mut Tail, hash: u64, location: u32, hits: u8) -> bool {
-        let bucket = self.geometry().bucket(hash);
+    pub fn insert(&self, tail: &mut Tail, home: &Line, hash: u64, location: u32, hits: u8) -> bool {
         let value = SlotValue { tag: line::tag_of(hash), hits, location };
-        let Some(home) = self.home(bucket) else { return false };
         let done = match home.vacancy() {
             Some(slot) => {
                 home.fill(slot, value);
                 true
             }
-            None => self.push(tail, bucket, value, false),
+            None => self.push(tail, home, value, false),
         };
         tail.len += u64::from(done);
         done
     }
 
     /// Puts a value into the first vacancy of a chain, lengthening the chain if it must.
-    fn push(&self, tail: &mut Tail, bucket: u32, value: SlotValue, moving: bool) -> bool {
-        let Some(home) = self.home(bucket) else { return false };
+    fn push(&self, tail: &mut Tail, home: &Line, value: SlotValue, moving: bool) -> bool {
         let mut last = home;
         loop {
             if let Some(slot) = last.vacancy() {
@@ -466,21 +538,20 @@ impl Table {
 
     /// Whether the table should grow or shrink, or a chunk is to be retired.
     #[inline(always)]
-    pub fn wants_change(&self, tail: &Tail) -> bool {
-        self.wants_growth(tail) || self.wants_shrink(tail) || tail.released != NONE
+    pub fn wants_change(tail: &Tail) -> bool {
+        Self::wants_growth(tail) || Self::wants_shrink(tail) || tail.released != NONE
     }
 
     /// Whether the table should grow.
     #[inline(always)]
-    pub fn wants_growth(&self, tail: &Tail) -> bool {
-        tail.len * 16 > u64::from(self.geometry().lines()) * GROW_AT
+    pub fn wants_growth(tail: &Tail) -> bool {
+        tail.len > tail.grow_above
     }
 
     /// Whether the table should shrink.
     #[inline(always)]
-    pub fn wants_shrink(&self, tail: &Tail) -> bool {
-        let lines = self.geometry().lines();
-        lines > LINES_MIN && tail.len * 16 < u64::from(lines) * SHRINK_AT
+    pub fn wants_shrink(tail: &Tail) -> bool {
+        tail.len < tail.shrink_below
     }
 
     /// Whether growing by a line needs a segment first.
@@ -495,7 +566,7 @@ impl Table {
         let chunk = (self.geometry().lines() >> self.lines_shift()) as usize;
         let Some(cell) = self.homes.get(chunk) else { return false };
         self.wipe_segment(segment);
-        cell.store(segment, Ordering::Release);
+        cell.store(self.chunk_of(segment), Ordering::Release);
         tail.segments += 1;
         true
     }
@@ -535,13 +606,13 @@ impl Table {
         old_home.begin_moving();
         new_home.begin_moving();
         for (value, _) in values.iter().zip(goes).filter(|(_, goes)| *goes) {
-            self.push(tail, new, *value, true);
+            self.push(tail, new_home, *value, true);
         }
-        self.publish_lines(lines + 1);
+        self.publish_lines(tail, lines + 1);
         self.truncate(tail, old_home);
         let stay = values.iter().zip(goes).filter(|(_, goes)| !*goes);
         for (value, _) in stay {
-            self.push(tail, old, *value, true);
+            self.push(tail, old_home, *value, true);
         }
         new_home.end_moving();
         old_home.end_moving();
@@ -567,9 +638,9 @@ impl Table {
         buddy_home.begin_moving();
         last_home.begin_moving();
         for value in &values[..count] {
-            self.push(tail, buddy, *value, true);
+            self.push(tail, buddy_home, *value, true);
         }
-        self.publish_lines(last);
+        self.publish_lines(tail, last);
         self.truncate(tail, last_home);
         last_home.end_moving();
         buddy_home.end_moving();
@@ -578,9 +649,9 @@ impl Table {
             return Some(None);
         }
         let cell = &self.homes[(last >> shift) as usize];
-        let segment = cell.swap(NONE, Ordering::AcqRel);
+        let chunk = cell.swap(std::ptr::null_mut(), Ordering::AcqRel);
         tail.segments -= 1;
-        Some(Some(segment))
+        Some(Some(self.segment_of(chunk)))
     }
 
     /// Whether `more` slots can be added to a chain that has `present`, with the overflow lines
@@ -622,9 +693,9 @@ impl Table {
     /// Gives every segment of the index to `give` and forgets them. No look-up may follow.
     pub fn dismantle(&self, tail: &mut Tail, mut give: impl FnMut(SegId)) {
         for cell in self.homes.iter().chain(&self.overflows) {
-            let segment = cell.swap(NONE, Ordering::AcqRel);
-            if segment != NONE {
-                give(segment);
+            let chunk = cell.swap(std::ptr::null_mut(), Ordering::AcqRel);
+            if !chunk.is_null() {
+                give(self.segment_of(chunk));
             }
         }
         if let Some(segment) = self.released_chunk(tail) {
@@ -636,8 +707,8 @@ impl Table {
     /// Puts a dismantled, poisoned table back in service with one fresh chunk.
     pub fn reopen(&self, tail: &mut Tail, first: SegId) {
         self.wipe_segment(first);
-        self.homes[0].store(first, Ordering::Release);
-        tail.segments = 1;
+        self.homes[0].store(self.chunk_of(first), Ordering::Release);
+        *tail = Tail::first();
         let word = self.geometry.load(Ordering::Relaxed);
         let epoch = word.wrapping_add(EPOCH) & EPOCH_MASK;
         self.geometry.store((word & CLOSED) | epoch | shape_of(LINES_MIN), Ordering::SeqCst);

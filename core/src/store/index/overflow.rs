@@ -64,7 +64,8 @@ impl Table {
             && tail.released == NONE
             && Self::overflow_free(tail) >= usable + usable / 2
         {
-            tail.released = self.overflows[chunk as usize].swap(NONE, Ordering::AcqRel);
+            let cell = &self.overflows[chunk as usize];
+            tail.released = self.segment_of(cell.swap(std::ptr::null_mut(), Ordering::AcqRel));
             tail.overflow_lines -= usable;
             tail.segments -= 1;
         }
@@ -79,10 +80,10 @@ impl Table {
     /// Makes a segment (taken for the index) a chunk of overflow lines; false if the directory is
     /// full, and the segment stays the caller's.
     pub fn add_overflow_chunk(&self, tail: &mut Tail, segment: SegId) -> bool {
-        let vacant = |cell: &super::AtomicU32| cell.load(Ordering::Relaxed) == NONE;
+        let vacant = |cell: &super::AtomicPtr<Line>| cell.load(Ordering::Relaxed).is_null();
         let Some(chunk) = self.overflows.iter().position(vacant) else { return false };
         self.wipe_segment(segment);
-        self.overflows[chunk].store(segment, Ordering::Release);
+        self.overflows[chunk].store(self.chunk_of(segment), Ordering::Release);
         let first = ((chunk as u32) << self.lines_shift) + 1;
         let mut next = 0;
         for number in (first..first + self.lines_a_chunk()).rev() {
