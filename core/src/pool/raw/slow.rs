@@ -79,10 +79,14 @@ impl RawAllocator {
         let _seated = seat.sit();
         let magazine = match seat.magazine() {
             Some(magazine) => magazine,
-            None => match self.make_magazine(space, seat)? {
-                Some(magazine) => magazine,
-                None => return self.alloc_locked(space, class, owner),
-            },
+            None => {
+                #[cfg(test)]
+                super::tests::between_look_and_making();
+                match self.make_magazine(space, seat)? {
+                    Some(magazine) => magazine,
+                    None => return self.alloc_locked(space, class, owner),
+                }
+            }
         };
         let found = self.take_out(space, seat, magazine, class, owner);
         if found.is_some() {
@@ -234,6 +238,10 @@ impl RawAllocator {
         }
         // Whoever freezes holds the lock all the time, so that none appears meanwhile.
         let Some(_not_frozen) = self.freezer.try_lock() else { return Ok(None) };
+        // It was frozen when the caller looked, and is back.
+        if let Some(magazine) = seat.magazine() {
+            return Ok(Some(magazine));
+        }
         let seg_bytes = self.seg_mask + 1;
         let mut found = None;
         let mut guard = self.shelves[class_of(Magazine::bytes(seg_bytes))].class.lock();

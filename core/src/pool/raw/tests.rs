@@ -399,6 +399,51 @@ pub(super) fn between_check_and_store() {
     }
 }
 
+type Pause = (std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>);
+
+thread_local! {
+    static LOOKED: std::cell::Cell<Option<Pause>> = const { std::cell::Cell::new(None) };
+}
+
+/// Where an owner's magazine may come back while the owner is about to make another.
+pub(super) fn between_look_and_making() {
+    if let Some((looked, go_on)) = LOOKED.take() {
+        looked.send(()).unwrap();
+        go_on.recv().unwrap();
+    }
+}
+
+#[test]
+fn a_magazine_that_comes_back_is_not_replaced() {
+    let (space, raw) = made(14, 64);
+    let (looked, has_looked) = std::sync::mpsc::channel();
+    let (thaw, go_on) = std::sync::mpsc::channel();
+    let (frozen, is_frozen) = std::sync::mpsc::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let block = take(&raw, &space, 64, 0).unwrap();
+            let (ready, is_frozen, pause) = (ready, is_frozen, (looked, go_on));
+            ready.send(()).unwrap();
+            is_frozen.recv().unwrap();
+            LOOKED.set(Some(pause));
+            let other = take(&raw, &space, 64, 0).unwrap();
+            for block in [block, other] {
+                free(&raw, &space, block).unwrap();
+            }
+        });
+        is_ready.recv().unwrap();
+        raw.frozen(|_| {
+            frozen.send(()).unwrap();
+            has_looked.recv().unwrap();
+        });
+        thaw.send(()).unwrap();
+    });
+    raw.validate(&space).unwrap();
+    raw.flush(&space);
+    assert_eq!(space.used.load(Ordering::SeqCst), 0);
+}
+
 /// Fails within a few rounds if a pending block is believed without waiting for owners.
 #[test]
 fn owner_and_another_thread_free_at_once() {
