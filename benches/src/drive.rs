@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn loops_count_what_they_do() {
         let values = ValueBytes::new(64, 1);
-        for &kind in Kind::ALL {
+        for &kind in Kind::BUILT {
             let cache = kind.build(&Spec::new(8 << 20, 64)).unwrap();
             cache.fill(0..1_000, 64, &values);
             assert_eq!(cache.run(&Task::Get { keys: 1_000 }, 3_000, 1).hits, 3_000, "{kind}");

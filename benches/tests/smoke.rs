@@ -1,6 +1,6 @@
 //! Runs every subcommand with tiny parameters and checks what must hold on any machine, however
 //! slow or busy: that it ends well, prints its tables, writes its CSV, and that the figures are
-//! possible. Never times.
+//! possible. Never times. With the feature `peers` the other caches are in it too.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
@@ -60,7 +60,8 @@ fn speed() {
         assert!(out.contains(title), "no table {title:?} in\n{out}");
     }
     let rows = csv.rows();
-    assert!(rows.len() > 40);
+    let caches = if cfg!(feature = "peers") { 6 } else { 1 };
+    assert!(rows.len() > 8 * caches);
     for row in &rows {
         assert!(number(row, "cpu_ns") > 0.0 && number(row, "wall_ns") > 0.0, "{row:?}");
         let hits = number(row, "hit_share");
@@ -95,7 +96,9 @@ fn limit() {
     let out = run(&[&["limit", "--csv", csv.path()][..], &tiny].concat());
     assert!(out.contains("Told to keep to 8.0 MiB"));
     let rows = csv.rows();
-    for cache in ["moka", "foyer", "quick_cache"] {
+    let peers: &[&str] =
+        if cfg!(feature = "peers") { &["moka", "foyer", "quick_cache"] } else { &[] };
+    for &cache in peers.iter().chain(&["hypercache"]) {
         assert!(rows.iter().any(|row| row["cache"] == cache && row["step"] == "mixed"));
     }
     for row in rows {
@@ -233,6 +236,8 @@ fn wrong_arguments_are_named() {
         (&["replay", "--policy-options", "speed=11"], "speed"),
         (&["replay", "--limit", "4096"], "limit_bytes"),
         (&["dance"], "dance"),
+        #[cfg(not(feature = "peers"))]
+        (&["churn", "--caches", "moka"], "built without the feature `peers`"),
     ] {
         let program = env!("CARGO_BIN_EXE_hypercache-bench");
         let done = Command::new(program).args(args).output().unwrap();

@@ -10,8 +10,13 @@ use crate::tree::Tree;
 /// The name of the benchmark package and of its program.
 const PROGRAM: &str = "hypercache-bench";
 
+/// Subcommands that compare HyperCache with no other cache.
+const ALONE: [&str; 2] = ["raw", "replay"];
+
 pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
-    let mut cargo = building(tree);
+    let alone = args.first().is_some_and(|name| ALONE.contains(&name.as_str()));
+    let peers = if alone { Peers::Without } else { Peers::With };
+    let mut cargo = building(tree, peers);
     let status = process::in_the_open(&mut cargo)?;
     if !status.success() {
         bail!("`{}` {}", process::line_of(&cargo), process::ended(status));
@@ -20,11 +25,21 @@ pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Whether the caches that HyperCache is compared with are built in: they are most of what there is
+/// to compile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    With,
+    Without,
+}
+
 /// Builds the program.
-pub fn building(tree: &Tree) -> Command {
+pub fn building(tree: &Tree, peers: Peers) -> Command {
     let mut cargo = process::cargo(&tree.root);
-    // HyperCache itself is one of its features, beside its peers.
-    cargo.args(["build", "--release", "--package", PROGRAM, "--all-features"]);
+    cargo.args(["build", "--release", "--package", PROGRAM]);
+    if peers == Peers::With {
+        cargo.args(["--features", "peers"]);
+    }
     cargo
 }
 

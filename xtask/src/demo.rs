@@ -73,7 +73,7 @@ pub fn run(tree: &Tree, args: &DemoArgs) -> Result<ExitCode> {
     };
     println!("\n3. Replay {what} through the C interface.");
     steps.step("build the replay program", "read the message above", |progress| {
-        progress.run(&mut bench::building(tree))?;
+        progress.run(&mut bench::building(tree, bench::Peers::Without))?;
         passed("")
     });
     if steps.failed() {

@@ -1,17 +1,11 @@
 //! Peers and HyperCache behind one trait: bytes in under a byte key, bytes copied out.
 //!
-//! Each peer is used the way that suits it best within that contract: its fastest hasher among
-//! ours (`ahash` for all that take one), told how many entries to expect, shards as its own
-//! defaults or better, values in the container whose read costs it least. The weigher is key plus
-//! value bytes, which is what a user who thinks in bytes writes.
+//! The peers are built with the feature `peers`, since most of what there is to compile is theirs.
 
-mod foyer;
-mod lru;
-mod moka;
 mod null;
 pub mod ours;
-mod quick;
-mod seg;
+#[cfg(feature = "peers")]
+mod peers;
 
 use std::fmt;
 
@@ -116,12 +110,6 @@ impl Spec {
         let entry_bytes = crate::workload::KEY_LEN as u64 + value_len;
         Self { budget, entries: (budget / entry_bytes).max(1), entry_bytes, prefault: false }
     }
-
-    /// A power of two of shards, at most `most`, that leaves each a hundred entries or so.
-    fn shards(&self, most: u64) -> usize {
-        let wanted = (self.entries / 128).max(1).min(most);
-        1 << wanted.ilog2()
-    }
 }
 
 /// Which cache.
@@ -145,9 +133,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All, in the order of the tables.
-    pub const ALL: &[Self] =
-        &[Self::Moka, Self::Foyer, Self::Quick, Self::Lru, Self::Segcache, Self::Ours];
+    /// All that this program was built with, in the order of the tables.
+    pub const BUILT: &[Self] = if cfg!(feature = "peers") {
+        &[Self::Moka, Self::Foyer, Self::Quick, Self::Lru, Self::Segcache, Self::Ours]
+    } else {
+        &[Self::Ours]
+    };
 
     /// Whether this is HyperCache.
     #[must_use]
@@ -177,14 +168,24 @@ impl Kind {
 
     /// Builds an empty one.
     pub fn build(self, spec: &Spec) -> Result<Box<dyn crate::drive::Subject>> {
-        Ok(match self {
-            Self::Moka => Box::new(moka::Moka::new(spec)),
-            Self::Quick => Box::new(quick::Quick::new(spec)?),
-            Self::Foyer => Box::new(foyer::Foyer::new(spec)),
-            Self::Lru => Box::new(lru::Lru::new(spec)),
-            Self::Segcache => Box::new(seg::Seg::new(spec)?),
-            Self::Ours => Box::new(ours::Ours::new(spec)?),
-        })
+        match self {
+            Self::Ours => Ok(Box::new(ours::Ours::new(spec)?)),
+            #[cfg(feature = "peers")]
+            Self::Moka => Ok(Box::new(peers::Moka::new(spec))),
+            #[cfg(feature = "peers")]
+            Self::Quick => Ok(Box::new(peers::Quick::new(spec)?)),
+            #[cfg(feature = "peers")]
+            Self::Foyer => Ok(Box::new(peers::Foyer::new(spec))),
+            #[cfg(feature = "peers")]
+            Self::Lru => Ok(Box::new(peers::Lru::new(spec))),
+            #[cfg(feature = "peers")]
+            Self::Segcache => Ok(Box::new(peers::Seg::new(spec)?)),
+            #[cfg(not(feature = "peers"))]
+            Self::Moka | Self::Quick | Self::Foyer | Self::Lru | Self::Segcache => anyhow::bail!(
+                "{self} is not in this program, which was built without the feature `peers`; \
+                 `cargo xtask bench` builds it with them"
+            ),
+        }
     }
 }
 
@@ -194,16 +195,6 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What most peers keep keys and values in.
-type Boxed = Box<[u8]>;
-
-/// Copies a value out; a buffer that is too small is a fault of the workload and counts as a miss.
-#[inline]
-fn copy_out(value: &[u8], buf: &mut [u8]) -> Option<usize> {
-    buf.get_mut(..value.len())?.copy_from_slice(value);
-    Some(value.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_cache_keeps_the_contract() {
-        for &kind in Kind::ALL {
+        for &kind in Kind::BUILT {
             let cache = kind.build(&Spec::new(4 << 20, 64)).unwrap();
             let mut buf = [0; 256];
             let (one, two) = (key_of(1), key_of(2));

@@ -28,18 +28,18 @@ use shown_as_typed;
 /// Which caches a comparison takes.
 #[derive(Args, Clone, Debug)]
 pub struct Caches {
-    /// Caches to compare, separated by commas [default: all that the table knows]
+    /// Caches to compare, separated by commas [default: those of the table that are built in]
     #[arg(long, value_enum, value_delimiter = ',')]
     caches: Vec<Kind>,
 }
 
 impl Caches {
-    /// Those asked for, or these.
+    /// Those asked for, or of these the ones that are built in.
     fn or(&self, default: &[Kind]) -> Result<Vec<Kind>> {
-        let chosen = if self.caches.is_empty() { default } else { &self.caches };
         let mut kinds: Vec<Kind> = Vec::new();
-        for &kind in chosen {
-            if !kinds.contains(&kind) {
+        for &kind in if self.caches.is_empty() { default } else { &self.caches } {
+            let is_wanted = !self.caches.is_empty() || Kind::BUILT.contains(&kind);
+            if is_wanted && !kinds.contains(&kind) {
                 kinds.push(kind);
             }
         }

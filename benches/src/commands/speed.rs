@@ -173,7 +173,7 @@ struct Field {
 
 /// Runs the comparison and prints its tables.
 pub fn run(args: &Args) -> Result<()> {
-    let kinds = args.caches.or(Kind::ALL)?;
+    let kinds = args.caches.or(Kind::BUILT)?;
     let mut bench = Bench {
         args,
         kinds: &kinds,
@@ -482,8 +482,10 @@ impl Bench<'_> {
         let goal = cell.op.goal(cell.size, cell.len);
         let met = |ratio: f64| goal.is_none_or(|goal| ratio >= goal);
         let goal_text = |ratio: f64| match goal {
-            Some(goal) => format!("{goal:.2} {}", if met(ratio) { "ok" } else { "--" }),
-            None => String::new(),
+            Some(goal) if !ratio.is_nan() => {
+                format!("{goal:.2} {}", if met(ratio) { "ok" } else { "--" })
+            }
+            Some(_) | None => String::new(),
         };
         if cell.op == Op::Hotkey {
             return vec![String::new(), String::new(), goal_text(mine), String::new()];

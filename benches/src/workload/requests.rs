@@ -112,7 +112,7 @@ pub fn read_trace(
 /// How many different objects are asked for, and their bytes with keys.
 #[must_use]
 pub fn footprint(requests: &[Asked], key_len: usize) -> (u64, u64) {
-    let mut seen = std::collections::HashSet::with_hasher(ahash::RandomState::with_seed(1));
+    let mut seen = std::collections::HashSet::new();
     let mut bytes = 0;
     for asked in requests {
         if seen.insert(asked.id) {

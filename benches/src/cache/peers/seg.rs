@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use segcache::{Policy, Segcache, Value};
 
-use super::{Cache, Peek, Spec, copy_out};
+use super::copy_out;
+use crate::cache::{Cache, Peek, Spec};
 
-pub(super) struct Seg(Segcache);
+pub(in crate::cache) struct Seg(Segcache);
 
 impl Seg {
-    pub(super) fn new(spec: &Spec) -> Result<Self> {
+    pub(in crate::cache) fn new(spec: &Spec) -> Result<Self> {
         let segment = (spec.budget / 64).next_power_of_two().clamp(16 << 10, 1 << 20);
         let entries = (spec.entries * 4).max(1 << 10);
         let cache = Segcache::builder()

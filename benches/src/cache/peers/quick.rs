@@ -7,21 +7,22 @@ use anyhow::{Result, anyhow};
 use quick_cache::sync::{Cache as QuickCache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
-use super::{Cache, Peek, Spec, copy_out};
+use super::{Boxed, copy_out};
+use crate::cache::{Cache, Peek, Spec};
 
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<Box<[u8]>, Arc<[u8]>> for Bytes {
-    fn weight(&self, key: &Box<[u8]>, value: &Arc<[u8]>) -> u64 {
+impl Weighter<Boxed, Arc<[u8]>> for Bytes {
+    fn weight(&self, key: &Boxed, value: &Arc<[u8]>) -> u64 {
         (key.len() + value.len()) as u64
     }
 }
 
-pub(super) struct Quick(QuickCache<Box<[u8]>, Arc<[u8]>, Bytes, RandomState>);
+pub(in crate::cache) struct Quick(QuickCache<Boxed, Arc<[u8]>, Bytes, RandomState>);
 
 impl Quick {
-    pub(super) fn new(spec: &Spec) -> Result<Self> {
+    pub(in crate::cache) fn new(spec: &Spec) -> Result<Self> {
         let options = OptionsBuilder::new()
             .weight_capacity(spec.budget)
             .estimated_items_capacity(spec.entries as usize)

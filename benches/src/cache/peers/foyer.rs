@@ -4,15 +4,16 @@
 use ahash::RandomState;
 use foyer_memory::{Cache as FoyerCache, CacheBuilder, CacheProperties, S3FifoConfig};
 
-use super::{Boxed, Cache, Peek, Spec, copy_out};
+use super::{Boxed, copy_out, shards};
+use crate::cache::{Cache, Peek, Spec};
 
-pub(super) struct Foyer(FoyerCache<Boxed, Boxed, RandomState, CacheProperties>);
+pub(in crate::cache) struct Foyer(FoyerCache<Boxed, Boxed, RandomState, CacheProperties>);
 
 impl Foyer {
-    pub(super) fn new(spec: &Spec) -> Self {
+    pub(in crate::cache) fn new(spec: &Spec) -> Self {
         Self(
             CacheBuilder::new(spec.budget as usize)
-                .with_shards(spec.shards(16))
+                .with_shards(shards(spec, 16))
                 .with_eviction_config(S3FifoConfig::default())
                 .with_hash_builder(RandomState::new())
                 .with_weighter(|key: &Boxed, value: &Boxed| key.len() + value.len())

@@ -5,10 +5,11 @@ use ahash::RandomState;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::{Cache, Peek, Spec, copy_out};
+use super::{Boxed, copy_out, shards};
+use crate::cache::{Cache, Peek, Spec};
 
 struct Shard {
-    entries: LruCache<Box<[u8]>, Box<[u8]>, RandomState>,
+    entries: LruCache<Boxed, Boxed, RandomState>,
     bytes: u64,
     budget: u64,
 }
@@ -27,14 +28,14 @@ impl Shard {
 #[repr(align(64))]
 struct Line(Mutex<Shard>);
 
-pub(super) struct Lru {
+pub(in crate::cache) struct Lru {
     shards: Box<[Line]>,
     hasher: RandomState,
 }
 
 impl Lru {
-    pub(super) fn new(spec: &Spec) -> Self {
-        let count = spec.shards(64);
+    pub(in crate::cache) fn new(spec: &Spec) -> Self {
+        let count = shards(spec, 64);
         let hasher = RandomState::new();
         let shard = |_| {
             let entries = LruCache::unbounded_with_hasher(hasher.clone());
@@ -63,7 +64,7 @@ impl Cache for Lru {
 
     #[inline]
     fn set(&self, key: &[u8], value: &[u8]) {
-        let (new_key, new_value): (Box<[u8]>, Box<[u8]>) = (key.into(), value.into());
+        let (new_key, new_value): (Boxed, Boxed) = (key.into(), value.into());
         let mut shard = self.shard(key).lock();
         shard.bytes += (key.len() + value.len()) as u64;
         let old = shard.entries.put(new_key, new_value);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::{Boxed, Cache, Peek, Spec, copy_out};
+use super::{Boxed, copy_out};
+use crate::cache::{Cache, Peek, Spec};
 
-pub(super) struct Moka(::moka::sync::Cache<Boxed, Arc<[u8]>, RandomState>);
+pub(in crate::cache) struct Moka(::moka::sync::Cache<Boxed, Arc<[u8]>, RandomState>);
 
 impl Moka {
-    pub(super) fn new(spec: &Spec) -> Self {
+    pub(in crate::cache) fn new(spec: &Spec) -> Self {
         Self(
             ::moka::sync::Cache::builder()
                 .max_capacity(spec.budget)
