@@ -78,17 +78,23 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Bytes that tell which write they came from: xorshift64 (Marsaglia 2003) from seed and length.
+/// Bytes that tell which write they came from: xorshift64 (Marsaglia 2003) from seed and length,
+/// repeated with a period that is no multiple of anything that memory is cut into.
 #[must_use]
 pub fn bytes_of(seed: u64, len: usize) -> Vec<u8> {
+    const PERIOD: usize = 1_021;
     let mut word = (seed << 32 ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut out = Vec::with_capacity(len + 8);
-    while out.len() < len {
+    while out.len() < len.min(PERIOD) {
         word ^= word << 13;
         word ^= word >> 7;
         word ^= word << 17;
         out.extend_from_slice(&word.to_le_bytes());
     }
-    out.truncate(len);
+    out.truncate(len.min(PERIOD));
+    while out.len() < len {
+        let more = out.len().min(len - out.len());
+        out.extend_from_within(..more);
+    }
     out
 }

@@ -18,11 +18,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a fuzz target fails by panicking")]
 
+pub mod c_calls;
 pub mod door;
 pub mod generate;
 pub mod input;
 mod log;
+pub mod options;
 pub mod store_ops;
+/// The module itself: the package that it belongs to brings all that the benchmarks compare with.
+#[allow(dead_code, unused_imports, reason = "the benchmarks use more of it")]
+#[path = "../../benches/src/trace/mod.rs"]
+mod trace;
+pub mod trace_reader;
 
 pub use log::Log;
 
@@ -44,7 +51,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 1] = [store_ops::TARGET];
+pub const TARGETS: [Target; 4] =
+    [c_calls::TARGET, options::TARGET, store_ops::TARGET, trace_reader::TARGET];
 
 impl Target {
     /// The target of this name.

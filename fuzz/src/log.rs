@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// What explanations call slow.
+const SLOW: Duration = Duration::from_millis(5);
 
 /// Notes of one or many runs.
 #[derive(Debug, Default)]
 pub struct Log {
     explains: bool,
+    /// When the operation began that runs now.
+    began: Option<Instant>,
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -15,7 +21,7 @@ impl Log {
     /// every operation, so that the last line is the one that went wrong.
     #[must_use]
     pub fn explaining() -> Self {
-        Self { explains: true, seen: BTreeMap::new() }
+        Self { explains: true, ..Self::default() }
     }
 
     /// Whether it prints.
@@ -28,7 +34,16 @@ impl Log {
     pub fn begin<D: Display>(&mut self, name: &'static str, detail: impl FnOnce() -> D) {
         self.note(name);
         if self.explains {
+            self.tell_if_slow();
             println!("{name} {}", detail());
+            self.began = Some(Instant::now());
+        }
+    }
+
+    fn tell_if_slow(&mut self) {
+        let time = self.began.take().map_or(Duration::ZERO, |began| began.elapsed());
+        if time > SLOW {
+            println!("    took {time:.1?}");
         }
     }
 
@@ -41,6 +56,7 @@ impl Log {
     pub fn result<D: Display>(&mut self, name: &'static str, detail: impl FnOnce() -> D) {
         self.note(name);
         if self.explains {
+            self.tell_if_slow();
             println!("    {name} {}", detail());
         }
     }

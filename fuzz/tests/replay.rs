@@ -9,7 +9,11 @@ use hypercache_fuzz::generate::Generator;
 use hypercache_fuzz::{Log, TARGETS, Target};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+/// One at a time where tests share a process: what one takes in memory, another would be blamed for.
+static TURN: Mutex<()> = Mutex::new(());
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -26,6 +30,7 @@ fn fails(target: &Target, name: &str, input: &[u8], log: &mut Log) -> Option<Str
 }
 
 fn corpus(name: &str) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (target, begin) = (target(name), Instant::now());
     let files = target.corpus().unwrap();
     let mut log = Log::default();
@@ -51,6 +56,7 @@ fn corpus(name: &str) {
 }
 
 fn made(name: &str) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (target, begin) = (target(name), Instant::now());
     let files = target.corpus().unwrap();
     let count = number("HYPERCACHE_FUZZ_INPUTS").unwrap_or(target.generated.into());
@@ -101,4 +107,4 @@ macro_rules! targets {
     };
 }
 
-targets! { store_ops }
+targets! { c_calls options store_ops trace_reader }

@@ -27,8 +27,12 @@ impl World<'_> {
         self.log.begin("put many", || format!("{} x {len} bytes {how:?}", keys.len()));
         let values: Vec<Arc<[u8]>> = (0..keys.len())
             .map(|i| {
-                self.value(if self.written > (24 << 20) { 50 } else { len.saturating_sub(7 * i) })
-                    .into()
+                self.value(if self.written > super::WRITTEN_MAX {
+                    50
+                } else {
+                    len.saturating_sub(7 * i)
+                })
+                .into()
             })
             .collect();
         self.written += len * keys.len();
@@ -61,7 +65,7 @@ impl World<'_> {
         let (count, len) = (usize::from(input.byte()) * 8, usize::from(input.byte()) * 32);
         self.log.begin("fill", || format!("{count} x {len} bytes"));
         for number in 0..count {
-            if self.written > (24 << 20) {
+            if self.written > super::WRITTEN_MAX {
                 break;
             }
             self.written += len;

@@ -174,7 +174,7 @@ impl World<'_> {
             }
             _ => usize::from(input.byte()) * KIB * 8,
         };
-        if self.written > (24 << 20) {
+        if self.written > super::WRITTEN_MAX {
             return len & 127;
         }
         self.written += len;

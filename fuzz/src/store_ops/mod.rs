@@ -41,10 +41,12 @@ use world::World;
 
 /// See the module.
 pub const TARGET: Target =
-    Target { name: "store_ops", run, reaches: REACHES, generated: 300, len_max: 512 };
+    Target { name: "store_ops", run, reaches: REACHES, generated: 1_000, len_max: 512 };
 
 /// Operations of one input.
 const STEPS_MAX: u32 = 3_000;
+/// Bytes of values of one input, or a little more: after it they are short.
+const WRITTEN_MAX: usize = 12 << 20;
 /// Operations between two checks of everything.
 const CHECK_EVERY: u32 = 8;
 

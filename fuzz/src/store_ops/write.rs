@@ -165,11 +165,14 @@ impl World<'_> {
         match wanted.options.mode {
             PutMode::Set | PutMode::Replace => self.twin_mut().removed(key),
             PutMode::CompareAndSet(_) => {
-                if wanted.is_current {
-                    // Gone, or moved by reclaim and so not meant any more.
-                    if self.twin().store.contains(key) == Ok(false) {
-                        self.twin_mut().entries.remove(key);
-                    }
+                // Gone, or moved by reclaim and so not meant any more.
+                let (now, twin) = (self.now(), self.twin_mut());
+                let is_missing = twin.store.contains(key) == Ok(false);
+                if is_missing && wanted.is_current {
+                    twin.entries.remove(key);
+                } else if is_missing && !twin.lives(key, now) {
+                    // What is over may have had this version, or lie in the store still.
+                    twin.vague += 1;
                 }
             }
             PutMode::Add => {}

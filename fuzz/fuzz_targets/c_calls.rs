@@ -1,0 +1,12 @@
+//! Calls of the C interface; see [`hypercache_fuzz::c_calls`].
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    hypercache_fuzz::c_calls::run(input, &mut hypercache_fuzz::Log::default());
+});
+
+#[cfg(not(fuzzing))]
+fn main() -> std::process::ExitCode {
+    hypercache_fuzz::door::main(&hypercache_fuzz::c_calls::TARGET)
+}

@@ -1,0 +1,12 @@
+//! Policy options, names and configurations; see [`hypercache_fuzz::options`].
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    hypercache_fuzz::options::run(input, &mut hypercache_fuzz::Log::default());
+});
+
+#[cfg(not(fuzzing))]
+fn main() -> std::process::ExitCode {
+    hypercache_fuzz::door::main(&hypercache_fuzz::options::TARGET)
+}

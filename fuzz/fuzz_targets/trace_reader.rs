@@ -1,0 +1,12 @@
+//! Traces of any bytes; see [`hypercache_fuzz::trace_reader`].
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    hypercache_fuzz::trace_reader::run(input, &mut hypercache_fuzz::Log::default());
+});
+
+#[cfg(not(fuzzing))]
+fn main() -> std::process::ExitCode {
+    hypercache_fuzz::door::main(&hypercache_fuzz::trace_reader::TARGET)
+}
