@@ -1,5 +1,7 @@
 //! Measures HyperCache beside its peers and replays workloads through its C interface.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{churn, limit, raw, speed, tail};
@@ -23,8 +25,8 @@ enum Command {
     Replay(replay::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Speed(args) => speed::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Limit(args) => limit::run(&args),
@@ -32,5 +34,12 @@ fn main() -> anyhow::Result<()> {
         Command::Churn(args) => churn::run(&args),
         Command::Raw(args) => raw::run(&args),
         Command::Replay(args) => replay::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <iostream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,8 +16,9 @@ int main() {
 
     std::atomic<int> told{0};
     auto watch = pool->watch([&told](const hypercache::pressure_event &event) {
-        std::cout << "  told: level " << event.level << " at " << (event.used_bytes >> 10)
-                  << " KiB\n";
+        // One string, because the main thread writes as well.
+        std::cout << "  told: level " + std::to_string(event.level) + " at " +
+                         std::to_string(event.used_bytes >> 10) + " KiB\n";
         told++;
     });
     if (!watch) return 1;
@@ -29,7 +31,8 @@ int main() {
     }
     std::uint64_t seq = 0;
     auto level = pool->wait(seq, 1s);
-    std::cout << blocks.size() << " blocks of 64 KiB taken, level " << level.value_or(-1) << '\n';
+    std::cout << std::to_string(blocks.size()) + " blocks of 64 KiB taken, level " +
+                     std::to_string(level.value_or(-1)) + '\n';
     // Levels that have passed by the time the library's thread runs are not told: give it time.
     for (int i = 0; i < 1000 && told == 0; i++) std::this_thread::sleep_for(5ms);
     for (void *block : blocks) {

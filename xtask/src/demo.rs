@@ -90,7 +90,7 @@ pub fn run(tree: &Tree, args: &DemoArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const AFTERWARDS: &str = "
+const AFTERWARDS: &str = "\
 What you are looking at: each request was a get; a miss was followed by a set. The hit ratio is
 what the policy earns with the memory it has. The pool limit is all the memory that the cache may
 take, its index and its bookkeeping included; used bytes never pass it, and the growth of the

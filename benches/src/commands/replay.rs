@@ -15,7 +15,7 @@ use clap::Args as ClapArgs;
 
 use crate::c_interface::{CStore, Got, StoreSpec, policy_name, status_name};
 use crate::measure::{Histogram, Resident, Ticker};
-use crate::report::{Csv, Table, count, duration, mib, parse_bytes, percent, progress};
+use crate::report::{Csv, Table, count, duration, mean, mib, parse_bytes, percent, progress, size};
 use crate::workload::{
     Asked, KEY_LEN, Rng, Synthetic, ValueBytes, footprint, key_of, mix, parse_count, read_trace,
 };
@@ -166,7 +166,9 @@ pub fn run(args: &Args) -> Result<()> {
         }
         Ok(())
     })?;
-    let elapsed = began.elapsed();
+    // By the threads' own clocks: the loop above looks at them now and then only.
+    let ended = lanes.iter().map(|lane| lane.ended).max().unwrap_or(began);
+    let elapsed = ended.saturating_duration_since(began);
     bar.finish_and_clear();
     resident.sample();
 
@@ -227,7 +229,7 @@ fn plan(args: &Args, len_max: u32) -> Result<Plan> {
         for asked in &mut requests {
             asked.len = asked.len.min(len_max);
         }
-        (format!("Zipf {} over {} keys", args.zipf, args.keys), requests)
+        (format!("Zipf {} over {} keys", args.zipf, count(args.keys)), requests)
     };
     bar.finish_and_clear();
     Ok(Plan {
@@ -244,6 +246,7 @@ fn plan(args: &Args, len_max: u32) -> Result<Plan> {
 /// One thread's memory, made before memory is first measured.
 struct Lane {
     seen: Seen,
+    ended: Instant,
     value: Vec<u8>,
     buf: Vec<u8>,
 }
@@ -251,7 +254,8 @@ struct Lane {
 impl Lane {
     fn new(longest: usize) -> Self {
         // Ones, not zeroes: so that the pages are there.
-        Self { seen: Seen::default(), value: vec![1; longest], buf: vec![1; longest] }
+        let (value, buf) = (vec![1; longest], vec![1; longest]);
+        Self { seen: Seen::default(), ended: Instant::now(), value, buf }
     }
 }
 
@@ -277,17 +281,18 @@ impl Shared<'_> {
         while !self.late.load(Ordering::Relaxed) {
             let first = self.next.fetch_add(CHUNK, Ordering::Relaxed);
             if first >= self.plan.total {
-                return;
+                break;
             }
             for nth in first..self.plan.total.min(first + CHUNK) {
                 self.request(store, self.plan.requests[(nth % cycle) as usize], lane);
             }
         }
+        lane.ended = Instant::now();
     }
 
     #[inline]
     fn request(&self, store: &CStore, asked: Asked, lane: &mut Lane) {
-        let Lane { seen, value, buf } = lane;
+        let Lane { seen, value, buf, .. } = lane;
         let key = key_of(asked.id);
         let start = Ticker::now();
         let got = store.get(&key, buf);
@@ -343,7 +348,9 @@ fn report(
     let byte_hit_ratio = share(seen.hit_bytes, seen.asked_bytes);
     let per_entry = share(pool.used_bytes, stats.entries);
     let payload_share = share(stats.payload_bytes, pool.limit_bytes);
-    let beyond = resident.peak() as f64 - pool.limit_bytes as f64;
+    let beyond = (resident.peak() as f64 - pool.limit_bytes as f64) / f64::from(1 << 20);
+    // Rounded, and no zero below zero.
+    let beyond = (beyond * 10.0).round() / 10.0 + 0.0;
     let policy = policy_name(config.policy);
 
     let threads =
@@ -358,11 +365,11 @@ fn report(
     row(
         "requests",
         count(seen.requests),
-        format!("for {} keys of {} in all", count(keys), mib(bytes)),
+        format!("for {} keys of {} in all", count(keys), size(bytes)),
     );
-    row("requests per second", count(rate as u64), format!("{:.2} s", elapsed.as_secs_f64()));
+    row("requests per second", count(rate as u64), duration(elapsed.as_nanos() as f64));
     row("hit ratio", percent2(hit_ratio), format!("{} hits, every one compared", count(seen.hits)));
-    row("byte hit ratio", percent2(byte_hit_ratio), format!("{} served", mib(seen.hit_bytes)));
+    row("byte hit ratio", percent2(byte_hit_ratio), format!("{} served", size(seen.hit_bytes)));
     table.rule();
     for (what, histogram) in [("get", &seen.gets), ("set", &seen.sets)] {
         let at = |share: f64| duration(histogram.quantile(share));
@@ -381,10 +388,10 @@ fn report(
     );
     row(
         "bytes an entry",
-        format!("{per_entry:.1}"),
+        mean(per_entry),
         format!(
-            "of them {:.1} key and value: {} of the limit",
-            share(stats.payload_bytes, stats.entries),
+            "of them {} key and value: {} of the limit",
+            mean(share(stats.payload_bytes, stats.entries)),
             percent(payload_share)
         ),
     );
@@ -397,10 +404,19 @@ fn report(
     row(
         "RSS growth, peak",
         mib(resident.peak()),
-        format!("{:+.1} MiB against the limit", beyond / f64::from(1 << 20)),
+        format!("{beyond:+.1} MiB against the limit; +4 are allowed"),
     );
     for note in &plan.notes {
         table.note(note);
+    }
+    if stats.evicted == 0 && seen.others.is_empty() {
+        let smaller = match pool.used_bytes >> 22 {
+            0 => String::new(),
+            quarter => {
+                format!(" Less memory, as with --limit {quarter}MiB, lets the policy choose.")
+            }
+        };
+        table.note(format!("All of it fits: nothing was evicted.{smaller}"));
     }
     table.note("Times are on the wall: they contain whatever else the machine did.");
     if !seen.others.is_empty() {
@@ -442,7 +458,7 @@ fn report(
         ],
     )?;
     let mut cells = vec![
-        plan.name.clone(),
+        plan.name.replace(',', ""),
         policy.to_owned(),
         args.threads.to_string(),
         pool.limit_bytes.to_string(),

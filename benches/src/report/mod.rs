@@ -43,6 +43,22 @@ pub fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
+/// Bytes in the unit a person would pick.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{:.1} KiB", bytes as f64 / f64::from(1 << 10)),
+        0x10_0000..0x4000_0000 => mib(bytes),
+        0x4000_0000.. => format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
+/// A mean of counts: with one digit behind the point while that says something.
+#[must_use]
+pub fn mean(value: f64) -> String {
+    if value < 1_000.0 { format!("{value:.1}") } else { count(value.round() as u64) }
+}
+
 /// Nanoseconds with the digits that mean something.
 #[must_use]
 pub fn ns(ns: f64) -> String {
@@ -107,6 +123,11 @@ mod tests {
         assert_eq!(ns(7.25), "7.2");
         assert_eq!(ns(f64::NAN), "-");
         assert_eq!(duration(1_500.0), "1.50 us");
+        assert_eq!(size(100), "0.1 KiB");
+        assert_eq!(size(64 << 20), "64.0 MiB");
+        assert_eq!(size(7 << 30), "7.00 GiB");
+        assert_eq!(mean(80.04), "80.0");
+        assert_eq!(mean(35_262.6), "35,263");
     }
 
     #[test]
