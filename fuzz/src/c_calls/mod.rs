@@ -34,7 +34,7 @@ use world::World;
 
 /// See the module.
 pub const TARGET: Target =
-    Target { name: "c_calls", run, reaches: REACHES, generated: 4_000, len_max: 512 };
+    Target { name: "c_calls", run, reaches: REACHES, generated: 2_000, len_max: 512 };
 
 /// Calls of one input.
 const CALLS_MAX: u32 = 2_000;

@@ -156,6 +156,9 @@ impl Twin {
     /// Rules 2 and 8, for all keys at once.
     pub fn check(&self) {
         let stats = self.store.stats();
+        let limits = self.store.config();
+        assert!(limits.limit_entries == 0 || stats.entries <= limits.limit_entries, "{stats:?}");
+        assert!(limits.limit_bytes == 0 || stats.used_bytes <= limits.limit_bytes, "{stats:?}");
         let known = self.entries.len() as u64;
         assert!(stats.entries <= known, "{} entries of {known} written", stats.entries);
         let gone = known + self.lost - stats.entries;
