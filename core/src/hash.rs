@@ -1,10 +1,11 @@
-//! The key hash: rapidhash v3 (the "micro" form with protected mixing), seeded.
+//! The key hash: rapidhash v3 (with protected mixing), seeded. Keys of up to 16 bytes are hashed
+//! without a call.
 //!
 //! It gives the same result on every CPU and in every version, so that bytes that outlive a
 //! process, and runs with a fixed seed, agree. With a random seed its secrets are random too,
 //! which makes collisions hard to aim at; it is not a cryptographic hash.
 
-use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_inline};
 
 /// A seeded hash function.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ impl KeyHash {
     /// The hash of a key.
     #[inline(always)]
     pub fn of(&self, key: &[u8]) -> u64 {
-        rapidhash_v3_micro_inline::<true, true>(key, &self.0)
+        rapidhash_v3_inline::<true, true, true>(key, &self.0)
     }
 }
 

@@ -90,6 +90,7 @@ pub mod testing {
     pub fn refuse_membarrier() {
         REFUSED.store(true, Ordering::SeqCst);
         super::READERS_FENCE.store(true, Ordering::SeqCst);
+        super::super::guard::fence_all();
         // Readers that still saw the old setting have left their guards by the next quiescence.
     }
 }

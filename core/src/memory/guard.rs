@@ -16,7 +16,7 @@ use super::barrier;
 use super::slot::Slot;
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence};
 
 /// Threads that can have a slot at once.
 pub const SLOTS: usize = 2048;
@@ -30,7 +30,17 @@ struct Seat {
     slot: Slot,
     /// Generation in which it was taken; 0: not taken.
     generation: AtomicU64,
+    /// The same where readers need no fence, else 0: what [`Seated`] goes by.
+    unfenced: AtomicU64,
     index: AtomicU32,
+}
+
+impl Seat {
+    fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+        let unfenced = if barrier::is_asymmetric() { generation } else { 0 };
+        self.unfenced.store(unfenced, Ordering::Relaxed);
+    }
 }
 
 #[repr(C, align(64))]
@@ -42,8 +52,12 @@ struct Table {
     seats: [Seat; SLOTS],
 }
 
-static NOBODY: Seat =
-    Seat { slot: Slot::vacant(), generation: AtomicU64::new(0), index: AtomicU32::new(NO_SLOT) };
+static NOBODY: Seat = Seat {
+    slot: Slot::vacant(),
+    generation: AtomicU64::new(0),
+    unfenced: AtomicU64::new(0),
+    index: AtomicU32::new(NO_SLOT),
+};
 /// Generations begun so far; in ordinary memory, so that a child inherits it.
 static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -99,7 +113,7 @@ extern "C" fn wipe_after_fork() {
     }
     for seat in &table.seats {
         seat.slot.vacate();
-        seat.generation.store(0, Ordering::Relaxed);
+        seat.set_generation(0);
     }
 }
 
@@ -145,7 +159,7 @@ extern "C" fn leave(_mark: *mut libc::c_void) {
     let seat = SEAT.replace(&NOBODY);
     let index = seat.index.load(Ordering::Relaxed) as usize;
     if index < SLOTS && seat.generation.load(Ordering::Relaxed) == generation_word() {
-        seat.generation.store(0, Ordering::Relaxed);
+        seat.set_generation(0);
         seat.slot.vacate();
         table().occupied[index / 64].fetch_and(!(1 << (index % 64)), Ordering::AcqRel);
     }
@@ -179,7 +193,7 @@ fn take_seat(generation: u64) -> Option<&'static Seat> {
                     seat.index.store(u32::try_from(index).ok()?, Ordering::Relaxed);
                     table.high_water.fetch_max(index + 1, Ordering::SeqCst);
                     seat.slot.take();
-                    seat.generation.store(generation, Ordering::Relaxed);
+                    seat.set_generation(generation);
                     // A reclaimer that saw one slot in use and ran no barrier did so before this
                     // point; what it unlinked is visible to this thread from here on.
                     fence(Ordering::SeqCst);
@@ -227,23 +241,24 @@ pub trait Guard {
     fn slot_index(&self) -> u32;
 }
 
-/// A reader with a slot: two words that fit registers. Dropping it ends the look-up.
+/// A reader with a slot where no fence is needed ([`barrier::is_asymmetric`]): two words that fit
+/// registers. Dropping it ends the look-up.
 pub struct Seated {
     seat: &'static Seat,
     token: u64,
 }
 
 impl Seated {
-    /// Begins a look-up in memory of this generation; `None` if the thread has no slot of it, or
-    /// is inside a look-up already. [`Inside::enter`] then says more.
+    /// Begins a look-up in memory of this generation; `None` if the thread has no slot of it, is
+    /// inside a look-up already, or readers need fences. [`Inside::enter`] then says more.
     #[inline(always)]
     pub fn enter(generation: u64) -> Option<Self> {
         let seat = SEAT.get();
-        if seat.generation.load(Ordering::Relaxed) != generation {
+        if seat.unfenced.load(Ordering::Relaxed) != generation {
             return None;
         }
         let token = seat.slot.enter()?;
-        barrier::light();
+        compiler_fence(Ordering::SeqCst);
         Some(Self { seat, token })
     }
 }
@@ -252,7 +267,7 @@ impl Guard for Seated {
     #[inline(always)]
     fn announce<'a>(&mut self, id: u32, _readers: impl FnOnce() -> &'a AtomicU32) {
         self.seat.slot.announce(self.token, id);
-        barrier::light();
+        compiler_fence(Ordering::SeqCst);
     }
 
     #[inline(always)]
@@ -354,6 +369,14 @@ impl Drop for Inside {
         } else {
             self.leave_counted();
         }
+    }
+}
+
+/// Has every reader fence from its next look-up on.
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn fence_all() {
+    for seat in &table().seats {
+        seat.unfenced.store(0, Ordering::SeqCst);
     }
 }
 

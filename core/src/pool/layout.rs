@@ -34,8 +34,11 @@ pub const SEG_IDS: u32 = RUN_BASE;
 pub(super) const META_BYTES: u64 = 64;
 /// Bytes of one entry of the chunk table.
 pub(super) const CHUNK_META_BYTES: u64 = 24;
-/// Below this limit no huge pages are asked for: a chunk would have more segments than its mask.
-const HUGE_LIMIT_MIN: u64 = 32 << 20;
+/// Below this limit no huge pages are asked for: what a chunk holds at once would be too large a
+/// part of the limit.
+const HUGE_LIMIT_MIN: u64 = 16 << 20;
+/// Segments that the mask of a chunk has bits for.
+const CHUNK_SEGS_MAX: u32 = u64::BITS;
 /// The longest run: a value of the greatest length with its key and header fits.
 const RUN_SHIFT_MAX: u32 = 33;
 /// Classes that there are at most, from 4 KiB up to the longest.
@@ -94,6 +97,9 @@ impl Layout {
         let huge = huge && limit >= HUGE_LIMIT_MIN && sys::has_huge_pages();
         let mut seg_shift = (limit / 1_024).max(1).ilog2().clamp(14, 21);
         seg_shift = seg_shift.max(sys::page_bytes().ilog2());
+        if huge {
+            seg_shift = seg_shift.max(HUGE_BYTES.ilog2() - CHUNK_SEGS_MAX.ilog2());
+        }
         while limit_max >> seg_shift >= u64::from(SEG_IDS) {
             seg_shift += 1;
         }
@@ -277,7 +283,7 @@ mod tests {
         let segments_end = layout.segments_at + u64::from(layout.chunks_max) * layout.chunk_bytes();
         assert!(segments_end - layout.segments_at >= layout.limit_max);
         assert!((segments_end - layout.segments_at) >> layout.unit_shift <= 1 << 32);
-        assert!(layout.chunk_segs() <= 64);
+        assert!(layout.chunk_segs() <= CHUNK_SEGS_MAX);
         assert!(layout.segments_max() < SEG_IDS);
         assert!(layout.total <= ADDRESS_SPACE_MAX);
         assert_eq!(layout.segments_at % HUGE_BYTES, 0);

@@ -4,7 +4,9 @@ use super::read::Copied;
 use super::{Draft, Scan, Store, StoreInner, View, check_key};
 use crate::error::Result;
 use crate::stats::LatencyOp;
-use crate::types::{DeleteOutcome, IncrOutcome, Match, PutOptions, PutOutcome, Read, Ttl};
+use crate::types::{
+    DeleteOutcome, IncrOutcome, KEY_LEN_MAX, Match, PutOptions, PutOutcome, Read, Ttl,
+};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -50,18 +52,21 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::get`].
-    #[inline]
+    #[inline(always)]
     pub fn copy(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Copied> {
-        check_key(key)?;
-        if self.0.latency.is_some() {
-            return self.copy_measured(key, buf);
+        if self.0.latency.is_none()
+            && key.len() <= KEY_LEN_MAX
+            && let Some(copied) = self.0.copy_straight(key, buf).settled()
+        {
+            return Ok(copied);
         }
-        self.0.copy_out(self.0.hash.of(key), key, buf, false)
+        self.copy_fully(key, buf)
     }
 
     #[cold]
     #[inline(never)]
-    fn copy_measured(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Copied> {
+    fn copy_fully(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Copied> {
+        check_key(key)?;
         self.0.timed(LatencyOp::Get, || self.0.copy_out(self.0.hash.of(key), key, buf, false))
     }
 

@@ -8,11 +8,14 @@
 use super::entry::{Entry, Shape};
 use super::shard::{BINS, COMPACT_FROM, Extent, Live, Stage, Writer};
 use crate::error::Result;
+use crate::memory::racy;
 use crate::pool::space::{SEG_NONE, SegId, Use};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-/// Bytes behind a new entry that are asked for.
-const WRITE_AHEAD: usize = 64;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Bytes behind a new entry that are asked for, at most.
+const WRITE_AHEAD_MAX: usize = 512;
 
 impl Writer<'_> {
     /// Whether the head of a queue has room for so many bytes.
@@ -236,8 +239,13 @@ impl Writer<'_> {
         // SAFETY: `claim` set this place aside, inside the segment, for this entry alone.
         let value = unsafe { shape.write(at, key) };
         fill_value(value);
-        // The entry after this one is written without waiting for its lines.
-        crate::memory::racy::prefetch(at.wrapping_add(bytes as usize + WRITE_AHEAD));
+        // The next entry, if it is as long, is written without waiting for its lines.
+        let (len, behind) = (bytes as usize, at.wrapping_add(bytes as usize + LINE));
+        let mut ahead = 0;
+        while ahead < len.min(WRITE_AHEAD_MAX) {
+            racy::prefetch(behind.wrapping_add(ahead));
+            ahead += LINE;
+        }
         location
     }
 

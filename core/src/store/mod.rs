@@ -76,7 +76,7 @@ pub(crate) struct StoreInner {
     shards: Box<[Shard]>,
     latency: Option<Box<[LatencyHistogram; 3]>>,
     space: *const Space,
-    shard_shift: u32,
+    shards_mask: usize,
     promotes: bool,
     places: Places,
     hash: KeyHash,

@@ -119,7 +119,7 @@ impl StoreInner {
         let mut inner = Self {
             generation: pool.generation(),
             shards: Box::new([]),
-            shard_shift: 63 - shards.ilog2(),
+            shards_mask: shards as usize - 1,
             promotes: policy.promote_after().is_some(),
             places: Places::new(space),
             space: std::ptr::from_ref(space),

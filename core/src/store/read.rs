@@ -32,6 +32,9 @@ const ATTEMPTS: u32 = 16;
 /// is longer, and is searched under the lock.
 const CHAIN: u32 = 64;
 
+/// The shard of a key is in the highest bits of its hash; this many are below them.
+pub const SHARD_SHIFT: u32 = 56;
+
 /// What a look-up found, readable while the caller's closure runs.
 pub struct Hit<'a, G> {
     guard: &'a mut G,
@@ -86,22 +89,28 @@ impl StoreInner {
     /// The shard of a hash.
     #[inline(always)]
     pub fn shard_of(&self, hash: u64) -> &Shard {
-        let number = ((hash >> 1) >> self.shard_shift) as usize;
-        // The mask keeps the compiler from checking what the shift already guarantees.
-        &self.shards[number & (self.shards.len() - 1)]
+        let number = (hash >> SHARD_SHIFT) as usize & self.shards_mask;
+        // SAFETY: `shards_mask` is the number of shards, a power of two, less one; `make` fills
+        // both in before anybody else sees the store.
+        unsafe { self.shards.get_unchecked(number) }
     }
 
     /// Looks a key up without a lock and has `visitor` visit its entry.
-    ///
-    /// This is the straight path: the first matching slot of the home line, unchanged. Whatever
-    /// else there is goes to [`StoreInner::probe_fully`], which begins anew.
     #[inline(always)]
     pub fn probe<V: Visit>(&self, hash: u64, key: &[u8], visitor: &mut V) -> Probe {
+        match self.probe_straight(hash, key, visitor) {
+            Probe::Unsettled => self.probe_fully(hash, key, visitor),
+            settled => settled,
+        }
+    }
+
+    /// The straight path of a look-up: the first matching slot of the home line, unchanged.
+    /// Whatever else there is does not settle, and [`StoreInner::probe_fully`] begins anew.
+    #[inline(always)]
+    pub fn probe_straight<V: Visit>(&self, hash: u64, key: &[u8], visitor: &mut V) -> Probe {
         let shard = self.shard_of(hash);
         let tag = tag_of(hash);
-        let Some(mut guard) = Seated::enter(self.generation) else {
-            return self.probe_fully(hash, key, visitor);
-        };
+        let Some(mut guard) = Seated::enter(self.generation) else { return Probe::Unsettled };
         let geometry = shard.table.geometry();
         if geometry.in_service()
             && let Some(home) = shard.table.home(geometry.bucket(hash))
@@ -129,9 +138,7 @@ impl StoreInner {
                 return Probe::Miss(guard.slot_index());
             }
         }
-        // Nothing of the guard is handed on, so that it never leaves its registers.
-        drop(guard);
-        self.probe_fully(hash, key, visitor)
+        Probe::Unsettled
     }
 
     /// Announces the segment of a location and reads the entry's header, if the slot still names
@@ -365,11 +372,44 @@ pub enum Copied {
     Miss,
 }
 
+/// A [`Copied`], or nothing yet, in one word: a result that goes through memory in pieces costs as
+/// much as the look-up of a word.
+#[derive(Clone, Copy)]
+pub struct Outcome(u64);
+
+impl Outcome {
+    const NOTHING: Self = Self(0);
+    const MISS: Self = Self(1 << Self::KIND);
+    const KIND: u32 = 40;
+
+    #[inline(always)]
+    fn hit(len: usize, value_type: ValueType) -> Self {
+        Self(2 << Self::KIND | u64::from(value_type.0) << 32 | len as u64)
+    }
+
+    #[inline(always)]
+    fn small_buffer(len: usize) -> Self {
+        Self(3 << Self::KIND | len as u64)
+    }
+
+    /// What came of the read; `None`: nothing yet.
+    #[inline(always)]
+    pub fn settled(self) -> Option<Copied> {
+        let len = self.0 as u32 as usize;
+        match self.0 >> Self::KIND {
+            0 => None,
+            1 => Some(Copied::Miss),
+            2 => Some(Copied::Hit { len, value_type: ValueType((self.0 >> 32) as u8) }),
+            _ => Some(Copied::SmallBuffer { len }),
+        }
+    }
+}
+
 /// Copies the value.
 struct CopyValue<'a> {
     buf: &'a mut [MaybeUninit<u8>],
     peek: bool,
-    out: Copied,
+    out: Outcome,
 }
 
 impl Visit for CopyValue<'_> {
@@ -377,12 +417,12 @@ impl Visit for CopyValue<'_> {
     fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
         if hit.time_left().is_err() {
             hit.count_miss(self.peek);
-            self.out = Copied::Miss;
+            self.out = Outcome::MISS;
             return true;
         }
         let len = hit.entry.value_len();
         if len > self.buf.len() {
-            self.out = Copied::SmallBuffer { len };
+            self.out = Outcome::small_buffer(len);
             return true;
         }
         let value_type = hit.entry.value_type();
@@ -391,7 +431,7 @@ impl Visit for CopyValue<'_> {
         // memory does not overlap it.
         unsafe { copy::value(value, self.buf.as_mut_ptr().cast(), len) };
         hit.count(self.peek);
-        self.out = Copied::Hit { len, value_type };
+        self.out = Outcome::hit(len, value_type);
         true
     }
 }
@@ -437,8 +477,27 @@ impl Visit for IsLive {
 }
 
 impl StoreInner {
+    /// Copies the value of a key out, if the straight path settles it.
+    #[inline(never)]
+    pub fn copy_straight(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Outcome {
+        let hash = self.hash.of(key);
+        let mut visitor = CopyValue { buf, peek: false, out: Outcome::NOTHING };
+        match self.probe_straight(hash, key, &mut visitor) {
+            Probe::Hit => {
+                if self.promotes {
+                    self.promote_if_due(hash);
+                }
+                visitor.out
+            }
+            Probe::Miss(slot) => {
+                self.counters.miss(slot);
+                Outcome::MISS
+            }
+            Probe::Unsettled | Probe::Forked | Probe::Closed | Probe::Poisoned => Outcome::NOTHING,
+        }
+    }
+
     /// Copies the value of a key out.
-    #[inline(always)]
     pub fn copy_out(
         &self,
         hash: u64,
@@ -446,13 +505,13 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
-        let mut visitor = CopyValue { buf, peek, out: Copied::Miss };
+        let mut visitor = CopyValue { buf, peek, out: Outcome::NOTHING };
         match self.probe(hash, key, &mut visitor) {
             Probe::Hit => {
                 if self.promotes {
                     self.promote_if_due(hash);
                 }
-                Ok(visitor.out)
+                Ok(visitor.out.settled().unwrap_or(Copied::Miss))
             }
             Probe::Miss(slot) => {
                 if !peek {
