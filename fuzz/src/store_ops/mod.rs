@@ -41,7 +41,7 @@ use world::World;
 
 /// See the module.
 pub const TARGET: Target =
-    Target { name: "store_ops", run, reaches: REACHES, generated: 600, len_max: 512 };
+    Target { name: "store_ops", run, reaches: REACHES, generated: 400, len_max: 512 };
 
 /// Operations of one input.
 const STEPS_MAX: u32 = 3_000;
