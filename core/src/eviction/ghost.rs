@@ -91,10 +91,7 @@ impl Ghosts {
     pub fn recall(&mut self, memory: &mut [u32], fingerprint: u32, window: Window) -> bool {
         let Some(bucket) = bucket_mut(memory, fingerprint) else { return false };
         let wanted = tag(fingerprint);
-        let mut same = 0_u32;
-        for (at, word) in bucket.iter().enumerate() {
-            same |= u32::from((word ^ wanted) >> CLOCK_BITS == 0) << at;
-        }
+        let same = same_tags(bucket, wanted);
         // Empty words come last, and look like the tag 0.
         let at = same.trailing_zeros() as usize;
         if at >= BUCKET || bucket[at] == 0 {
@@ -181,6 +178,32 @@ fn bucket_mut(memory: &mut [u32], fingerprint: u32) -> Option<&mut [u32; BUCKET]
 #[inline]
 fn tag(fingerprint: u32) -> u32 {
     fingerprint << CLOCK_BITS
+}
+
+/// Bit i is set where word i has this tag.
+#[inline(always)]
+fn same_tags(bucket: &[u32; BUCKET], wanted: u32) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE2 is part of x86_64, and both loads lie inside the bucket.
+    unsafe {
+        use std::arch::x86_64::{
+            _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_si128, _mm_movemask_ps, _mm_set1_epi32,
+            _mm_srli_epi32, _mm_xor_si128,
+        };
+        let wanted = _mm_set1_epi32(wanted.cast_signed());
+        let half = |at: usize| {
+            let words = _mm_loadu_si128(bucket.as_ptr().add(at).cast());
+            let other = _mm_srli_epi32::<{ CLOCK_BITS as i32 }>(_mm_xor_si128(words, wanted));
+            let same = _mm_cmpeq_epi32(other, _mm_set1_epi32(0));
+            _mm_movemask_ps(_mm_castsi128_ps(same)).cast_unsigned()
+        };
+        half(0) | half(4) << 4
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    bucket
+        .iter()
+        .enumerate()
+        .fold(0, |same, (at, word)| same | u32::from((word ^ wanted) >> CLOCK_BITS == 0) << at)
 }
 
 /// Ticks from the word's time to `now`, both 1 to [`CLOCK`].

@@ -108,7 +108,7 @@ impl Writer<'_> {
     }
 
     /// Passes up to the next entry of a job, and passes that.
-    #[inline]
+    #[inline(always)]
     pub fn next_of(&mut self, task: Task) -> Next {
         if self.job(task).next == self.job(task).end {
             self.look_ahead(task);

@@ -322,7 +322,7 @@ impl Writer<'_> {
     }
 
     /// Marks an entry that no slot names any more, and its bytes, as dead.
-    #[inline]
+    #[inline(always)]
     pub fn bury(&mut self, location: u32, log_bytes: u32) {
         // SAFETY: a slot named the place under this same lock, so an entry begins there.
         unsafe { Entry::mark_dead(self.places.address(location)) };
@@ -344,7 +344,7 @@ impl Writer<'_> {
     }
 
     /// Takes a live entry out: its slot, its bytes, its run.
-    #[inline]
+    #[inline(always)]
     pub fn remove_entry(&mut self, live: &Live, extent: &Extent) {
         let shard = self.shard;
         shard.table.remove(&mut self.state.tail, live.place);

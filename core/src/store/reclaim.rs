@@ -100,7 +100,10 @@ impl Writer<'_> {
     fn pay_debt(&mut self, bytes: u32) {
         let mut allowance = 4 * u64::from(bytes) + 4 * LUMP.cast_unsigned();
         while self.state.debt > 0 {
-            let Some(step) = self.reclaim_step() else { break };
+            // Most shards have nothing to compact.
+            let compacts = self.state.compacting.is_open() || self.state.binned != 0;
+            let step = if compacts { self.reclaim_step() } else { self.evict_step() };
+            let Some(step) = step else { break };
             self.state.debt -= step.freed.cast_signed();
             allowance = allowance.saturating_sub(step.passed.max(64));
             if allowance == 0 {
@@ -140,11 +143,17 @@ impl Writer<'_> {
     }
 
     /// Evicts until the shard has fewer entries than its bound; false if it cannot.
+    #[inline(always)]
     pub fn make_entry_room(&mut self) -> bool {
+        self.state.view.capacity_entries == 0 || self.evict_for_entries()
+    }
+
+    #[inline(never)]
+    fn evict_for_entries(&mut self) -> bool {
         let max = self.state.view.capacity_entries;
         let mut steps = 0;
-        while max != 0 && self.state.tail.len >= max {
-            if self.evict_step().is_none() || steps > ENTRY_STEPS_MAX {
+        while self.state.tail.len >= max {
+            if self.evict_one().is_none() || steps > ENTRY_STEPS_MAX {
                 return self.state.tail.len < max;
             }
             steps += 1;
@@ -153,7 +162,7 @@ impl Writer<'_> {
     }
 
     /// One entry of the job at hand; `None` if the log has nothing to give.
-    #[inline]
+    #[inline(never)]
     fn reclaim_step(&mut self) -> Option<Step> {
         if !self.state.compacting.is_open() && self.state.binned != 0 {
             self.start_compaction();
@@ -161,10 +170,15 @@ impl Writer<'_> {
         if self.state.compacting.is_open() {
             return Some(self.compact_step());
         }
+        self.evict_one()
+    }
+
+    #[inline(never)]
+    fn evict_one(&mut self) -> Option<Step> {
         self.evict_step()
     }
 
-    #[inline]
+    #[inline(always)]
     fn evict_step(&mut self) -> Option<Step> {
         let wanted = self.ask(|policy, cx| policy.victim_queue(cx));
         let wanted = usize::from(wanted) % QUEUES_MAX;
@@ -255,7 +269,7 @@ impl Writer<'_> {
     }
 
     /// Passes one entry of a queue's job.
-    #[inline]
+    #[inline(always)]
     fn judge_step(&mut self, queue: usize) -> Step {
         let task = Task::Evict(queue);
         match self.next_of(task) {
@@ -263,7 +277,7 @@ impl Writer<'_> {
                 let location = self.places.location(self.state.queues[queue].job.seg, entry.at);
                 let step = match self.find_at(entry.hash, location) {
                     None => Step::dead(entry.bytes),
-                    Some(live) => self.judge(queue, entry.hash, live),
+                    Some(live) => self.judge(queue, entry.hash, live, entry.bytes),
                 };
                 step.and_dead(dead)
             }
@@ -272,12 +286,13 @@ impl Writer<'_> {
         }
     }
 
-    #[inline]
-    fn judge(&mut self, queue: usize, hash: u64, live: Live) -> Step {
+    /// Carries out what the policy thinks of a live entry of so many bytes.
+    #[inline(always)]
+    fn judge(&mut self, queue: usize, hash: u64, live: Live, bytes: u32) -> Step {
         if self.is_expired(&live.entry) {
             return self.expire(hash, &live);
         }
-        let extent = self.extent(&live);
+        let extent = self.extent_of(&live, bytes);
         let meta = self.meta_of(hash, &live, &extent);
         let verdict = self.ask(|policy, cx| policy.judge(cx, &meta));
         let bytes = u64::from(extent.log_bytes);
@@ -391,7 +406,7 @@ impl Writer<'_> {
             self.move_entry(&live, &extent, queue, live.slot.hits);
             return Step { passed: u64::from(bytes), freed: 0, runs: 0 };
         }
-        self.judge(queue, hash, live)
+        self.judge(queue, hash, live, bytes)
     }
 
     #[inline]

@@ -402,10 +402,14 @@ impl Writer<'_> {
     /// What an entry takes, and where.
     #[inline(always)]
     pub fn extent(&self, live: &Live) -> Extent {
-        let space = self.store.space();
-        let meta = space.meta(self.places.segment_of(live.slot.location));
-        let log_bytes = self.log_bytes(&live.entry);
-        let run_bytes = live.entry.run().map_or(0, |run| space.run_charge(run));
+        self.extent_of(live, self.log_bytes(&live.entry))
+    }
+
+    /// [`Writer::extent`] of an entry of so many bytes.
+    #[inline(always)]
+    pub fn extent_of(&self, live: &Live, log_bytes: u32) -> Extent {
+        let meta = self.meta(self.places.segment_of(live.slot.location));
+        let run_bytes = live.entry.run().map_or(0, |run| self.store.space().run_charge(run));
         Extent {
             queue: usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F) % QUEUES_MAX,
             position: meta.position.load(Ordering::Relaxed)
