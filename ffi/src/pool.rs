@@ -268,6 +268,34 @@ pub unsafe extern "C" fn hc_pool_alloc(
     align: usize,
     flags: u32,
 ) -> *mut c_void {
+    // What is usual, without a frame: nothing here can unwind.
+    if flags == 0 && !pool.is_null() {
+        // SAFETY: the header asks for a handle that holds a reference, and this one is not NULL.
+        let borrowed = unsafe { Pool::borrow_raw(pool.cast()) };
+        if let Some(block) = borrowed.alloc_quickly(len, align) {
+            return block.as_ptr().cast();
+        }
+        // Known here, so that a register need not keep it.
+        // SAFETY: as this function's.
+        return unsafe { alloc_checked(pool, len, align, 0) };
+    }
+    // SAFETY: as this function's.
+    unsafe { alloc_checked(pool, len, align, flags) }
+}
+
+/// All of [`hc_pool_alloc`]. Of C's calling convention, in which nothing unwinds, so that it is a
+/// jump that brings the caller here.
+///
+/// # Safety
+/// As [`hc_pool_alloc`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn alloc_checked(
+    pool: *mut hc_pool,
+    len: usize,
+    align: usize,
+    flags: u32,
+) -> *mut c_void {
     let inside = || -> Result<*mut c_void, Error> {
         // SAFETY: the header asks for a handle that holds a reference.
         let pool = unsafe { self::pool(pool) }?;
@@ -281,6 +309,25 @@ pub unsafe extern "C" fn hc_pool_alloc(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hc_pool_free(pool: *mut hc_pool, ptr: *mut c_void) -> hc_status {
+    if !pool.is_null() {
+        // SAFETY: the header asks for a handle that holds a reference, and this one is not NULL.
+        let pool = unsafe { Pool::borrow_raw(pool.cast()) };
+        // SAFETY: the header lets nobody use a block that was given back.
+        if unsafe { pool.free_quickly(ptr.cast()) } {
+            return HC_OK;
+        }
+    }
+    // SAFETY: as this function's.
+    unsafe { free_checked(pool, ptr) }
+}
+
+/// All of [`hc_pool_free`]; see [`alloc_checked`].
+///
+/// # Safety
+/// As [`hc_pool_free`].
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn free_checked(pool: *mut hc_pool, ptr: *mut c_void) -> hc_status {
     call(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let pool = unsafe { self::pool(pool) }?;

@@ -13,8 +13,8 @@
 //!   memory that it announces. Both are sequentially consistent read-modify-writes.
 
 use super::barrier;
+use super::own::Own;
 use super::slot::Slot;
-use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence};
 
@@ -26,20 +26,26 @@ pub const NO_SLOT: u32 = u32::MAX;
 
 /// A slot with what its owner needs beside it.
 #[repr(C, align(64))]
-struct Seat {
+pub(super) struct Seat {
     slot: Slot,
     /// Generation in which it was taken; 0: not taken.
     generation: AtomicU64,
     /// The same where readers need no fence, else 0: what [`Seated`] goes by.
     unfenced: AtomicU64,
+    /// The same with the index below, see [`own_slot`]; 0 where the former is.
+    tag: AtomicU64,
     index: AtomicU32,
 }
 
 impl Seat {
+    /// After the index.
     fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
         let unfenced = if barrier::is_asymmetric() { generation } else { 0 };
         self.unfenced.store(unfenced, Ordering::Relaxed);
+        let index = u64::from(self.index.load(Ordering::Relaxed));
+        let tag = if unfenced == 0 { 0 } else { tag_of(unfenced) | index };
+        self.tag.store(tag, Ordering::Relaxed);
     }
 }
 
@@ -52,12 +58,16 @@ struct Table {
     seats: [Seat; SLOTS],
 }
 
-static NOBODY: Seat = Seat {
+pub(super) static NOBODY: Seat = Seat {
     slot: Slot::vacant(),
     generation: AtomicU64::new(0),
     unfenced: AtomicU64::new(0),
+    tag: AtomicU64::new(0),
     index: AtomicU32::new(NO_SLOT),
 };
+/// Bits of a tag that hold the index.
+const TAG_BITS: u32 = 16;
+const _: () = assert!(SLOTS <= 1 << TAG_BITS);
 /// Generations begun so far; in ordinary memory, so that a child inherits it.
 static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -134,9 +144,8 @@ pub(super) fn begin_generation() -> u64 {
     }
 }
 
-thread_local! {
-    static SEAT: Cell<&'static Seat> = const { Cell::new(&NOBODY) };
-}
+/// The calling thread's seat, or [`NOBODY`]'s.
+static SEAT: Own = Own;
 
 /// Has [`leave`] called when the calling thread ends; false if the system has no room for that. A
 /// key of the C library and not a destructor of the language: registering one of those allocates,
@@ -217,18 +226,21 @@ pub fn slot_index() -> Option<usize> {
     take_seat(generation).map(|seat| seat.index.load(Ordering::Relaxed) as usize)
 }
 
-/// The calling thread's slot number in a process of `generation`; past the table when it has none
-/// yet, or the process is another one. Never takes a slot: for quick paths that have a slower one
-/// beside them.
+/// What [`own_slot`] is to be given in a process of this generation.
+#[must_use]
+pub const fn tag_of(generation: u64) -> u64 {
+    generation << TAG_BITS
+}
+
+/// The calling thread's slot number in a process of the generation that the tag is of; past the
+/// table when it has none yet, the process is another one, or readers need a fence
+/// ([`barrier::is_asymmetric`]). Never takes a slot: for quick paths that have a slower one beside
+/// them.
 #[inline(always)]
 #[must_use]
-pub fn own_slot(generation: u64) -> usize {
-    let seat = SEAT.get();
-    if seat.generation.load(Ordering::Relaxed) == generation {
-        seat.index.load(Ordering::Relaxed) as usize
-    } else {
-        usize::MAX
-    }
+pub fn own_slot(tag: u64) -> usize {
+    // What is left of a seat's tag of this generation is the index; of any other, more than any.
+    (SEAT.get().tag.load(Ordering::Relaxed) ^ tag) as usize
 }
 
 /// A reader inside a look-up.
@@ -377,6 +389,7 @@ impl Drop for Inside {
 pub(super) fn fence_all() {
     for seat in &table().seats {
         seat.unfenced.store(0, Ordering::SeqCst);
+        seat.tag.store(0, Ordering::SeqCst);
     }
 }
 

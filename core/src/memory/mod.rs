@@ -2,6 +2,7 @@
 //!
 //! - [`sys`]: address space and pages.
 //! - [`slot`], [`guard`]: how a reader says where it is, without a lock and without a fence.
+//! - `own`: how a thread finds its slot.
 //! - [`barrier`]: how a reclaimer makes every reader's word visible to itself.
 //! - [`lock`]: the writer lock, one word that may live anywhere in memory.
 //! - [`wait`]: conditions, events and threads that allocate nothing where they cannot fail.
@@ -14,6 +15,7 @@ pub mod copy;
 pub mod fork;
 pub mod guard;
 pub mod lock;
+mod own;
 pub mod racy;
 pub mod slot;
 pub mod sys;

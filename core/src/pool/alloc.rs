@@ -34,32 +34,37 @@ impl Pool {
     /// # Errors
     /// [`ErrorKind::Invalid`]: the alignment. [`ErrorKind::NoSpace`]: the limit holds no room.
     /// [`ErrorKind::NoMemory`]: the system refused memory.
+    #[inline]
     pub fn alloc(&self, len: usize, align: usize, options: AllocOptions) -> Result<NonNull<u8>> {
-        // A slot of the pool's generation proves that this is not a forked child.
-        let slot = guard::own_slot(self.0.generation);
-        let quick = self.0.raw.take_quick(slot, self.space(), len, align, Owner::App);
-        if let Some(block) = quick
-            && !options.zero
-        {
-            return Ok(block);
+        match self.alloc_quickly(len, align) {
+            Some(block) if !options.zero => Ok(block),
+            Some(block) => {
+                // SAFETY: the block is the caller's alone, and of `len` bytes or more.
+                unsafe { block.write_bytes(0, len) };
+                Ok(block)
+            }
+            None => self.alloc_unusual(len, align, options),
         }
-        self.alloc_unusual(quick, len, align, options)
+    }
+
+    /// The usual case of [`Pool::alloc`], without options: a block that the calling thread has at
+    /// hand. `None`: ask there.
+    #[inline(always)]
+    #[must_use]
+    pub fn alloc_quickly(&self, len: usize, align: usize) -> Option<NonNull<u8>> {
+        // A slot of the pool's generation proves that this is not a forked child.
+        let slot = guard::own_slot(self.0.slot_tag);
+        self.0.raw.take_quick(slot, self.space(), len, align, Owner::App)
     }
 
     #[cold]
     #[inline(never)]
     fn alloc_unusual(
         &self,
-        quick: Option<NonNull<u8>>,
         len: usize,
         align: usize,
         options: AllocOptions,
     ) -> Result<NonNull<u8>> {
-        if let Some(block) = quick {
-            // SAFETY: the block is the caller's alone, and of `len` bytes or more.
-            unsafe { block.write_bytes(0, len) };
-            return Ok(block);
-        }
         self.check()?;
         match self.0.raw.alloc(self.space(), len, align, Owner::App, options.zero) {
             Ok(Some(block)) => Ok(block),
@@ -106,20 +111,33 @@ impl Pool {
     ///
     /// # Safety
     /// Nobody uses the block afterwards.
+    #[inline]
     pub unsafe fn free(&self, ptr: *mut u8) -> Result<()> {
-        let Some(ptr) = NonNull::new(ptr) else { return self.check() };
-        let slot = guard::own_slot(self.0.generation);
         // SAFETY: the caller's promise.
-        if unsafe { self.0.raw.give_quick(slot, self.space(), ptr, Owner::App) } {
+        if unsafe { self.free_quickly(ptr) } {
             return Ok(());
         }
         self.free_unusual(ptr)
     }
 
+    /// The usual case of [`Pool::free`]: a block that the calling thread got, with room to keep it
+    /// at hand. False, and nothing done: ask there.
+    ///
+    /// # Safety
+    /// Nobody uses the block afterwards.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn free_quickly(&self, ptr: *mut u8) -> bool {
+        let slot = guard::own_slot(self.0.slot_tag);
+        // SAFETY: the caller's promise.
+        unsafe { self.0.raw.give_quick(slot, self.space(), ptr, Owner::App) }
+    }
+
     #[cold]
     #[inline(never)]
-    fn free_unusual(&self, ptr: NonNull<u8>) -> Result<()> {
+    fn free_unusual(&self, ptr: *mut u8) -> Result<()> {
         self.check()?;
+        let Some(ptr) = NonNull::new(ptr) else { return Ok(()) };
         // SAFETY: the promise of `free`, its only caller.
         unsafe { self.0.raw.free(self.space(), ptr, Owner::App) }
     }
@@ -127,7 +145,8 @@ impl Pool {
 
 // SAFETY: `segments_base` is aligned to 2 MiB, the largest segment, and what lies behind it is
 // mapped at the same addresses as long as the space lives; a segment or run that was taken is in
-// nobody else's hands until it is given back; `run_tag` is in the run table.
+// nobody else's hands until it is given back; `run_tag` is in the run table. A mark is a word
+// of the segment table that with every other holder is a number of its bytes, at most 2^21.
 unsafe impl SegmentSource for Space {
     #[inline]
     fn segments_base(&self) -> *mut u8 {
@@ -147,6 +166,11 @@ unsafe impl SegmentSource for Space {
     #[inline]
     fn is_raw(&self, segment: u32) -> bool {
         self.was_used(segment) && self.meta(segment).usage() == Use::Raw
+    }
+
+    #[inline(always)]
+    fn mark(&self, segment: u64) -> Option<&AtomicU32> {
+        (segment < u64::from(self.segments_made())).then(|| &self.meta(segment as u32).live)
     }
 
     fn take_raw_segment(&self) -> Result<Option<u32>> {

@@ -57,7 +57,7 @@ use crate::config::{PoolConfig, Thresholds};
 use crate::error::Result;
 use crate::log::{Severity, log};
 use crate::memory::fork;
-use crate::memory::guard::Snapshot;
+use crate::memory::guard::{self, Snapshot};
 use crate::memory::lock::FutexMutex;
 use crate::types::Pressure;
 use std::mem::ManuallyDrop;
@@ -84,6 +84,8 @@ pub struct PoolInner {
     /// As created, defaults filled in.
     config: PoolConfig,
     generation: u64,
+    /// Of the generation; see [`guard::own_slot`].
+    slot_tag: u64,
     id: u64,
     alloc_failures: AtomicU64,
     /// One `set_limit` steps at a time; a later one is heard at each step.
@@ -128,6 +130,7 @@ impl Pool {
             tenants: Tenants::new(),
             config,
             generation,
+            slot_tag: guard::tag_of(generation),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             alloc_failures: AtomicU64::new(0),
             retargeting: FutexMutex::new(()),
@@ -299,6 +302,7 @@ impl Pool {
     ///
     /// # Safety
     /// `raw` came from [`Pool::into_raw`] and is taken back once.
+    #[inline(always)]
     #[must_use]
     pub unsafe fn from_raw(raw: *const ()) -> Self {
         // SAFETY: the caller's promise.
@@ -309,6 +313,7 @@ impl Pool {
     ///
     /// # Safety
     /// `raw` came from [`Pool::into_raw`] and is not taken back while the result lives.
+    #[inline(always)]
     #[must_use]
     pub unsafe fn borrow_raw(raw: *const ()) -> PoolRef {
         // SAFETY: the caller's promise; the reference count is not touched.
@@ -322,6 +327,7 @@ pub struct PoolRef(ManuallyDrop<Pool>);
 impl Deref for PoolRef {
     type Target = Pool;
 
+    #[inline(always)]
     fn deref(&self) -> &Pool {
         &self.0
     }

@@ -264,6 +264,7 @@ impl Space {
     }
 
     /// Segments that ever had memory: all of those below. Only their table entries may be read.
+    #[inline]
     #[must_use]
     pub fn segments_made(&self) -> u32 {
         self.counts.made.load(Ordering::Acquire)

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use super::magazine::Tally;
-use super::segment::{Block, Layout, SEG_NONE, carve, found, header_of, link, map, unlink, unmap};
+use super::segment::{
+    Block, Layout, SEG_NONE, carve, dissolve, found, header_of, link, map, unlink, unmap,
+};
 use super::{RawAllocator, SegmentSource};
 use crate::error::Result;
 use crate::memory::lock::FutexMutex;
@@ -82,14 +84,16 @@ impl RawAllocator {
         class: &mut Class,
         blocks: impl IntoIterator<Item = Block>,
     ) {
-        for block in blocks {
-            let segment = block.segment(space);
+        let mut blocks = blocks.into_iter();
+        let mut next = blocks.next();
+        while let Some(first) = next {
+            let segment = first.segment(space);
             let header = header_of(space, segment);
             if header.is_full(&class.layout) {
                 unlink(space, &mut class.full, segment);
                 link(space, &mut class.partial, segment);
             }
-            map(space, header, &class.layout, block);
+            next = map(space, segment, &class.layout, first, &mut blocks);
             if header.is_empty() {
                 unlink(space, &mut class.partial, segment);
                 if class.spare == SEG_NONE {
@@ -122,7 +126,7 @@ impl RawAllocator {
 
     /// Gives a segment back that is on no list and has no block in use.
     fn give_segment<S: SegmentSource>(&self, space: &S, class: &mut Class, segment: u32) {
-        let blocks = header_of(space, segment).dissolve();
+        let blocks = dissolve(space, segment);
         self.discarded.fetch_add(u64::from(blocks), Ordering::Relaxed);
         self.segments.fetch_sub(1, Ordering::Relaxed);
         class.segments -= 1;

@@ -4,7 +4,7 @@
 //! allocators (USENIX 1994 and 2001). At most a fifth of a block is slack; what is larger than a
 //! quarter of a segment gets a run of its own.
 //!
-//! A raw segment begins with a header, one state byte a block and a map of the free ones; its
+//! A raw segment begins with a header, the state bytes of its blocks and a map of the free ones; its
 //! blocks are laid out from its end downward, so that a block is as aligned as its size is, without
 //! padding. Each class lists its segments; wholly free ones go back to the pool, but for one that
 //! is kept.
@@ -52,14 +52,14 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use self::class::Shelf;
-use self::magazine::{Magazine, Seat, Tally, add};
+use self::magazine::{Counted, Magazine, Plan, Seat, Stack, Tally, add};
 use self::remote::Deferred;
-use self::segment::{Block, FREE, address, locate, offset_of, state_at};
-use self::shape::{CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, SMALL};
+use self::segment::{FREE, address, class_in, from_end, offset_of};
+use self::shape::{CACHED_CLASSES, CACHED_MAX, CLASSES, SHAPES, divides_small};
 use crate::error::Result;
 use crate::log::{Severity, log};
-use crate::memory::guard;
 use crate::memory::lock::FutexMutex;
+use crate::memory::{barrier, guard};
 
 /// Where raw memory comes from; the pool's space.
 ///
@@ -68,7 +68,8 @@ use crate::memory::lock::FutexMutex;
 /// `segments_base` is aligned to the largest segment and `segments_max` segments of
 /// `1 << seg_shift` bytes lie behind it, at the same addresses as long as the source lives. A
 /// taken segment or run is readable and writable and the taker's alone until it is given back.
-/// `run_tag` stays at its address as long as the source lives.
+/// `run_tag` stays at its address as long as the source lives. A segment's mark is the taker's as
+/// well, 0 when it is taken; other takers than the raw allocator leave less than 2^24 there.
 pub unsafe trait SegmentSource {
     /// Address of segment 0.
     fn segments_base(&self) -> *mut u8;
@@ -78,6 +79,8 @@ pub unsafe trait SegmentSource {
     fn segments_max(&self) -> u32;
     /// Whether this is a segment that the raw allocator uses now; false for a number of none.
     fn is_raw(&self, segment: u32) -> bool;
+    /// The mark of this segment, for any number; `None`: it was never used.
+    fn mark(&self, segment: u64) -> Option<&AtomicU32>;
     /// A segment for the raw allocator; `None`: the limit is reached. Its bytes are arbitrary.
     fn take_raw_segment(&self) -> Result<Option<u32>>;
     /// Takes it back.
@@ -143,8 +146,11 @@ pub struct RawCounts {
 /// A pool's raw allocator.
 pub struct RawAllocator {
     seats: [Seat; SEATS],
+    plan: Plan,
     /// Bytes of a segment, less one.
     seg_mask: u64,
+    /// Their logarithm.
+    seg_shift: u32,
     /// Blocks are no larger.
     block_max: u32,
     /// Blocks are zeroed when they are given back. There are no magazines then.
@@ -159,6 +165,12 @@ pub struct RawAllocator {
     freezer: FutexMutex<()>,
     deferred: FutexMutex<Deferred>,
     shelves: [Shelf; CLASSES],
+}
+
+/// The slot for the quick paths, which leave the barrier to others.
+#[inline(always)]
+fn unfenced(slot: Option<usize>) -> usize {
+    if barrier::is_asymmetric() { slot.unwrap_or(NO_SLOT) } else { NO_SLOT }
 }
 
 /// A block was freed by two threads in the same instant.
@@ -181,7 +193,9 @@ impl RawAllocator {
         let largest = u64::from(SHAPES[CLASSES - 1].size);
         Self {
             seats: std::array::from_fn(Seat::new),
+            plan: Plan::new(seg_bytes),
             seg_mask: seg_bytes - 1,
+            seg_shift: seg_bytes.ilog2(),
             block_max: u32::try_from((seg_bytes / 4).min(largest)).unwrap_or(SHAPES[0].size),
             wipe,
             faults: AtomicU32::new(0),
@@ -209,22 +223,8 @@ impl RawAllocator {
         owner: Owner,
         zero: bool,
     ) -> Result<Option<NonNull<u8>>> {
-        self.alloc_at(guard::slot_index(), space, len, align, owner, zero)
-    }
-
-    /// As [`RawAllocator::alloc`], for a caller that knows its reader slot, which must be the
-    /// calling thread's.
-    #[inline]
-    pub fn alloc_at<S: SegmentSource>(
-        &self,
-        slot: Option<usize>,
-        space: &S,
-        len: usize,
-        align: usize,
-        owner: Owner,
-        zero: bool,
-    ) -> Result<Option<NonNull<u8>>> {
-        match self.take_quick(slot.unwrap_or(NO_SLOT), space, len, align, owner) {
+        let slot = guard::slot_index();
+        match self.take_quick(unfenced(slot), space, len, align, owner) {
             Some(block) => {
                 if zero {
                     // SAFETY: the block is the caller's alone from here on, `len` bytes or more.
@@ -236,8 +236,8 @@ impl RawAllocator {
         }
     }
 
-    /// A block out of the magazine of the calling thread, whose reader slot is `slot` (any number
-    /// past the table for none). `None`: ask [`RawAllocator::alloc`]. What is usual is decided
+    /// A block out of the magazine of the calling thread, whose reader slot is `slot`, as
+    /// [`guard::own_slot`] tells it. `None`: ask [`RawAllocator::alloc`]. What is usual is decided
     /// here, with as few instructions as can be; everything else, with all it needs to keep, is
     /// another function.
     #[inline(always)]
@@ -253,9 +253,9 @@ impl RawAllocator {
         if len > CACHED_MAX || align & !ALIGN_DEFAULT != 0 {
             return None;
         }
-        let _seated = seat.sit();
-        let class = SMALL[len.div_ceil(16)] as usize;
-        self.take_out(space, seat, seat.magazine()?, class, owner)
+        let at = self.plan.for_len[len.div_ceil(16)];
+        let _seated = seat.sit_unfenced();
+        self.take_out(space, seat, seat.magazine()?.stack(at), owner)
     }
 
     /// Takes a block back.
@@ -273,34 +273,17 @@ impl RawAllocator {
         ptr: NonNull<u8>,
         owner: Owner,
     ) -> Result<()> {
+        let slot = guard::slot_index();
         // SAFETY: the caller's promise.
-        unsafe { self.free_at(guard::slot_index(), space, ptr, owner) }
-    }
-
-    /// As [`RawAllocator::free`], for a caller that knows its reader slot, which must be the
-    /// calling thread's.
-    ///
-    /// # Safety
-    ///
-    /// Nobody uses the block afterwards.
-    #[inline]
-    pub unsafe fn free_at<S: SegmentSource>(
-        &self,
-        slot: Option<usize>,
-        space: &S,
-        ptr: NonNull<u8>,
-        owner: Owner,
-    ) -> Result<()> {
-        // SAFETY: the caller's promise.
-        if unsafe { self.give_quick(slot.unwrap_or(NO_SLOT), space, ptr, owner) } {
+        if unsafe { self.give_quick(unfenced(slot), space, ptr.as_ptr(), owner) } {
             Ok(())
         } else {
             self.free_slowly(slot, space, ptr, owner)
         }
     }
 
-    /// Puts a block into the magazine of the calling thread, whose reader slot is `slot`. False,
-    /// and nothing done: ask [`RawAllocator::free`].
+    /// Puts a block into the magazine of the calling thread, whose reader slot is `slot`, as
+    /// [`guard::own_slot`] tells it. False, and nothing done: ask [`RawAllocator::free`].
     ///
     /// # Safety
     ///
@@ -310,33 +293,36 @@ impl RawAllocator {
         &self,
         slot: usize,
         space: &S,
-        ptr: NonNull<u8>,
+        ptr: *const u8,
         owner: Owner,
     ) -> bool {
         let Some(seat) = self.seats.get(slot) else { return false };
-        let offset = offset_of(space, ptr);
-        let (class, block) = match seat.recall(offset) {
-            Some(known) => known,
-            None => match locate::<S, CACHED_CLASSES>(space, self.seg_mask, offset) {
-                Ok(found) => found,
-                Err(_) => return false,
-            },
-        };
-        let _seated = seat.sit();
-        let Some(magazine) = seat.magazine() else { return false };
-        let Some(stack) = magazine.stacks().get(class) else { return false };
-        let len = stack.len.load(Ordering::Relaxed);
-        let state = state_at(space, block.offset() & !self.seg_mask, block.number());
-        if len >= stack.cap || state.load(Ordering::Relaxed) != seat.live[owner as usize] {
+        let base = space.segments_base();
+        let offset = offset_of(base, ptr);
+        let Some(mark) = space.mark(offset >> self.seg_shift) else { return false };
+        let class = class_in(mark);
+        if class >= CACHED_CLASSES {
             return false;
         }
+        let at = self.plan.of_class[class];
+        let _seated = seat.sit_unfenced();
+        let Some(magazine) = seat.magazine() else { return false };
+        let stack = magazine.stack(at);
+        let numbers = stack.numbers();
+        let state = numbers.state_at(base, self.seg_mask, offset);
+        if !divides_small(numbers.divisor, from_end(self.seg_mask, offset) as u32)
+            || state.load(Ordering::Relaxed) != seat.live[owner as usize]
+        {
+            return false;
+        }
+        let Some(room) = stack.room() else { return false };
         #[cfg(test)]
         tests::between_check_and_store();
         state.store(FREE, Ordering::Relaxed);
-        stack.place(space, len).store(block.0, Ordering::Relaxed);
-        stack.len.store(len + 1, Ordering::Relaxed);
-        add(&stack.tally.returned[owner as usize], 1);
-        seat.forget();
+        stack.push(room, offset);
+        if owner == Owner::Pin {
+            add(&numbers.pins_returned, 1);
+        }
         true
     }
 
@@ -346,7 +332,7 @@ impl RawAllocator {
     pub fn flush<S: SegmentSource>(&self, space: &S) {
         self.frozen(|magazines| {
             for magazine in magazines {
-                if let Some(magazine) = NonNull::new(std::mem::replace(magazine, null_mut())) {
+                if let Some(magazine) = magazine.take() {
                     self.dissolve(space, magazine);
                 }
             }
@@ -370,38 +356,35 @@ impl RawAllocator {
             ..RawCounts::default()
         };
         let (app, pin) = (Owner::App as usize, Owner::Pin as usize);
-        let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        let mut count = |tally: &Tally, size: u64| {
-            let (created, taken) = (read(&tally.created[app]), read(&tally.taken[app]));
-            let returned = read(&tally.returned[app]);
-            out.created = out.created.wrapping_add(created);
+        let mut count = |counted: &Counted, size: u64| {
+            let returned = counted.returned[app];
+            out.created = out.created.wrapping_add(counted.created);
             // For now, what was taken.
-            out.reused = out.reused.wrapping_add(taken);
+            out.reused = out.reused.wrapping_add(counted.taken[app]);
             out.returned = out.returned.wrapping_add(returned);
-            let blocks = taken.wrapping_sub(returned);
+            let blocks = counted.taken[app].wrapping_sub(returned);
             out.app_blocks = out.app_blocks.wrapping_add(blocks);
             out.app_bytes = out.app_bytes.wrapping_add(blocks.wrapping_mul(size));
-            let blocks = read(&tally.taken[pin]).wrapping_sub(read(&tally.returned[pin]));
+            let blocks = counted.taken[pin].wrapping_sub(counted.returned[pin]);
             out.pin_bytes = out.pin_bytes.wrapping_add(blocks.wrapping_mul(size));
         };
         let guard = self.freezer.lock();
-        for seat in &self.seats {
-            if let Some(magazine) = seat.magazine() {
-                for (stack, shape) in magazine.stacks().iter().zip(&SHAPES) {
-                    count(&stack.tally, u64::from(shape.size));
+        for (class, (shelf, shape)) in self.shelves.iter().zip(&SHAPES).enumerate() {
+            let _filled_and_emptied_by_nobody = shelf.class.lock();
+            count(&shelf.tally.read(), u64::from(shape.size));
+            for magazine in self.seats.iter().filter_map(Seat::magazine) {
+                if let Some(&at) = self.plan.of_class.get(class) {
+                    count(&magazine.stack(at).counted(), u64::from(shape.size));
                 }
             }
         }
-        for (shelf, shape) in self.shelves.iter().zip(&SHAPES) {
-            count(&shelf.tally, u64::from(shape.size));
-        }
         drop(guard);
-        count(&self.run_tally, 0);
+        count(&self.run_tally.read(), 0);
         // Blocks are made some at a time, ahead of those who take them.
         out.created = out.created.min(out.reused);
         out.reused -= out.created;
-        out.app_bytes = out.app_bytes.wrapping_add(read(&self.run_bytes[app]));
-        out.pin_bytes = out.pin_bytes.wrapping_add(read(&self.run_bytes[pin]));
+        out.app_bytes = out.app_bytes.wrapping_add(self.run_bytes[app].load(Ordering::Relaxed));
+        out.pin_bytes = out.pin_bytes.wrapping_add(self.run_bytes[pin].load(Ordering::Relaxed));
         // Blocks may have moved from one thread to another between two reads; what that makes
         // negative is nothing.
         for sum in [&mut out.app_bytes, &mut out.pin_bytes, &mut out.app_blocks] {
@@ -422,40 +405,39 @@ impl RawAllocator {
         &self,
         space: &S,
         seat: &Seat,
-        magazine: &Magazine,
-        class: usize,
+        stack: Stack<'_>,
         owner: Owner,
     ) -> Option<NonNull<u8>> {
-        let stack = &magazine.stacks()[class];
-        let len = stack.len.load(Ordering::Relaxed).checked_sub(1)?;
-        let block = Block(stack.place(space, len).load(Ordering::Relaxed));
-        stack.len.store(len, Ordering::Relaxed);
-        let state = state_at(space, block.offset() & !self.seg_mask, block.number());
+        let base = space.segments_base();
+        let numbers = stack.numbers();
+        let offset = stack.pop()?;
+        let state = numbers.state_at(base, self.seg_mask, offset);
         state.store(seat.live[owner as usize], Ordering::Relaxed);
-        seat.remember(class, block);
-        add(&stack.tally.taken[owner as usize], 1);
-        Some(address(space, block.offset()))
+        if owner == Owner::Pin {
+            add(&numbers.pins_taken, 1);
+        }
+        Some(address(base, offset))
     }
 
     /// Runs `work` on the magazines while nobody is at one. What it leaves there goes back to the
     /// seats.
-    fn frozen<R>(&self, work: impl FnOnce(&mut [*mut Magazine; SEATS]) -> R) -> R {
+    fn frozen<R>(&self, work: impl FnOnce(&mut [Option<Magazine>; SEATS]) -> R) -> R {
         struct Frozen<'a> {
             seats: &'a [Seat; SEATS],
-            magazines: [*mut Magazine; SEATS],
+            magazines: [Option<Magazine>; SEATS],
         }
         impl Drop for Frozen<'_> {
             fn drop(&mut self) {
                 for (seat, magazine) in self.seats.iter().zip(self.magazines) {
                     // Release: an owner that finds it finds what was done to it.
-                    seat.magazine.store(magazine, Ordering::Release);
+                    seat.magazine.store(Magazine::as_ptr(magazine), Ordering::Release);
                 }
             }
         }
         let _one_at_a_time = self.freezer.lock();
-        let mut frozen = Frozen { seats: &self.seats, magazines: [null_mut(); SEATS] };
+        let mut frozen = Frozen { seats: &self.seats, magazines: [None; SEATS] };
         for (seat, magazine) in self.seats.iter().zip(&mut frozen.magazines) {
-            *magazine = seat.magazine.swap(null_mut(), Ordering::SeqCst);
+            *magazine = Magazine::at(seat.magazine.swap(null_mut(), Ordering::SeqCst));
         }
         self.quiesce();
         work(&mut frozen.magazines)

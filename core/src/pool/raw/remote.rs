@@ -9,8 +9,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::segment::{Block, FREE, PENDING, header_of, locate};
-use super::shape::{CLASSES, SHAPES};
+use super::segment::{Block, FREE, PENDING, class_of_segment, locate};
+use super::shape::SHAPES;
 use super::{FAULT_TWICE, Owner, RawAllocator, SegmentSource};
 use crate::memory::barrier;
 
@@ -67,7 +67,7 @@ impl RawAllocator {
     ) {
         let batch = {
             let mut deferred = self.deferred.lock();
-            deferred.add(block.offset(), SHAPES[class].size, owner);
+            deferred.add(block.0, SHAPES[class].size, owner);
             let most = PENDING_BYTES_MAX.min(self.seg_mask + 1);
             if deferred.len < PENDING_MAX && deferred.bytes < most {
                 return;
@@ -93,20 +93,16 @@ impl RawAllocator {
     /// Makes those blocks of a batch free that nobody else has freed.
     pub(super) fn believe<S: SegmentSource>(&self, space: &S, batch: &Deferred) {
         self.quiesce();
-        for seat in &self.seats {
-            seat.forget();
-        }
         for &noted in &batch.offsets[..batch.len] {
             let owner = if noted & PIN_BIT == 0 { Owner::App } else { Owner::Pin };
             // A pending block keeps its segment; one that is no longer pending may not have.
-            let Ok((class, block)) = locate::<S, CLASSES>(space, self.seg_mask, noted & !PIN_BIT)
-            else {
+            let Ok((class, block)) = locate(space, self.seg_mask, noted & !PIN_BIT) else {
                 continue;
             };
             let shelf = &self.shelves[class];
             let mut guard = shelf.class.lock();
-            if header_of(space, block.segment(space)).class() == class
-                && exchange(block.state(space), PENDING, FREE)
+            if class_of_segment(space, block.segment(space)) == class
+                && exchange(block.state(space, class), PENDING, FREE)
             {
                 self.wipe(space, block, class);
                 self.put_back(space, &mut guard, [block]);

@@ -1,20 +1,35 @@
-//! A raw segment: its header, the states of its blocks, the map of its free ones, and the lists
-//! that segments of a class are on. All of it is an offset or a number, nothing a pointer, and
-//! nothing of it lies in the blocks: what a program writes into a block that it gave back harms
+//! A raw segment: its mark, its header, the states of its blocks, the map of its free ones, and
+//! the lists that segments of a class are on. All of it is an offset or a number, nothing a pointer,
+//! and nothing of it lies in the blocks: what a program writes into a block that it gave back harms
 //! only whoever gets the block next.
+//!
+//! The *mark* is a word that the segment's source keeps outside of it (see [`SegmentSource::mark`]).
+//! It says of any address whether it is in a raw segment, and of which class, before the segment
+//! itself is looked at.
+//!
+//! A block's state is found without its number: there is a state for every `1 << shift` bytes of
+//! the segment, counted from its end down as the blocks are, `shift` being the logarithm of the
+//! block's size, rounded down. No two blocks share one, and some are nobody's. All are [`NEVER`] when
+//! the segment is taken, so that a state alone tells whether a block is there. States of neighbours
+//! lie in different cache lines, because threads that allocate at the same time get neighbours.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use super::shape::{SHAPES, blocks_in};
+use super::shape::{SHAPES, Shape, blocks_in, divides};
 use super::{Owner, SegmentSource};
 
 pub(super) const SEG_NONE: u32 = u32::MAX;
-/// Upper half of a header's `kind`; the lower is the class.
+/// With the class in the lower half: the mark of a raw segment.
 const MAGIC: u32 = 0x5241_0000;
 const HEADER_BYTES: u64 = 64;
+/// How far the states of neighbours are apart, as far as there are so many: more than a line, and
+/// odd, so that every number has a place of its own.
+const SPREAD: u32 = 77;
 
-/// A block's state is one byte. This: in its segment's map, in a magazine, or in the hands of who
+/// A block's state is one byte. This: it was never in use since its segment was taken.
+const NEVER: u8 = 0;
+/// In its segment's map, in a magazine, or in the hands of who
 /// moves it from one to the other.
 pub(super) const FREE: u8 = 2;
 /// Given back by another thread than the one whose magazine it came from, and not yet believed.
@@ -39,17 +54,12 @@ pub(super) const fn live(owner: Owner, origin: u8) -> u8 {
     }
 }
 
-/// First bytes of a raw segment. Behind them lie one state byte a block, and then the map of free
-/// blocks, one bit a block in words of 64.
+/// First bytes of a raw segment. Behind them lie the states, and then the map of free blocks, one
+/// bit a block in words of 64. Under the class's lock.
 #[repr(C, align(64))]
 pub(super) struct Header {
-    /// [`MAGIC`] and the class.
-    kind: AtomicU32,
-    /// Blocks that were ever in use since the segment was taken; the others have no state yet.
+    /// Blocks that were ever in use since the segment was taken.
     pub carved: AtomicU32,
-    /// The class's size and reciprocal, to have them in this line.
-    size: AtomicU64,
-    reciprocal: AtomicU64,
     /// Bits that are set in the map.
     pub free: AtomicU32,
     /// No word of the map before this one has a bit set.
@@ -61,18 +71,6 @@ pub(super) struct Header {
 const _: () = assert!(size_of::<Header>() as u64 == HEADER_BYTES);
 
 impl Header {
-    /// The end of [`found`]; returns how many blocks there were.
-    pub fn dissolve(&self) -> u32 {
-        self.kind.store(0, Ordering::Relaxed);
-        self.carved.swap(0, Ordering::Relaxed)
-    }
-
-    /// Its class, more than there are if it is no raw segment's header.
-    #[inline(always)]
-    pub fn class(&self) -> usize {
-        (self.kind.load(Ordering::Relaxed) ^ MAGIC) as usize
-    }
-
     /// Whether it has no block to give.
     pub fn is_full(&self, layout: &Layout) -> bool {
         self.free.load(Ordering::Relaxed) == 0
@@ -95,6 +93,8 @@ impl Header {
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     pub class: usize,
+    /// Bytes of the segment.
+    seg_bytes: u64,
     /// Blocks that a segment has.
     pub blocks: u32,
     /// Offset of the map in the segment.
@@ -103,95 +103,97 @@ pub(super) struct Layout {
 
 impl Layout {
     pub const fn new(class: usize, seg_bytes: u64) -> Self {
-        // A block takes its size, a byte and a bit; the map begins and ends with a word's bounds.
-        let room = (seg_bytes - HEADER_BYTES - 16) * 8;
-        let blocks = room / (SHAPES[class].size as u64 * 8 + 9);
-        let map_at = HEADER_BYTES + blocks.next_multiple_of(8);
-        Self { class, blocks: blocks as u32, map_at: map_at as u32 }
+        let shape = &SHAPES[class];
+        let map_at = HEADER_BYTES + (shape.states_in(seg_bytes) as u64).next_multiple_of(8);
+        // A block takes its size and a bit; the map is of whole words.
+        let room = (seg_bytes - map_at - 8) * 8;
+        let blocks = room / (shape.size as u64 * 8 + 1);
+        Self { class, seg_bytes, blocks: blocks as u32, map_at: map_at as u32 }
+    }
+
+    pub const fn shape(&self) -> &'static Shape {
+        &SHAPES[self.class]
     }
 
     /// Words of the map.
     pub const fn words(&self) -> u32 {
         self.blocks.div_ceil(64)
     }
+
+    /// Number of a block in its segment: the first is the last in memory.
+    fn number(&self, block: Block) -> u32 {
+        blocks_in(self.shape().divisor, from_end(self.seg_bytes - 1, block.0)) as u32 - 1
+    }
 }
 
-/// A block: its offset from the first segment, and above it its number in its segment.
+/// A block: its offset from the first segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Block(pub u64);
 
-/// Segments' offsets are below 2^43, and blocks a segment fewer than 2^18.
-const NUMBER_SHIFT: u32 = 44;
-
 impl Block {
-    #[inline(always)]
-    pub const fn new(offset: u64, number: u32) -> Self {
-        Self(offset | (number as u64) << NUMBER_SHIFT)
-    }
-
-    /// Offset from the first segment.
-    #[inline(always)]
-    pub const fn offset(self) -> u64 {
-        self.0 & ((1 << NUMBER_SHIFT) - 1)
-    }
-
-    /// Number in its segment.
-    #[inline(always)]
-    pub const fn number(self) -> u64 {
-        self.0 >> NUMBER_SHIFT
-    }
-
     /// Its segment.
     #[inline(always)]
     pub fn segment<S: SegmentSource>(self, space: &S) -> u32 {
-        (self.offset() >> space.seg_shift()) as u32
+        (self.0 >> space.seg_shift()) as u32
     }
 
-    /// Its state.
+    /// Its state, if it is of the class.
     #[inline(always)]
-    pub fn state<S: SegmentSource>(self, space: &S) -> &AtomicU8 {
-        let mask = (1_u64 << space.seg_shift()) - 1;
-        state_at(space, self.offset() & !mask, self.number())
+    pub fn state<S: SegmentSource>(self, space: &S, class: usize) -> &AtomicU8 {
+        let seg_bytes = 1_u64 << space.seg_shift();
+        let shape = &SHAPES[class];
+        let states_mask = shape.states_in(seg_bytes) - 1;
+        state_at(space.segments_base(), seg_bytes - 1, self.0, shape.shift, states_mask)
     }
 }
 
-/// The byte at an offset that is known to be a block's.
+/// Bytes from an offset to the end of its segment; at least 1.
 #[inline(always)]
-pub(super) fn address<S: SegmentSource>(space: &S, offset: u64) -> NonNull<u8> {
+pub(super) const fn from_end(seg_mask: u64, offset: u64) -> u64 {
+    (!offset & seg_mask) + 1
+}
+
+/// The byte at an offset that is known to be a block's. `base` is the first segment's address, here
+/// and below: whoever calls has it in a register.
+#[inline(always)]
+pub(super) fn address(base: *mut u8, offset: u64) -> NonNull<u8> {
     // SAFETY: the offset is that of a block of a raw segment, which lies inside the segments'
     // range (`SegmentSource`), so the sum neither wraps nor is null.
-    unsafe { NonNull::new_unchecked(space.segments_base().add(offset as usize)) }
+    unsafe { NonNull::new_unchecked(base.add(offset as usize)) }
 }
 
 /// Offset of an address from the first segment; huge for one before it.
 #[inline(always)]
-pub(super) fn offset_of<S: SegmentSource>(space: &S, ptr: NonNull<u8>) -> u64 {
-    (ptr.as_ptr() as u64).wrapping_sub(space.segments_base() as u64)
+pub(super) fn offset_of(base: *mut u8, ptr: *const u8) -> u64 {
+    (ptr as u64).wrapping_sub(base as u64)
 }
 
-/// Header of a segment that is in raw use, or that a program's error makes us look at: its words
-/// are atomics, any bits are values of them.
+/// Header of a segment in raw use.
 #[inline(always)]
 pub(super) fn header_of<S: SegmentSource>(space: &S, segment: u32) -> &Header {
-    header_at(space, u64::from(segment) << space.seg_shift())
-}
-
-/// As [`header_of`], by the segment's offset.
-#[inline(always)]
-pub(super) fn header_at<S: SegmentSource>(space: &S, start: u64) -> &Header {
-    // SAFETY: the caller checked that the segment is in raw use, so it is committed, aligned to
-    // its size and longer than a header; the reference does not outlive the space.
+    let start = u64::from(segment) << space.seg_shift();
+    // SAFETY: the caller has the lock of the segment's class, so the segment is committed; it is
+    // aligned to its size and longer than a header; the reference does not outlive the space.
     unsafe { &*space.segments_base().add(start as usize).cast::<Header>() }
 }
 
-/// The state of a block of a segment in raw use, by the segment's offset.
+/// The state of the block at an offset in a segment in raw use, of a class with that shift and so
+/// many states, less one.
 #[inline(always)]
-pub(super) fn state_at<S: SegmentSource>(space: &S, start: u64, number: u64) -> &AtomicU8 {
-    // SAFETY: block numbers are below what fits, so the byte is between header and blocks of a
-    // committed segment; it is only ever used as an atomic.
-    unsafe {
-        AtomicU8::from_ptr(space.segments_base().add((start + HEADER_BYTES + number) as usize))
-    }
+pub(super) fn state_at<'a>(
+    base: *mut u8,
+    seg_mask: u64,
+    offset: u64,
+    shift: u32,
+    states_mask: u32,
+) -> &'a AtomicU8 {
+    let behind = !offset & seg_mask;
+    let place = ((behind >> shift) as u32).wrapping_mul(SPREAD) & states_mask;
+    // The first two make the segment's last byte.
+    let at = offset + behind + u64::from(place) - seg_mask + HEADER_BYTES;
+    // SAFETY: there is a state for every `1 << shift` bytes of a segment of the class, and the
+    // segment is committed; the byte is only ever used as an atomic.
+    unsafe { AtomicU8::from_ptr(base.add(at as usize)) }
 }
 
 /// A word of the map of a segment in raw use.
@@ -213,7 +215,7 @@ pub(super) fn word_of<'a, S: SegmentSource>(
 #[inline(always)]
 pub(super) fn block_at<S: SegmentSource>(space: &S, segment: u32, number: u32, size: u32) -> Block {
     let end = u64::from(segment + 1) << space.seg_shift();
-    Block::new(end - u64::from(number + 1) * u64::from(size), number)
+    Block(end - u64::from(number + 1) * u64::from(size))
 }
 
 /// Why an address is not a block's.
@@ -226,33 +228,37 @@ pub(super) enum Misplaced {
     Interior,
 }
 
-/// Class, below `MOST`, and block at an address.
+/// The class that a segment's mark tells; more than there are if it is not a raw one.
 #[inline(always)]
-pub(super) fn locate<S: SegmentSource, const MOST: usize>(
+pub(super) fn class_in(mark: &AtomicU32) -> usize {
+    (mark.load(Ordering::Acquire) ^ MAGIC) as usize
+}
+
+/// The class of a segment; more than there are if it is not a raw one.
+pub(super) fn class_of_segment<S: SegmentSource>(space: &S, segment: u32) -> usize {
+    space.mark(u64::from(segment)).map_or(usize::MAX, class_in)
+}
+
+/// Class and block at an offset.
+pub(super) fn locate<S: SegmentSource>(
     space: &S,
     seg_mask: u64,
     offset: u64,
 ) -> Result<(usize, Block), Misplaced> {
     let segment = offset >> space.seg_shift();
-    if segment > u64::from(u32::MAX) || !space.is_raw(segment as u32) {
-        return Err(if segment >= u64::from(space.segments_max()) {
-            Misplaced::Outside
-        } else {
-            Misplaced::Foreign
-        });
+    if segment >= u64::from(space.segments_max()) {
+        return Err(Misplaced::Outside);
     }
-    let header = header_at(space, offset & !seg_mask);
-    let class = header.class();
-    if class >= MOST {
-        return Err(Misplaced::Foreign);
+    let class = space.mark(segment).map(class_in).ok_or(Misplaced::Foreign)?;
+    let shape = SHAPES.get(class).ok_or(Misplaced::Foreign)?;
+    let block = Block(offset);
+    if divides(shape.divisor, from_end(seg_mask, offset))
+        && block.state(space, class).load(Ordering::Relaxed) != NEVER
+    {
+        Ok((class, block))
+    } else {
+        Err(Misplaced::Interior)
     }
-    let from_end = seg_mask + 1 - (offset & seg_mask);
-    let blocks = blocks_in(from_end, header.reciprocal.load(Ordering::Relaxed));
-    let carved = u64::from(header.carved.load(Ordering::Acquire));
-    if blocks * header.size.load(Ordering::Relaxed) != from_end || blocks > carved {
-        return Err(Misplaced::Interior);
-    }
-    Ok((class, Block::new(offset, blocks as u32 - 1)))
 }
 
 /// Makes a segment that was just taken one of the class's; its bytes are arbitrary.
@@ -261,10 +267,25 @@ pub(super) fn found<S: SegmentSource>(space: &S, segment: u32, layout: &Layout) 
     for word in [&header.carved, &header.free, &header.hint] {
         word.store(0, Ordering::Relaxed);
     }
-    let shape = &SHAPES[layout.class];
-    header.size.store(u64::from(shape.size), Ordering::Relaxed);
-    header.reciprocal.store(shape.reciprocal, Ordering::Relaxed);
-    header.kind.store(MAGIC | layout.class as u32, Ordering::Release);
+    let start = u64::from(segment) << space.seg_shift();
+    let states = layout.shape().states_in(layout.seg_bytes) as usize;
+    // SAFETY: that many states lie behind the header of a segment that is the caller's alone.
+    unsafe {
+        let first = space.segments_base().add((start + HEADER_BYTES) as usize);
+        first.write_bytes(NEVER, states);
+    }
+    if let Some(mark) = space.mark(u64::from(segment)) {
+        // Release: whoever sees the mark sees the states.
+        mark.store(MAGIC | layout.class as u32, Ordering::Release);
+    }
+}
+
+/// The end of [`found`]; returns how many blocks there were.
+pub(super) fn dissolve<S: SegmentSource>(space: &S, segment: u32) -> u32 {
+    if let Some(mark) = space.mark(u64::from(segment)) {
+        mark.store(0, Ordering::Relaxed);
+    }
+    header_of(space, segment).carved.load(Ordering::Relaxed)
 }
 
 /// Takes up to `wanted` blocks that were in use before out of the map; the caller holds the class's
@@ -279,7 +300,7 @@ pub(super) fn unmap<S: SegmentSource>(
     let header = header_of(space, segment);
     let free = header.free.load(Ordering::Relaxed);
     let wanted = wanted.min(free);
-    let size = SHAPES[layout.class].size;
+    let size = layout.shape().size;
     let mut word = header.hint.load(Ordering::Relaxed);
     let mut taken = 0;
     while taken < wanted && word < layout.words() {
@@ -311,30 +332,45 @@ pub(super) fn carve<S: SegmentSource>(
 ) -> u32 {
     let header = header_of(space, segment);
     let carved = header.carved.load(Ordering::Relaxed);
-    let taken = wanted.min(carved.max(1)).min(layout.blocks - carved);
+    let size = layout.shape().size;
+    // A line's worth at least, so that threads do not get parts of one.
+    let taken = wanted.min(carved.max(64 / size).max(1)).min(layout.blocks - carved);
     for number in carved..carved + taken {
-        let block = block_at(space, segment, number, SHAPES[layout.class].size);
-        block.state(space).store(FREE, Ordering::Relaxed);
+        let block = block_at(space, segment, number, size);
+        block.state(space, layout.class).store(FREE, Ordering::Relaxed);
         if number % 64 == 0 {
             word_of(space, segment, layout, number / 64).store(0, Ordering::Relaxed);
         }
         each(block);
     }
-    // Release: whoever sees the number sees the states.
-    header.carved.store(carved + taken, Ordering::Release);
+    header.carved.store(carved + taken, Ordering::Relaxed);
     taken
 }
 
-/// Puts a free block into the map; the caller holds the class's lock.
-#[inline]
-pub(super) fn map<S: SegmentSource>(space: &S, header: &Header, layout: &Layout, block: Block) {
-    let number = block.number() as u32;
-    let word = word_of(space, block.segment(space), layout, number / 64);
-    word.store(word.load(Ordering::Relaxed) | 1 << (number % 64), Ordering::Relaxed);
-    if number / 64 < header.hint.load(Ordering::Relaxed) {
-        header.hint.store(number / 64, Ordering::Relaxed);
+/// Puts a free block into the map, and those that follow it as long as they are of the same
+/// segment; returns the first that is not. The caller holds the class's lock.
+pub(super) fn map<S: SegmentSource>(
+    space: &S,
+    segment: u32,
+    layout: &Layout,
+    first: Block,
+    rest: &mut impl Iterator<Item = Block>,
+) -> Option<Block> {
+    let header = header_of(space, segment);
+    let mut free = header.free.load(Ordering::Relaxed);
+    let mut hint = header.hint.load(Ordering::Relaxed);
+    let mut next = Some(first);
+    while let Some(block) = next.filter(|block| block.segment(space) == segment) {
+        let number = layout.number(block);
+        let word = word_of(space, segment, layout, number / 64);
+        word.store(word.load(Ordering::Relaxed) | 1 << (number % 64), Ordering::Relaxed);
+        hint = hint.min(number / 64);
+        free += 1;
+        next = rest.next();
     }
-    header.free.store(header.free.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    header.hint.store(hint, Ordering::Relaxed);
+    header.free.store(free, Ordering::Relaxed);
+    next
 }
 
 /// Puts a segment at the front of a list.

@@ -8,17 +8,43 @@
 pub(super) struct Shape {
     /// Bytes of a block.
     pub size: u32,
-    /// 2^42 / size, rounded up: `(n * reciprocal) >> 42` is `n / size` for n up to 2^21.
-    pub reciprocal: u64,
+    /// Logarithm of the size, rounded down.
+    pub shift: u32,
+    /// 2^64 / size, rounded up; see [`divides`].
+    pub divisor: u64,
 }
 
-/// How many whole blocks so many bytes of a segment are.
+/// Whether so many bytes, at most 2^32, are a number of whole blocks of the shape that the divisor
+/// is from (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019).
 #[inline(always)]
-pub(super) const fn blocks_in(bytes: u64, reciprocal: u64) -> u64 {
-    (bytes * reciprocal) >> RECIPROCAL_BITS
+pub(super) const fn divides(divisor: u64, bytes: u64) -> bool {
+    bytes.wrapping_mul(divisor) < divisor
+}
+
+/// How many whole blocks so many bytes are; the other half of the same product.
+#[inline(always)]
+pub(super) const fn blocks_in(divisor: u64, bytes: u64) -> u64 {
+    ((bytes as u128 * divisor as u128) >> 64) as u64
+}
+
+/// As [`divides`], for a [`Shape::small_divisor`], and at most 2^21 bytes: these and a size that magazines
+/// hold have no more than 32 bits together.
+#[inline(always)]
+pub(super) const fn divides_small(divisor: u32, bytes: u32) -> bool {
+    bytes.wrapping_mul(divisor) < divisor
 }
 
 impl Shape {
+    /// 2^32 / size, rounded up, of a size that magazines hold; see [`divides_small`].
+    pub const fn small_divisor(&self) -> u32 {
+        u32::MAX / self.size + 1
+    }
+
+    /// States that a segment of so many bytes has room for; a power of two.
+    pub const fn states_in(&self, seg_bytes: u64) -> u32 {
+        (seg_bytes >> self.shift) as u32
+    }
+
     /// Blocks that a magazine holds of it, in a pool whose segments have so many bytes. Larger
     /// pools have larger magazines; all of one thread's hold less than a thousandth of a pool.
     pub const fn cached(&self, seg_bytes: u64) -> u32 {
@@ -32,7 +58,6 @@ impl Shape {
     }
 }
 
-const RECIPROCAL_BITS: u32 = 42;
 /// Classes in steps of 16 bytes.
 const FINE: usize = 8;
 /// All classes.
@@ -43,7 +68,7 @@ pub(super) const CACHED_CLASSES: usize = 20;
 pub(super) const CACHED_MAX: usize = 1_024;
 
 pub(super) const SHAPES: [Shape; CLASSES] = {
-    let mut out = [Shape { size: 0, reciprocal: 0 }; CLASSES];
+    let mut out = [Shape { size: 0, shift: 0, divisor: 0 }; CLASSES];
     let mut class = 0;
     while class < CLASSES {
         let size = if class < FINE {
@@ -54,7 +79,8 @@ pub(super) const SHAPES: [Shape; CLASSES] = {
         };
         out[class] = Shape {
             size: size as u32,
-            reciprocal: (1_u64 << RECIPROCAL_BITS).div_ceil(size as u64),
+            shift: (size as u32).ilog2(),
+            divisor: u64::MAX / size as u64 + 1,
         };
         class += 1;
     }
@@ -104,17 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn reciprocals_divide() {
+    fn divisors_tell_multiples() {
         for shape in &SHAPES {
             let size = u64::from(shape.size);
             for n in [1, 2, 3, 7, (1 << 21) / size] {
-                for slack in [0, 1, size - 1] {
-                    let bytes = n * size + slack;
-                    assert!(
-                        bytes > 1 << 21 || blocks_in(bytes, shape.reciprocal) == n,
-                        "{bytes} / {size}"
-                    );
+                assert!(divides(shape.divisor, n * size));
+                for off in [1, 8, 16, size / 2, size - 1].map(|off| off % size) {
+                    let bytes = n * size + off;
+                    assert_eq!(divides(shape.divisor, bytes), off == 0, "{bytes} / {size}");
+                    assert_eq!(blocks_in(shape.divisor, bytes), n, "{bytes} / {size}");
                 }
+            }
+        }
+        for shape in &SHAPES[..CACHED_CLASSES] {
+            for bytes in 1..=1 << 21 {
+                let is = divides_small(shape.small_divisor(), bytes);
+                assert_eq!(is, bytes % shape.size == 0, "{bytes} / {}", shape.size);
             }
         }
     }

@@ -88,21 +88,24 @@ impl RawAllocator {
                 }
             }
         };
-        let found = self.take_out(space, seat, magazine, class, owner);
+        let stack = magazine.stack(self.plan.of_class[class]);
+        let found = self.take_out(space, seat, stack, owner);
         if found.is_some() {
             return Ok(found);
         }
-        let stack = &magazine.stacks()[class];
         let mut len = 0;
         let mut guard = self.shelves[class].class.lock();
-        let fresh = self.draw(space, &mut guard, stack.cap.div_ceil(2), |block| {
-            stack.place(space, len).store(block.0, Ordering::Relaxed);
-            len += 1;
-        })?;
+        let fresh =
+            self.draw(space, &mut guard, u32::from(stack.numbers().cap).div_ceil(2), |block| {
+                stack.place(len).store(block.0, Ordering::Relaxed);
+                len += 1;
+            })?;
+        stack.settle(len);
         drop(guard);
-        stack.len.store(len, Ordering::Relaxed);
-        add(&stack.tally.created[owner as usize], fresh);
-        Ok(self.take_out(space, seat, magazine, class, owner))
+        if owner == Owner::App {
+            add(&stack.numbers().created, fresh);
+        }
+        Ok(self.take_out(space, seat, stack, owner))
     }
 
     fn alloc_locked<S: SegmentSource>(
@@ -116,11 +119,13 @@ impl RawAllocator {
         let mut guard = shelf.class.lock();
         let fresh = self.draw(space, &mut guard, 1, |block| found = Some(block))?;
         let Some(block) = found else { return Ok(None) };
-        block.state(space).store(live(owner, NO_SEAT), Ordering::Relaxed);
+        block.state(space, class).store(live(owner, NO_SEAT), Ordering::Relaxed);
         drop(guard);
         shelf.tally.taken[owner as usize].fetch_add(1, Ordering::Relaxed);
-        shelf.tally.created[owner as usize].fetch_add(fresh, Ordering::Relaxed);
-        Ok(Some(address(space, block.offset())))
+        if owner == Owner::App {
+            shelf.tally.created.fetch_add(fresh, Ordering::Relaxed);
+        }
+        Ok(Some(address(space.segments_base(), block.0)))
     }
 
     #[cold]
@@ -132,8 +137,8 @@ impl RawAllocator {
         ptr: NonNull<u8>,
         owner: Owner,
     ) -> Result<()> {
-        let offset = offset_of(space, ptr);
-        let (class, block) = match locate::<S, CLASSES>(space, self.seg_mask, offset) {
+        let offset = offset_of(space.segments_base(), ptr.as_ptr());
+        let (class, block) = match locate(space, self.seg_mask, offset) {
             Ok(found) => found,
             Err(Misplaced::Outside) => return self.free_run(space, ptr, owner),
             Err(Misplaced::Foreign) => return Err(foreign(ptr)),
@@ -142,7 +147,7 @@ impl RawAllocator {
                 return Err(Error::new(ErrorKind::Invalid, what));
             }
         };
-        let state = block.state(space);
+        let state = block.state(space, class);
         let shelf = &self.shelves[class];
         loop {
             let was = state.load(Ordering::Relaxed);
@@ -157,7 +162,6 @@ impl RawAllocator {
                 if state.load(Ordering::Relaxed) != was {
                     continue;
                 }
-                seat.forget();
                 self.free_seated(space, seat, class, block, owner);
                 drop(seated);
                 break;
@@ -195,44 +199,43 @@ impl RawAllocator {
         let Some(magazine) = seat.magazine() else {
             // Frozen: the state must not change but under the class's lock.
             let mut guard = shelf.class.lock();
-            block.state(space).store(FREE, Ordering::Relaxed);
+            block.state(space, class).store(FREE, Ordering::Relaxed);
             shelf.tally.returned[owner as usize].fetch_add(1, Ordering::Relaxed);
             return self.put_back(space, &mut guard, [block]);
         };
-        block.state(space).store(FREE, Ordering::Relaxed);
-        let stack = &magazine.stacks()[class];
-        add(&stack.tally.returned[owner as usize], 1);
-        let mut len = stack.len.load(Ordering::Relaxed);
-        if len == stack.cap {
-            // The oldest go: the latest are warm.
+        block.state(space, class).store(FREE, Ordering::Relaxed);
+        let stack = magazine.stack(self.plan.of_class[class]);
+        let room = stack.room().unwrap_or_else(|| {
+            // The oldest go, of which the one on top is one as a rule: the latest are warm.
+            let len = stack.len();
             let go = len - len / 2;
-            let at = |index| stack.place(space, index).load(Ordering::Relaxed);
-            let oldest = (0..go).map(|index| Block(at(index)));
-            self.put_back(space, &mut shelf.class.lock(), oldest);
+            let at = |index| stack.place(index).load(Ordering::Relaxed);
+            let mut guard = shelf.class.lock();
+            self.put_back(space, &mut guard, stack.blocks().take(1 + go));
             for index in go..len {
-                stack.place(space, index - go).store(at(index), Ordering::Relaxed);
+                stack.place(index - go).store(at(index), Ordering::Relaxed);
             }
-            len -= go;
+            stack.settle(len - go)
+        });
+        stack.push(room, block.0);
+        if owner == Owner::Pin {
+            add(&stack.numbers().pins_returned, 1);
         }
-        stack.place(space, len).store(block.0, Ordering::Relaxed);
-        stack.len.store(len + 1, Ordering::Relaxed);
     }
 
     /// Zeroes a free block that is in the caller's hands, in a pool that wants it.
     pub(super) fn wipe<S: SegmentSource>(&self, space: &S, block: Block, class: usize) {
         if self.wipe {
             // SAFETY: the block is free and in the caller's hands, the calling thread's alone.
-            unsafe { address(space, block.offset()).write_bytes(0, SHAPES[class].size as usize) };
+            unsafe {
+                address(space.segments_base(), block.0).write_bytes(0, SHAPES[class].size as usize)
+            };
         }
     }
 
     /// A magazine for the seat, whose owner is the calling thread; `None` if there is no room for
     /// one, or magazines are frozen.
-    fn make_magazine<'a, S: SegmentSource>(
-        &self,
-        space: &S,
-        seat: &'a Seat,
-    ) -> Result<Option<&'a Magazine>> {
+    fn make_magazine<S: SegmentSource>(&self, space: &S, seat: &Seat) -> Result<Option<Magazine>> {
         if self.wipe {
             return Ok(None);
         }
@@ -244,34 +247,31 @@ impl RawAllocator {
         }
         let seg_bytes = self.seg_mask + 1;
         let mut found = None;
-        let mut guard = self.shelves[class_of(Magazine::bytes(seg_bytes))].class.lock();
+        let class = class_of(Magazine::bytes(seg_bytes));
+        let mut guard = self.shelves[class].class.lock();
         self.draw(space, &mut guard, 1, |block| found = Some(block))?;
         let Some(block) = found else { return Ok(None) };
-        block.state(space).store(live(Owner::App, INTERNAL), Ordering::Relaxed);
+        block.state(space, class).store(live(Owner::App, INTERNAL), Ordering::Relaxed);
         drop(guard);
-        let place = address(space, block.offset()).cast::<Magazine>();
-        // SAFETY: the block is large enough and aligned (to 16 at least), and nobody else's.
-        unsafe { place.write(Magazine::new(block.offset(), seg_bytes)) };
-        seat.magazine.store(place.as_ptr(), Ordering::Release);
-        // SAFETY: made above; it is not dissolved while its owner is at it.
-        Ok(Some(unsafe { place.as_ref() }))
+        let place = address(space.segments_base(), block.0);
+        // SAFETY: the block is large enough, as aligned as its size is, and nobody else's.
+        let magazine = unsafe { Magazine::make(place, &self.plan, seg_bytes) };
+        seat.magazine.store(Magazine::as_ptr(Some(magazine)), Ordering::Release);
+        Ok(Some(magazine))
     }
 
     /// Puts all blocks of a frozen magazine back, and then the magazine.
-    pub(super) fn dissolve<S: SegmentSource>(&self, space: &S, place: NonNull<Magazine>) {
-        // SAFETY: it was taken from its seat, its owner is not at it, nobody counts: it is the
-        // calling thread's alone, and stays what it is until it is put back below.
-        let magazine = unsafe { place.as_ref() };
-        for (stack, shelf) in magazine.stacks().iter().zip(&self.shelves) {
-            let blocks = (0..stack.len.load(Ordering::Relaxed))
-                .map(|index| Block(stack.place(space, index).load(Ordering::Relaxed)));
-            self.put_back(space, &mut shelf.class.lock(), blocks);
-            shelf.tally.absorb(&stack.tally);
+    pub(super) fn dissolve<S: SegmentSource>(&self, space: &S, magazine: Magazine) {
+        for (at, shelf) in self.plan.of_class.iter().zip(&self.shelves) {
+            let stack = magazine.stack(*at);
+            let mut guard = shelf.class.lock();
+            self.put_back(space, &mut guard, stack.blocks());
+            shelf.tally.absorb(&stack.counted());
         }
-        let offset = offset_of(space, place.cast());
-        if let Ok((class, block)) = locate::<S, CLASSES>(space, self.seg_mask, offset) {
+        let offset = offset_of(space.segments_base(), Magazine::as_ptr(Some(magazine)));
+        if let Ok((class, block)) = locate(space, self.seg_mask, offset) {
             let mut guard = self.shelves[class].class.lock();
-            block.state(space).store(FREE, Ordering::Relaxed);
+            block.state(space, class).store(FREE, Ordering::Relaxed);
             self.put_back(space, &mut guard, [block]);
         }
     }
@@ -286,7 +286,9 @@ impl RawAllocator {
         let charge = space.run_charge(run);
         space.hold(charge);
         self.run_tally.taken[owner as usize].fetch_add(1, Ordering::Relaxed);
-        self.run_tally.created[owner as usize].fetch_add(1, Ordering::Relaxed);
+        if owner == Owner::App {
+            self.run_tally.created.fetch_add(1, Ordering::Relaxed);
+        }
         self.run_bytes[owner as usize].fetch_add(charge, Ordering::Relaxed);
         let place = NonNull::new(space.run_addr(run));
         // Release: whoever frees it finds the run as the space made it.

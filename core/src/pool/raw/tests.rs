@@ -12,6 +12,7 @@ struct Double {
     shift: u32,
     count: u32,
     raw: Vec<AtomicU8>,
+    marks: Vec<AtomicU32>,
     free: FutexMutex<Vec<u32>>,
     used: AtomicUsize,
     held: AtomicUsize,
@@ -53,6 +54,7 @@ impl Double {
             shift,
             count: segments,
             raw: (0..segments).map(|_| AtomicU8::new(0)).collect(),
+            marks: (0..segments).map(|_| AtomicU32::new(0)).collect(),
             free: FutexMutex::new((0..segments).rev().collect()),
             used: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -93,6 +95,9 @@ unsafe impl SegmentSource for Double {
     fn is_raw(&self, segment: u32) -> bool {
         self.raw.get(segment as usize).is_some_and(|raw| raw.load(Ordering::Acquire) == 1)
     }
+    fn mark(&self, segment: u64) -> Option<&AtomicU32> {
+        self.marks.get(usize::try_from(segment).ok()?)
+    }
     fn take_raw_segment(&self) -> Result<Option<u32>> {
         if !self.charge(1 << self.shift) {
             return Ok(None);
@@ -103,11 +108,14 @@ unsafe impl SegmentSource for Double {
             let start = self.base.add((segment as usize) << self.shift);
             start.write_bytes(0xAA, 1 << self.shift);
         }
+        self.marks[segment as usize].store(0, Ordering::SeqCst);
         self.raw[segment as usize].store(1, Ordering::Release);
         Ok(Some(segment))
     }
     fn give_raw_segment(&self, segment: u32) {
         assert_eq!(self.raw[segment as usize].swap(0, Ordering::SeqCst), 1);
+        // Whoever has it next counts something there.
+        assert_eq!(self.marks[segment as usize].swap((1 << self.shift) - 1, Ordering::SeqCst), 0);
         self.free.lock().push(segment);
         self.used.fetch_sub(1 << self.shift, Ordering::SeqCst);
     }
@@ -593,59 +601,5 @@ proptest! {
             prop_assert_eq!(counts.app_blocks, apps);
             prop_assert!(space.held.load(Ordering::SeqCst) == space.used.load(Ordering::SeqCst));
         }
-    }
-}
-
-/// Run by hand in release: `cargo test --release -p hypercache-core raw_beside_malloc -- --ignored
-/// --nocapture`. Prints the shortest of many rounds of this thread's own time.
-#[test]
-#[ignore = "a measurement"]
-fn raw_beside_malloc() {
-    const PAIRS: u32 = 96_000;
-    let (space, raw) = made(18, 64);
-    let clock = || {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `now` is a live local.
-        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
-        now.tv_sec as f64 * 1e9 + now.tv_nsec as f64
-    };
-    let time = |batch: usize, work: &mut dyn FnMut(&mut [*mut u8])| {
-        let mut list = vec![std::ptr::null_mut(); batch];
-        let start = clock();
-        for _ in 0..PAIRS / batch as u32 {
-            work(&mut list);
-        }
-        (clock() - start) / f64::from(PAIRS)
-    };
-    let mut ours = |list: &mut [*mut u8]| {
-        for block in list.iter_mut() {
-            let slot = guard::slot_index();
-            let taken = raw.alloc_at(slot, &space, std::hint::black_box(64), 0, Owner::App, false);
-            *block = std::hint::black_box(taken.unwrap().unwrap().as_ptr());
-        }
-        for block in list.iter() {
-            let slot = guard::slot_index();
-            // SAFETY: not used afterwards.
-            unsafe { raw.free_at(slot, &space, NonNull::new(*block).unwrap(), Owner::App) }
-                .unwrap();
-        }
-    };
-    let mut theirs = |list: &mut [*mut u8]| {
-        for block in list.iter_mut() {
-            // SAFETY: freed below, not used.
-            *block = unsafe { std::hint::black_box(libc::malloc(std::hint::black_box(64))) }.cast();
-        }
-        for block in list.iter() {
-            // SAFETY: freed once.
-            unsafe { libc::free(block.cast()) };
-        }
-    };
-    for batch in [1, 4, 12, 96] {
-        let mut best = [f64::MAX; 2];
-        for _ in 0..60 {
-            best[0] = best[0].min(time(batch, &mut ours));
-            best[1] = best[1].min(time(batch, &mut theirs));
-        }
-        println!("{batch} at a time: {:.1} ns a pair, malloc {:.1}", best[0], best[1]);
     }
 }

@@ -1,14 +1,13 @@
 //! The raw allocator's part of checking every invariant of a pool.
 
-use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use super::class::Class;
 use super::magazine::Magazine;
 use super::segment::{
-    Block, FREE, LIVE, PENDING, SEG_NONE, block_at, header_of, state_at, word_of,
+    FREE, LIVE, PENDING, SEG_NONE, block_at, class_of_segment, from_end, header_of, word_of,
 };
-use super::shape::{CLASSES, SHAPES};
+use super::shape::{CLASSES, SHAPES, divides};
 use super::{RawAllocator, SegmentSource};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,9 +17,8 @@ impl RawAllocator {
         self.frozen(|magazines| {
             let guards: Vec<_> = self.shelves.iter().map(|shelf| shelf.class.lock()).collect();
             let mut cached = [0_u64; CLASSES];
-            for magazine in magazines.iter().filter_map(|magazine| NonNull::new(*magazine)) {
-                // SAFETY: it is frozen, so it is not dissolved while this looks at it.
-                check_magazine(space, unsafe { magazine.as_ref() }, &mut cached)?;
+            for magazine in magazines.iter().flatten() {
+                self.check_magazine(space, *magazine, &mut cached)?;
             }
             let mut segments = 0;
             for (guard, cached) in guards.iter().zip(cached) {
@@ -32,36 +30,39 @@ impl RawAllocator {
             })
         })
     }
+
+    /// Checks a frozen magazine, and counts its blocks.
+    fn check_magazine<S: SegmentSource>(
+        &self,
+        space: &S,
+        magazine: Magazine,
+        cached: &mut [u64; CLASSES],
+    ) -> Result<()> {
+        for (class, (at, shape)) in self.plan.of_class.iter().zip(&SHAPES).enumerate() {
+            let stack = magazine.stack(*at);
+            let len = stack.len();
+            check(len <= stack.numbers().cap as usize, || {
+                format!("a magazine has {len} blocks of {} bytes", shape.size)
+            })?;
+            for block in stack.blocks() {
+                cached[class] += 1;
+                let segment = block.segment(space);
+                let from_end = from_end((1 << space.seg_shift()) - 1, block.0);
+                let sound = class_of_segment(space, segment) == class
+                    && space.is_raw(segment)
+                    && divides(shape.divisor, from_end)
+                    && block.state(space, class).load(Ordering::Relaxed) == FREE;
+                check(sound, || {
+                    format!("a magazine holds block {:#x}, which is not free", block.0)
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn check(holds: bool, what: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::new(ErrorKind::Internal, what())) }
-}
-
-/// Checks a frozen magazine, and counts its blocks.
-fn check_magazine<S: SegmentSource>(
-    space: &S,
-    magazine: &Magazine,
-    cached: &mut [u64; CLASSES],
-) -> Result<()> {
-    for (class, (stack, shape)) in magazine.stacks().iter().zip(&SHAPES).enumerate() {
-        let len = stack.len.load(Ordering::Relaxed);
-        check(len <= stack.cap, || format!("a magazine has {len} blocks of {} bytes", shape.size))?;
-        cached[class] += u64::from(len);
-        for index in 0..len {
-            let block = Block(stack.place(space, index).load(Ordering::Relaxed));
-            let segment = block.segment(space);
-            let sound = segment < space.segments_max()
-                && space.is_raw(segment)
-                && header_of(space, segment).class() == class
-                && block_at(space, segment, block.number() as u32, shape.size) == block
-                && block.state(space).load(Ordering::Relaxed) == FREE;
-            check(sound, || {
-                format!("a magazine holds block {:#x}, which is not free", block.offset())
-            })?;
-        }
-    }
-    Ok(())
 }
 
 /// Checks one class: its lists, chains, states and counts.
@@ -80,7 +81,8 @@ fn check_class<S: SegmentSource>(space: &S, class: &Class, in_magazines: u64) ->
             sound(segments <= class.segments, "its list does not end")?;
             sound(segment < space.segments_max() && space.is_raw(segment), "it is in other use")?;
             let header = header_of(space, segment);
-            sound(header.class() == class.layout.class, "it is of another class")?;
+            let marked = class_of_segment(space, segment);
+            sound(marked == class.layout.class, "it is of another class")?;
             sound(header.is_full(&class.layout) == is_full, "it is on the wrong list")?;
             if list == class.spare {
                 sound(header.is_empty(), "a spare one has blocks in use")?;
@@ -110,15 +112,16 @@ fn check_blocks<S: SegmentSource>(
     sound: &dyn Fn(bool, &str) -> Result<()>,
 ) -> Result<u64> {
     let header = header_of(space, segment);
-    let start = u64::from(segment) << space.seg_shift();
     let carved = header.carved.load(Ordering::Relaxed);
     sound(carved <= class.layout.blocks, "more blocks are in use than fit")?;
+    let size = class.layout.shape().size;
     let (mut in_map, mut elsewhere) = (0, 0);
     for number in 0..carved {
         let word = word_of(space, segment, &class.layout, number / 64).load(Ordering::Relaxed);
         let mapped = word >> (number % 64) & 1 == 1;
         in_map += u32::from(mapped);
-        let state = state_at(space, start, u64::from(number)).load(Ordering::Relaxed);
+        let block = block_at(space, segment, number, size);
+        let state = block.state(space, class.layout.class).load(Ordering::Relaxed);
         match state {
             FREE => elsewhere += u64::from(!mapped),
             PENDING => sound(!mapped, "a pending block is in the map")?,
