@@ -1,4 +1,4 @@
-//! `raw`: blocks under a pool's budget against the C library's `malloc`.
+//! `raw`: blocks under a pool's budget, through the C interface, against the C library's `malloc`.
 
 use std::ffi::c_void;
 use std::hint::black_box;
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args as ClapArgs;
+use hypercache as hc;
 
 use crate::measure::{median, pin_to_core, thread_cpu_ns};
 use crate::report::{Csv, Table, ns, progress};
@@ -39,7 +40,18 @@ trait Heap: Send + Sync {
     fn free(&self, block: *mut u8);
 }
 
-struct Malloc;
+/// The C library's functions. Both heaps are called by address, as a program calls a function of a
+/// shared library: nothing of one is compiled into the loop.
+struct Malloc {
+    malloc: unsafe extern "C" fn(usize) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+}
+
+impl Malloc {
+    fn new() -> Self {
+        Self { malloc: black_box(libc::malloc), free: black_box(libc::free) }
+    }
+}
 
 impl Heap for Malloc {
     fn name(&self) -> &'static str {
@@ -49,17 +61,47 @@ impl Heap for Malloc {
     #[inline]
     fn alloc(&self, len: usize) -> *mut u8 {
         // SAFETY: any length is allowed.
-        unsafe { libc::malloc(len).cast() }
+        unsafe { (self.malloc)(len).cast() }
     }
 
     #[inline]
     fn free(&self, block: *mut u8) {
         // SAFETY: the trait's contract: it came from `malloc` and is not used afterwards.
-        unsafe { libc::free(block.cast::<c_void>()) };
+        unsafe { (self.free)(block.cast::<c_void>()) };
     }
 }
 
-struct Ours(hypercache_core::Pool);
+/// A pool through the C interface.
+struct Ours {
+    pool: *mut hc::hc_pool,
+    alloc: unsafe extern "C" fn(*mut hc::hc_pool, usize, usize, u32) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut hc::hc_pool, *mut c_void) -> hc::hc_status,
+}
+
+// SAFETY: the header allows a pool from many threads at once; it is released by `drop` only, which
+// has the value to itself.
+unsafe impl Send for Ours {}
+// SAFETY: as above.
+unsafe impl Sync for Ours {}
+
+impl Ours {
+    fn new(limit: u64) -> Result<Self> {
+        let pool = hypercache_core::Pool::create(&hypercache_core::PoolConfig::new(limit))?;
+        Ok(Self {
+            // The same object: a handle of the C interface is the engine's in its raw form.
+            pool: pool.into_raw().cast_mut().cast(),
+            alloc: black_box(hc::hc_pool_alloc),
+            free: black_box(hc::hc_pool_free),
+        })
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        // SAFETY: the reference that `new` took, given back once.
+        unsafe { hc::hc_pool_release(self.pool) };
+    }
+}
 
 impl Heap for Ours {
     fn name(&self) -> &'static str {
@@ -68,14 +110,14 @@ impl Heap for Ours {
 
     #[inline]
     fn alloc(&self, len: usize) -> *mut u8 {
-        let options = hypercache_core::pool::AllocOptions::default();
-        self.0.alloc(len, 0, options).map_or(std::ptr::null_mut(), |block| block.as_ptr())
+        // SAFETY: the pool lives as long as `self`.
+        unsafe { (self.alloc)(self.pool, len, 0, 0).cast() }
     }
 
     #[inline]
     fn free(&self, block: *mut u8) {
         // SAFETY: the trait's contract: it came from this pool and is not used afterwards.
-        let _ = unsafe { self.0.free(block) };
+        let _ = unsafe { (self.free)(self.pool, block.cast()) };
     }
 }
 
@@ -104,12 +146,7 @@ impl Pattern {
 
 /// Runs the comparison and prints a table.
 pub fn run(args: &Args) -> Result<()> {
-    let heaps: Vec<Box<dyn Loops>> = vec![
-        Box::new(Malloc),
-        Box::new(Ours(hypercache_core::Pool::create(&hypercache_core::PoolConfig::new(
-            256 << 20,
-        ))?)),
-    ];
+    let heaps: Vec<Box<dyn Loops>> = vec![Box::new(Malloc::new()), Box::new(Ours::new(256 << 20)?)];
     let mut csv =
         Csv::create(args.csv.as_deref(), &["pattern", "len", "threads", "heap", "cpu_ns"])?;
     let mut header = vec!["<blocks", "bytes", "threads"];
