@@ -103,7 +103,7 @@ impl Index {
         // SAFETY: these are two chunks, and they live as long as the table does.
         let (table, mut tail) = unsafe { Table::on_chunks(lines.as_ptr(), lines_shift) };
         for key in keys {
-            assert!(table.insert(&mut tail, key.hash, key.location, 0));
+            insert(&table, &mut tail, *key);
         }
         (Self { table, lines }, tail)
     }
@@ -224,7 +224,7 @@ fn shrinking_needs_each_second_look() {
 // its home line into an overflow line.
 fn spilling(broken: Broken) {
     while_writing(&[OTHER, MOVER], broken, |table, tail| {
-        assert!(table.insert(tail, THIRD.hash, THIRD.location, 0));
+        insert(table, tail, THIRD);
     });
 }
 
@@ -248,6 +248,11 @@ fn closing_a_gap(broken: Broken) {
     while_writing(&[OTHER, THIRD, MOVER], broken, |table, tail| {
         remove(table, tail, OTHER);
     });
+}
+
+fn insert(table: &Table, tail: &mut Tail, key: Key) {
+    let Some(home) = table.home_of(key.hash) else { panic!("the table has lines") };
+    assert!(table.insert(tail, home, key.hash, key.location, 0));
 }
 
 fn remove(table: &Table, tail: &mut Tail, key: Key) {
@@ -287,7 +292,7 @@ fn straying(broken: Broken) {
     remove(&index.table, &mut tail, THIRD);
     looking_up(SIXTH, (index, tail), broken, |table, tail| {
         remove(table, tail, OTHER);
-        assert!(table.insert(tail, FIFTH.hash, FIFTH.location, 0));
+        insert(table, tail, FIFTH);
     });
 }
 
