@@ -197,10 +197,11 @@ impl Tail {
 
 impl Table {
     /// Chunks of home and of overflow lines that a shard of so many segments can come to need: the
-    /// shortest entries take 16 bytes, and 9 in the index; an eighth of the lines of a table are
-    /// overflow lines at most, unless its keys were chosen to collide.
+    /// shortest entries take 16 bytes, and 9 in the home lines. Overflow lines are a fifth as many
+    /// as home lines at most (two fifths through a doubling), so a 14th of all segments, unless
+    /// keys were chosen to collide.
     fn chunks_of(segments: usize) -> (usize, usize) {
-        (segments / 2 + 2, segments / 16 + 2)
+        (segments / 2 + 2, segments / 12 + 2)
     }
 
     /// Bytes that the directories of a shard of so many segments take on the process's heap.
