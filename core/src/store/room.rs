@@ -149,6 +149,9 @@ impl StoreInner {
 
     /// A run of so many bytes, making room for it.
     pub fn obtain_run(&self, bytes: u64) -> Result<RunId> {
+        // As it is charged: else a store whose own limit is short of less than a page would not be
+        // asked for it, and others would.
+        let bytes = bytes.next_multiple_of(4096);
         let mut round = 0;
         loop {
             if let Some(run) = self.take_run(bytes, Fill::Any)? {

@@ -91,3 +91,26 @@ fn what_views_hold_is_not_waited_for() {
     store.set(b"key", &[1; 4_000]).unwrap();
     check(&store);
 }
+
+#[test]
+fn a_store_short_of_less_than_a_page_makes_room_of_its_own() {
+    let config = PoolConfig { limit_max_bytes: 8 * MIB, ..PoolConfig::new(MIB) };
+    let pool = Pool::create(&config).unwrap();
+    let config = StoreConfig { shards: 1, ..StoreConfig::default() };
+    let first = pool.open_store(&config).unwrap();
+    let _ = pool.set_limit(4 * MIB).unwrap();
+    let second = pool.open_store(&config).unwrap();
+    let rounds =
+        [(&first, 64_u64, 94, 12_933_usize), (&second, 164, 16, 1_059), (&second, 165, 70, 25_060)];
+    for (store, key, count, len) in rounds {
+        if len > 20_000 {
+            second.set_limit(2 * MIB).unwrap();
+        }
+        for i in 0..count {
+            store
+                .set(&(key + i as u64).to_be_bytes(), &vec![7; len.saturating_sub(7 * i)])
+                .unwrap_or_else(|error| panic!("{error}; {i} of {len}"));
+        }
+    }
+    check(&second);
+}
