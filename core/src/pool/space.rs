@@ -494,6 +494,11 @@ impl Space {
         self.counts.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Whether a call is lowering the limit now, and is not there yet.
+    pub(crate) fn is_driven_down(&self) -> bool {
+        self.drivers.load(Ordering::Relaxed) != 0 && self.excess_bytes() != 0
+    }
+
     /// By how much the limit in force is above the one asked for, bytes.
     pub(crate) fn excess_bytes(&self) -> u64 {
         self.budget.excess() * GRAIN

@@ -76,7 +76,7 @@ impl Store {
         out: &mut [BatchRead],
     ) -> Result<()> {
         check_len("out", out.len(), keys.len())?;
-        crate::memory::fork::check(self.0.generation)?;
+        self.0.check_open()?;
         let mut used = 0;
         let mut hashes = [0; GROUP];
         for (keys, out) in keys.chunks(GROUP).zip(out.chunks_mut(GROUP)) {
@@ -115,7 +115,7 @@ impl Store {
         failed: &mut dyn FnMut(usize, Error),
     ) -> Result<()> {
         check_len("out", out.len(), keys.len())?;
-        crate::memory::fork::check(self.0.generation)?;
+        self.0.check_open()?;
         let mut hashes = [0; GROUP];
         for (group, (keys, out)) in keys.chunks(GROUP).zip(out.chunks_mut(GROUP)).enumerate() {
             self.0.warm(keys, &mut hashes);
@@ -142,7 +142,7 @@ impl Store {
         entries: &[BatchEntry<'_>],
         outcome: &mut dyn FnMut(usize, Result<PutOutcome>),
     ) -> Result<()> {
-        crate::memory::fork::check(self.0.generation)?;
+        self.0.check_open()?;
         let mut hashes = [0; GROUP];
         for (group, entries) in entries.chunks(GROUP).enumerate() {
             let mut keys: [&[u8]; GROUP] = [&[]; GROUP];
@@ -163,7 +163,7 @@ impl Store {
     /// # Errors
     /// As [`Store::delete`]; the keys before the failing one are gone.
     pub fn delete_many(&self, keys: &[&[u8]]) -> Result<u64> {
-        crate::memory::fork::check(self.0.generation)?;
+        self.0.check_open()?;
         let mut hashes = [0; GROUP];
         let mut deleted = 0;
         for keys in keys.chunks(GROUP) {

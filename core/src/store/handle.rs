@@ -211,10 +211,7 @@ impl Store {
     /// # Errors
     /// `Closed`, `Forked`; `NoMemory` for the scan's key buffer.
     pub fn scan(&self, wanted: Match<'_>) -> Result<Scan> {
-        crate::memory::fork::check(self.0.generation)?;
-        if self.0.closed.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(super::shard::CLOSED);
-        }
+        self.0.check_open()?;
         Scan::new(self.clone(), wanted)
     }
 
@@ -222,7 +219,8 @@ impl Store {
     /// stepwise.
     ///
     /// # Errors
-    /// `Invalid` names the range; `NoSpace`: an empty store of this shape takes more; `Forked`.
+    /// `Invalid` names the range; `NoSpace`: an empty store of this shape takes more; `Closed`,
+    /// `Forked`.
     pub fn set_limit(&self, bytes: u64) -> Result<()> {
         self.0.set_limit(bytes)
     }

@@ -236,6 +236,12 @@ impl StoreInner {
         self.space().give_run(run);
     }
 
+    /// Fails for a store of the parent process and for a destroyed one.
+    pub fn check_open(&self) -> Result<()> {
+        fork::check(self.generation)?;
+        if self.closed.load(Ordering::Relaxed) { Err(shard::CLOSED) } else { Ok(()) }
+    }
+
     /// Runs a write under its shard's lock, obtaining room between attempts.
     #[inline]
     fn write<T>(
@@ -365,8 +371,8 @@ impl StoreInner {
     #[cold]
     fn is_long_inline(&self, key_len: usize, value_len: usize) -> Result<bool> {
         // Before a run is looked for, which takes locks that another thread may have held when
-        // the process forked.
-        fork::check(self.generation)?;
+        // the process forked, and room that a destroyed store has no use for.
+        self.check_open()?;
         let seg_bytes = self.space().seg_bytes();
         // The first unit of the first segment is never used.
         let most = (seg_bytes as usize)

@@ -254,7 +254,7 @@ impl StoreInner {
 
     /// Changes the store's own limit, evicting down to it.
     pub fn set_limit(&self, bytes: u64) -> Result<()> {
-        crate::memory::fork::check(self.generation)?;
+        self.check_open()?;
         if bytes != 0 {
             check_range("limit_bytes", bytes, POOL_LIMIT_MIN / 4, self.space().limit_max())?;
         }

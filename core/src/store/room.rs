@@ -31,6 +31,10 @@ const REBALANCE_EVERY: u32 = 8;
 /// Threads that read, for each processor, from which on they are a crowd.
 const CROWD_A_PROCESSOR: usize = 8;
 
+/// A policy's memory is at most one part in so many of a shard's share of the limit: four bytes for
+/// each of the shortest entries.
+const POLICY_SHARE: u64 = 6;
+
 /// Index lines that one step of reclaim gives up, at least, ...
 const SHRINK_LINES: u64 = 1_024;
 /// ... or an eighth of a segment of lines.
@@ -65,7 +69,7 @@ impl StoreInner {
         let readers_hold = space.waiting_bytes() > harvest.pinned_bytes;
         // A shrink under way takes whatever is given, and is over soon; unless views stand
         // against it.
-        let shrinks = space.excess_bytes() != 0 || self.shrinking.load(Ordering::Relaxed);
+        let shrinks = space.is_driven_down() || self.shrinking.load(Ordering::Relaxed);
         let most = match (readers_hold, shrinks) {
             (true, _) => ROUNDS,
             (false, true) => SHRINK_ROUNDS,
@@ -270,7 +274,9 @@ impl Writer<'_> {
             max if entries < 16 => max,
             max => max.min(by_bytes),
         };
-        let wanted = self.state.policy.memory_words(expected);
+        // A bound on entries may promise more than the bytes hold.
+        let most = (share / POLICY_SHARE / 4) as usize;
+        let wanted = self.state.policy.memory_words(expected).min(most);
         let has = self.state.memory.as_ref().map_or(0, |memory| memory.words().len());
         if wanted == has || wanted * 2 <= has * 3 && has * 2 <= wanted * 3 {
             return;

@@ -230,9 +230,8 @@ impl<'a> World<'a> {
                 false
             }
             None if is_closed => {
-                // Room for a value may be refused before the store is asked.
-                let early = [HC_ERR_TOO_LARGE, HC_ERR_NO_SPACE].contains(&status);
-                let early = early && allowed.contains(&status);
+                // A length may be refused before the store is asked.
+                let early = status == HC_ERR_TOO_LARGE && allowed.contains(&status);
                 assert!(status == HC_ERR_CLOSED || early, "{}", name_of(status));
                 false
             }
