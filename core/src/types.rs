@@ -78,6 +78,7 @@ pub struct PutOptions {
     pub flags: u32,
 }
 
+#[cfg(not(loom))]
 impl PutOptions {
     /// Every default, for a value of this type.
     #[inline(always)]

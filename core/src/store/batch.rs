@@ -2,8 +2,8 @@
 //! overlap. One look-up waits for two dependent misses; sixteen that go together wait little
 //! longer than one.
 
+use super::copied::Copied;
 use super::index::line::tag_of;
-use super::read::Copied;
 use super::{Store, StoreInner, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::guard::Inside;

@@ -1,6 +1,6 @@
 //! The public face of a store.
 
-use super::read::Copied;
+use super::copied::Copied;
 use super::{Draft, Scan, Store, StoreInner, View, check_key};
 use crate::error::Result;
 use crate::stats::LatencyOp;

@@ -242,8 +242,11 @@ fn what_ended_says_so() {
     refused(store.clear(), ended, &[]);
     refused(scan.next(false), ended, &[]);
     let mut out = [hypercache_core::store::BatchRead::Miss];
-    store.get_many(&[b"k"], false, &mut buf, &mut out).unwrap();
-    assert_eq!(out[0], hypercache_core::store::BatchRead::Failed(ended));
+    refused(store.get_many(&[b"k"], false, &mut buf, &mut out), ended, &[]);
+    refused(store.pin_many(&[b"k"], false, &mut [None], &mut |_, _| ()), ended, &[]);
+    let entry = hypercache_core::BatchEntry { key: b"k", ..Default::default() };
+    refused(store.put_many(&[entry], &mut |_, _| panic!("nothing went")), ended, &[]);
+    refused(store.set_limit(MIB), ended, &[]);
     store.validate().unwrap();
     assert!(view.iter().all(|&byte| byte == 1));
     check(&pool);

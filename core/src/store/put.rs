@@ -1,0 +1,313 @@
+//! Storing a value: what a write does before and after it holds its shard's lock.
+//!
+//! Most writes take the straight path: every default, an entry that goes into the log, a lock that
+//! is free, room that is there. Whatever is otherwise begins anew on the full path, which finds out
+//! where the value goes (the log, or a run of its own), waits for the lock, and obtains room.
+//!
+//! Invariant: whatever a write that sets or replaces returns, the value that it meant to replace
+//! can no longer be read.
+
+use super::entry;
+use super::write::{Source, Step};
+use super::{StoreInner, check_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::fork;
+use crate::pool::space::RunId;
+use crate::stats::Tally;
+use crate::types::{IncrOutcome, KEY_LEN_MAX, PutMode, PutOptions, PutOutcome, Ttl, ValueType};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+impl StoreInner {
+    /// Writes an entry; whatever fails, the value it meant to replace is gone.
+    #[inline]
+    pub(super) fn put(
+        &self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
+        if options.is_plain()
+            && let Some(outcome) = self.put_straight(hash, key, value, options.value_type)
+        {
+            if outcome == PutOutcome::NotAdmitted {
+                self.drop_outdated(hash, key, options.mode);
+            }
+            return Ok(outcome);
+        }
+        self.put_fully(hash, key, value, options)
+    }
+
+    /// The straight path of a write: every default, an entry that goes into the log, a lock that is
+    /// free, room that is there. `None` where anything is otherwise: then [`StoreInner::put_fully`]
+    /// begins anew.
+    #[inline]
+    fn put_straight(
+        &self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        value_type: ValueType,
+    ) -> Option<PutOutcome> {
+        let len = entry::HEADER + key.len() + value.len();
+        if key.len() > KEY_LEN_MAX
+            || value.len() as u64 > self.value_len_max.load(Ordering::Relaxed)
+            || len + entry::FIELDS_MAX > self.inline_max
+            || fork::generation() != self.generation
+        {
+            return None;
+        }
+        let shard = self.shard_of(hash);
+        shard.table.prefetch(hash);
+        let mut writer = shard.try_lock_any(self)?;
+        if !shard.table.geometry().in_service() {
+            return None;
+        }
+        writer.begin(hash, self.places.rounded(len) as u32);
+        #[cfg(any(test, feature = "testing"))]
+        super::testing::maybe_panic(hash);
+        let step = writer.put_plainly(hash, key, value, value_type);
+        let retired = writer.retired;
+        drop(writer);
+        if retired {
+            self.space().harvest(false);
+        }
+        let Ok(Step::Done(outcome)) = step else { return None };
+        if self.rebalance_due.load(Ordering::Relaxed) {
+            self.rebalance();
+        }
+        Some(outcome)
+    }
+
+    #[inline(never)]
+    fn put_fully(
+        &self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
+        check_key(key)?;
+        let result = self.put_value(hash, key, value, options);
+        match &result {
+            Err(error) => self.after_failed_write(error, hash, key, options.mode),
+            Ok(PutOutcome::NotAdmitted) => self.drop_outdated(hash, key, options.mode),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    /// Whether an entry of a key and a value goes into the log whole; else its value has a run of
+    /// its own. Fails if the entry can never fit.
+    #[inline]
+    pub(super) fn is_inline(&self, key_len: usize, value_len: usize) -> Result<bool> {
+        let max = self.value_len_max.load(Ordering::Relaxed);
+        if value_len as u64 > max {
+            fork::check(self.generation)?;
+            return Err(too_large(value_len, max));
+        }
+        if entry::HEADER + entry::FIELDS_MAX + key_len + value_len <= self.inline_max {
+            return Ok(true);
+        }
+        self.is_long_inline(key_len, value_len)
+    }
+
+    #[cold]
+    fn is_long_inline(&self, key_len: usize, value_len: usize) -> Result<bool> {
+        // Before a run is looked for, which takes locks that another thread may have held when
+        // the process forked, and room that a destroyed store has no use for.
+        self.check_open()?;
+        let seg_bytes = self.space().seg_bytes();
+        // The first unit of the first segment is never used.
+        let most = (seg_bytes as usize)
+            .saturating_sub(self.places.unit() as usize + entry::HEADER + entry::FIELDS_MAX);
+        if key_len > most {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("key has {key_len} bytes; segments of this pool hold up to {most}"),
+            ));
+        }
+        // What is short beside its key is not worth a page.
+        if value_len <= key_len && key_len + value_len <= most {
+            return Ok(true);
+        }
+        let pool = self.space().target_bytes();
+        let limit = match self.limit_bytes.load(Ordering::Relaxed) {
+            0 => pool,
+            own => own.min(pool),
+        };
+        // Beside the value there are at least a segment of the index and one of the log.
+        let max = limit.saturating_sub(2 * seg_bytes);
+        if value_len as u64 > max {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("value has {value_len} bytes; the limit of {limit} leaves room for {max}"),
+            ));
+        }
+        Ok(false)
+    }
+
+    #[inline]
+    fn put_value(
+        &self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
+        if self.is_inline(key.len(), value.len())? {
+            let paid = self.places.rounded(entry::HEADER + key.len() + value.len()) as u32;
+            return self
+                .write(hash, paid, |writer| writer.put(hash, key, Source::Inline(value), options));
+        }
+        let run = self.obtain_run(value.len() as u64)?;
+        // SAFETY: the run was just taken, has room for the value, and nobody else sees it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(value.as_ptr(), self.space().run_addr(run), value.len());
+        }
+        self.put_run(hash, key, run, value.len() as u32, options)
+    }
+
+    /// Writes an entry whose value lies in a run already; gives the run back if it is not stored.
+    pub(super) fn put_run(
+        &self,
+        hash: u64,
+        key: &[u8],
+        run: RunId,
+        len: u32,
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
+        let paid = self.places.rounded(entry::HEADER + 8 + key.len()) as u32;
+        let unused = UnusedRun { store: self, run, is_used: Cell::new(false) };
+        self.write(hash, paid, |writer| {
+            // A fault from here on leaves open whether the entry names the run.
+            unused.is_used.set(true);
+            let step = writer.put(hash, key, Source::Run { run, len }, options);
+            unused.is_used.set(matches!(step, Ok(Step::Done(PutOutcome::Stored(_)))));
+            step
+        })
+    }
+
+    /// A value that was to be replaced must not be read after its replacement failed.
+    pub(super) fn after_failed_write(&self, error: &Error, hash: u64, key: &[u8], mode: PutMode) {
+        match error.kind() {
+            ErrorKind::TooLarge
+            | ErrorKind::NoSpace
+            | ErrorKind::NoMemory
+            | ErrorKind::Internal => {
+                self.counters.add_unlocked(Tally::Rejected, 1);
+                self.drop_outdated(hash, key, mode);
+            }
+            // Nothing in the store can be read, or nothing was asked of it.
+            ErrorKind::Invalid
+            | ErrorKind::Unsupported
+            | ErrorKind::Closed
+            | ErrorKind::Forked
+            | ErrorKind::Poisoned => {}
+        }
+    }
+
+    pub(super) fn drop_outdated(&self, hash: u64, key: &[u8], mode: PutMode) {
+        let Ok(mut writer) = self.shard_of(hash).lock(self) else { return };
+        let replaces = match mode {
+            PutMode::Set | PutMode::Replace => true,
+            PutMode::Add => false,
+            PutMode::CompareAndSet(version) => writer
+                .find(hash, key)
+                .is_some_and(|live| self.version_of(live.slot.location) == version),
+        };
+        if replaces {
+            writer.drop_outdated(hash, key);
+        }
+    }
+
+    /// Adds to an integer, atomically.
+    pub(super) fn incr(
+        &self,
+        key: &[u8],
+        delta: i64,
+        initial: i64,
+        ttl: Ttl,
+    ) -> Result<IncrOutcome> {
+        check_key(key)?;
+        let hash = self.hash.of(key);
+        let result = self.add(hash, key, delta, initial, ttl);
+        match &result {
+            Err(error) => self.after_failed_write(error, hash, key, PutMode::Set),
+            Ok(IncrOutcome::NotAdmitted) => self.drop_outdated(hash, key, PutMode::Set),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    fn add(
+        &self,
+        hash: u64,
+        key: &[u8],
+        delta: i64,
+        initial: i64,
+        ttl: Ttl,
+    ) -> Result<IncrOutcome> {
+        // An integer always lies in the log: it is short beside a key that does not.
+        self.is_inline(key.len(), 8)?;
+        let paid = self.places.rounded(entry::HEADER + 8 + key.len() + 8) as u32;
+        self.write(hash, paid, |writer| {
+            let present = writer.find(hash, key).filter(|live| !writer.is_expired(&live.entry));
+            let (sum, options) = match present {
+                None => (initial, PutOptions { ttl, ..PutOptions::default() }),
+                Some(live) => {
+                    let entry = live.entry;
+                    if entry.value_type() != ValueType::INT64 || entry.value_len() != 8 {
+                        return Ok(Step::Done(IncrOutcome::WrongType));
+                    }
+                    let mut bytes = [0; 8];
+                    // SAFETY: an inline value of 8 bytes, kept alive by the shard's lock.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(entry.inline_value(), bytes.as_mut_ptr(), 8);
+                    }
+                    let Some(sum) = i64::from_le_bytes(bytes).checked_add(delta) else {
+                        return Ok(Step::Done(IncrOutcome::Overflow));
+                    };
+                    let options = PutOptions {
+                        ttl: Ttl::Keep,
+                        session: entry.session(),
+                        flags: entry.app(),
+                        ..PutOptions::default()
+                    };
+                    (sum, options)
+                }
+            };
+            let options = PutOptions { value_type: ValueType::INT64, ..options };
+            let value = sum.to_le_bytes();
+            Ok(match writer.put(hash, key, Source::Inline(&value), &options)? {
+                Step::Room => Step::Room,
+                Step::Done(PutOutcome::Stored(_)) => Step::Done(IncrOutcome::Sum(sum)),
+                Step::Done(_) => Step::Done(IncrOutcome::NotAdmitted),
+            })
+        })
+    }
+}
+
+/// A run that goes back unless an entry has taken it over, also when a fault unwinds.
+struct UnusedRun<'a> {
+    store: &'a StoreInner,
+    run: RunId,
+    is_used: Cell<bool>,
+}
+
+impl Drop for UnusedRun<'_> {
+    fn drop(&mut self) {
+        if !self.is_used.get() {
+            self.store.give_run(self.run);
+        }
+    }
+}
+
+#[cold]
+fn too_large(len: usize, max: u64) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("value has {len} bytes; 0 to {max} are allowed in this store (value_len_max)"),
+    )
+}
