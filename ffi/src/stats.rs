@@ -1,6 +1,6 @@
 //! What pools and stores tell about themselves.
 //!
-//! The structs of the header mirror the engine's by name. [`mirror`] names each field once, and
+//! The structs of the header mirror the engine's by name. The macro `mirror` names each field once, and
 //! takes the engine's struct apart without a rest: a statistic that is new there does not compile
 //! here until the header has it.
 
