@@ -113,7 +113,6 @@ impl Writer<'_> {
         if self.job(task).next == self.job(task).end {
             self.look_ahead(task);
         }
-        let space = self.store.space();
         let job = self.job(task);
         if job.next != job.end {
             let entry = job.sight[job.next as usize % SIGHT];
@@ -124,8 +123,9 @@ impl Writer<'_> {
         }
         let dead = job.seen - job.at;
         job.at = job.seen;
-        let fill = space.meta(job.seg).fill.load(Relaxed);
-        if job.seen < fill { Next::Passed { dead } } else { Next::End { dead } }
+        let (seg, seen) = (job.seg, job.seen);
+        let fill = self.meta(seg).fill.load(Relaxed);
+        if seen < fill { Next::Passed { dead } } else { Next::End { dead } }
     }
 
     /// Brings the next entries of a job in sight.

@@ -247,6 +247,18 @@ impl StoreInner {
         &self,
         hash: u64,
         bytes: u32,
+        attempt: impl FnMut(&mut Writer<'_>) -> Result<Step<T>>,
+    ) -> Result<T> {
+        self.go_on_writing(hash, bytes, false, attempt)
+    }
+
+    /// [`StoreInner::write`] of a write that may have begun, and paid, already.
+    #[inline]
+    fn go_on_writing<T>(
+        &self,
+        hash: u64,
+        bytes: u32,
+        has_begun: bool,
         mut attempt: impl FnMut(&mut Writer<'_>) -> Result<Step<T>>,
     ) -> Result<T> {
         fork::check(self.generation)?;
@@ -255,7 +267,7 @@ impl StoreInner {
         let mut round = 0;
         loop {
             let mut writer = shard.lock(self)?;
-            if round == 0 {
+            if round == 0 && !has_begun {
                 writer.begin(hash, bytes);
             }
             #[cfg(any(test, feature = "testing"))]

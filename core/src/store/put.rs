@@ -1,7 +1,7 @@
 //! Storing a value: what a write does before and after it holds its shard's lock.
 //!
 //! Most writes take the straight path: every default, an entry that goes into the log, a lock that
-//! is free, room that is there. Whatever is otherwise begins anew on the full path, which finds out
+//! is free, room that is there. Whatever is otherwise takes the full path, which finds out
 //! where the value goes (the log, or a run of its own), waits for the lock, and obtains room.
 //!
 //! Invariant: whatever a write that sets or replaces returns, the value that it meant to replace
@@ -28,20 +28,22 @@ impl StoreInner {
         value: &[u8],
         options: &PutOptions,
     ) -> Result<PutOutcome> {
+        let mut has_begun = false;
         if options.is_plain()
-            && let Some(outcome) = self.put_straight(hash, key, value, options.value_type)
+            && let Some(outcome) =
+                self.put_straight(hash, key, value, options.value_type, &mut has_begun)
         {
             if outcome == PutOutcome::NotAdmitted {
                 self.drop_outdated(hash, key, options.mode);
             }
             return Ok(outcome);
         }
-        self.put_fully(hash, key, value, options)
+        self.put_fully(hash, key, value, options, has_begun)
     }
 
     /// The straight path of a write: every default, an entry that goes into the log, a lock that is
     /// free, room that is there. `None` where anything is otherwise: then [`StoreInner::put_fully`]
-    /// begins anew.
+    /// takes over. `has_begun` says whether the write has paid by then.
     #[inline]
     fn put_straight(
         &self,
@@ -49,6 +51,7 @@ impl StoreInner {
         key: &[u8],
         value: &[u8],
         value_type: ValueType,
+        has_begun: &mut bool,
     ) -> Option<PutOutcome> {
         let len = entry::HEADER + key.len() + value.len();
         if key.len() > KEY_LEN_MAX
@@ -65,6 +68,7 @@ impl StoreInner {
             return None;
         }
         writer.begin(hash, self.places.rounded(len) as u32);
+        *has_begun = true;
         #[cfg(any(test, feature = "testing"))]
         super::testing::maybe_panic(hash);
         let step = writer.put_plainly(hash, key, value, value_type);
@@ -87,9 +91,10 @@ impl StoreInner {
         key: &[u8],
         value: &[u8],
         options: &PutOptions,
+        has_begun: bool,
     ) -> Result<PutOutcome> {
         check_key(key)?;
-        let result = self.put_value(hash, key, value, options);
+        let result = self.put_value(hash, key, value, options, has_begun);
         match &result {
             Err(error) => self.after_failed_write(error, hash, key, options.mode),
             Ok(PutOutcome::NotAdmitted) => self.drop_outdated(hash, key, options.mode),
@@ -155,11 +160,13 @@ impl StoreInner {
         key: &[u8],
         value: &[u8],
         options: &PutOptions,
+        has_begun: bool,
     ) -> Result<PutOutcome> {
         if self.is_inline(key.len(), value.len())? {
             let paid = self.places.rounded(entry::HEADER + key.len() + value.len()) as u32;
-            return self
-                .write(hash, paid, |writer| writer.put(hash, key, Source::Inline(value), options));
+            return self.go_on_writing(hash, paid, has_begun, |writer| {
+                writer.put(hash, key, Source::Inline(value), options)
+            });
         }
         let run = self.obtain_run(value.len() as u64)?;
         // SAFETY: the run was just taken, has room for the value, and nobody else sees it.

@@ -220,13 +220,11 @@ impl Writer<'_> {
     #[cold]
     #[inline(never)]
     fn make_index_room(&mut self, hash: u64) -> Result<bool> {
+        let Some(segment) = self.store.take_segment(Use::Index)? else { return Ok(false) };
         let shard = self.shard;
-        {
-            let Some(segment) = self.store.take_segment(Use::Index)? else { return Ok(false) };
-            if !shard.table.add_overflow_chunk(&mut self.state.tail, segment) {
-                self.store.give_segment(segment);
-                self.evict_from_bucket(hash);
-            }
+        if !shard.table.add_overflow_chunk(&mut self.state.tail, segment) {
+            self.store.give_segment(segment);
+            self.evict_from_bucket(hash);
         }
         Ok(true)
     }
