@@ -72,7 +72,7 @@ impl S3Fifo {
     #[inline]
     fn window(&mut self, view: &View) -> Window {
         let by_entries = view.by_entries();
-        let capacity = if by_entries { view.capacity_entries } else { view.capacity_bytes };
+        let capacity = view.capacity();
         if capacity != self.capacity || by_entries != self.window.by_entries() {
             self.capacity = capacity;
             self.window = Window::new(share(self.main_part(capacity), self.ghost_pct), by_entries);
@@ -148,7 +148,7 @@ impl Policy for S3Fifo {
         self.spared = 0;
         if entry.queue == SMALL {
             let window = self.window(cx.view);
-            let size = if window.by_entries() { 1 } else { u64::from(entry.bytes) };
+            let size = cx.view.size(entry);
             self.ghosts.remember(cx.memory, entry.fingerprint, size, window);
         }
     }
