@@ -324,7 +324,7 @@ fn giving_a_chain_up_needs_each_look_at_the_header() {
 fn move_within_a_line(broken: Broken, moves: usize) {
     let line = Arc::new(Line::vacant());
     let tag = tag_of(MOVER.hash);
-    let value = SlotValue { tag, hits: 0, location: MOVER.location };
+    let value = SlotValue::new(tag, 0, MOVER.location);
     line.fill(SLOTS - 1, value);
     let reader = {
         let line = Arc::clone(&line);

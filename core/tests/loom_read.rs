@@ -80,7 +80,7 @@ impl World {
     }
 
     fn link(&self, location: u32) {
-        self.line.fill(0, SlotValue { tag: self.tag, hits: 0, location });
+        self.line.fill(0, SlotValue::new(self.tag, 0, location));
     }
 
     fn value(&self, location: u32) -> Value {

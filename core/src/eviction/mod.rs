@@ -93,6 +93,7 @@ pub struct QueueView {
 
 /// What a policy knows of the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct View {
     /// The queues; those beyond [`Policy::queues`] are empty.
     pub queues: [QueueView; QUEUES_MAX],

@@ -81,8 +81,12 @@ impl S3Fifo {
     }
 }
 
+#[inline(always)]
 fn share(of: u64, pct: u64) -> u64 {
-    (of / 100).saturating_mul(pct).saturating_add(of % 100 * pct / 100)
+    match of.checked_mul(pct) {
+        Some(product) => product / 100,
+        None => (of / 100).saturating_mul(pct),
+    }
 }
 
 impl Policy for S3Fifo {

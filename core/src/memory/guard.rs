@@ -30,9 +30,8 @@ pub(super) struct Seat {
     slot: Slot,
     /// Generation in which it was taken; 0: not taken.
     generation: AtomicU64,
-    /// The same where readers need no fence, else 0: what [`Seated`] goes by.
-    unfenced: AtomicU64,
-    /// The same with the index below, see [`own_slot`]; 0 where the former is.
+    /// The same with the index below, as [`tag_of`] packs them: what [`Seated`] and [`own_slot`] go
+    /// by. 0 where readers need a fence.
     tag: AtomicU64,
     index: AtomicU32,
 }
@@ -41,10 +40,9 @@ impl Seat {
     /// After the index.
     fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
-        let unfenced = if barrier::is_asymmetric() { generation } else { 0 };
-        self.unfenced.store(unfenced, Ordering::Relaxed);
         let index = u64::from(self.index.load(Ordering::Relaxed));
-        let tag = if unfenced == 0 { 0 } else { tag_of(unfenced) | index };
+        let is_tagged = generation != 0 && barrier::is_asymmetric();
+        let tag = if is_tagged { tag_of(generation) | index } else { 0 };
         self.tag.store(tag, Ordering::Relaxed);
     }
 }
@@ -61,7 +59,6 @@ struct Table {
 pub(super) static NOBODY: Seat = Seat {
     slot: Slot::vacant(),
     generation: AtomicU64::new(0),
-    unfenced: AtomicU64::new(0),
     tag: AtomicU64::new(0),
     index: AtomicU32::new(NO_SLOT),
 };
@@ -226,7 +223,7 @@ pub fn slot_index() -> Option<usize> {
     take_seat(generation).map(|seat| seat.index.load(Ordering::Relaxed) as usize)
 }
 
-/// What [`own_slot`] is to be given in a process of this generation.
+/// What [`own_slot`] and [`Seated::enter`] are to be given in a process of this generation.
 #[must_use]
 pub const fn tag_of(generation: u64) -> u64 {
     generation << TAG_BITS
@@ -241,6 +238,13 @@ pub const fn tag_of(generation: u64) -> u64 {
 pub fn own_slot(tag: u64) -> usize {
     // What is left of a seat's tag of this generation is the index; of any other, more than any.
     (SEAT.get().tag.load(Ordering::Relaxed) ^ tag) as usize
+}
+
+/// Whether [`own_slot`] tells a number: then the process is the one that the tag is of.
+#[inline(always)]
+#[must_use]
+pub fn has_slot(tag: u64) -> bool {
+    own_slot(tag) < SLOTS
 }
 
 /// A reader inside a look-up.
@@ -258,20 +262,24 @@ pub trait Guard {
 pub struct Seated {
     seat: &'static Seat,
     token: u64,
+    /// The number of its slot.
+    slot: u32,
 }
 
 impl Seated {
-    /// Begins a look-up in memory of this generation; `None` if the thread has no slot of it, is
-    /// inside a look-up already, or readers need fences. [`Inside::enter`] then says more.
+    /// Begins a look-up in memory of the generation that the tag is of; `None` if the thread has no
+    /// slot of it, is inside a look-up already, or readers need fences. [`Inside::enter`] then says
+    /// more.
     #[inline(always)]
-    pub fn enter(generation: u64) -> Option<Self> {
+    pub fn enter(tag: u64) -> Option<Self> {
         let seat = SEAT.get();
-        if seat.unfenced.load(Ordering::Relaxed) != generation {
+        let slot = seat.tag.load(Ordering::Relaxed) ^ tag;
+        if slot >= SLOTS as u64 {
             return None;
         }
         let token = seat.slot.enter()?;
         compiler_fence(Ordering::SeqCst);
-        Some(Self { seat, token })
+        Some(Self { seat, token, slot: slot as u32 })
     }
 }
 
@@ -284,7 +292,7 @@ impl Guard for Seated {
 
     #[inline(always)]
     fn slot_index(&self) -> u32 {
-        self.seat.index.load(Ordering::Relaxed)
+        self.slot
     }
 }
 
@@ -388,7 +396,6 @@ impl Drop for Inside {
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn fence_all() {
     for seat in &table().seats {
-        seat.unfenced.store(0, Ordering::SeqCst);
         seat.tag.store(0, Ordering::SeqCst);
     }
 }

@@ -4,12 +4,15 @@
 //! word.
 
 use super::StoreInner;
+use super::entry::Entry;
 use super::read::{Hit, Probe, Visit};
 use crate::error::Result;
 use crate::memory::copy;
 use crate::memory::guard::Guard;
-use crate::types::{Read, ValueType};
+use crate::types::{KEY_LEN_MAX, Read, ValueType};
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 use std::sync::atomic::Ordering;
 
 /// What came of a read that copies only the value.
@@ -31,129 +34,171 @@ pub enum Copied {
     Miss,
 }
 
-/// A [`Copied`], or nothing yet, in one word: a result that goes through memory in pieces costs as
-/// much as the look-up of a word.
+/// A [`Copied`] in one word: a result that goes through memory in pieces costs as much as the
+/// look-up of a word. The upper half is the length, then comes a byte for the type, as in the
+/// header of an entry; the rest says which of the three it is.
 #[derive(Clone, Copy)]
-pub struct Outcome(u64);
+pub struct Outcome(NonZeroU64);
 
 impl Outcome {
-    const NOTHING: Self = Self(0);
-    const MISS: Self = Self(1 << Self::KIND);
-    const KIND: u32 = 40;
+    const HIT: u64 = 1;
+    const SMALL_BUFFER: NonZeroU64 = NonZeroU64::MIN.saturating_add(1);
+    const MISS: Self = Self(NonZeroU64::MIN.saturating_add(2));
 
+    /// The value of this entry was copied.
     #[inline(always)]
-    fn hit(len: usize, value_type: ValueType) -> Self {
-        Self(2 << Self::KIND | u64::from(value_type.0) << 32 | len as u64)
+    fn hit(entry: &Entry) -> Self {
+        let value_type = u64::from(entry.value_type().0) << 24;
+        Self(NonZeroU64::MIN | value_type | (entry.value_len() as u64) << 32)
     }
 
     #[inline(always)]
     fn small_buffer(len: usize) -> Self {
-        Self(3 << Self::KIND | len as u64)
+        Self(Self::SMALL_BUFFER | (len as u64) << 32)
+    }
+}
+
+impl From<Outcome> for Copied {
+    #[inline(always)]
+    fn from(outcome: Outcome) -> Self {
+        let word = outcome.0.get();
+        let len = (word >> 32) as usize;
+        if word & 0xFF == Outcome::HIT {
+            return Self::Hit { len, value_type: ValueType((word >> 24) as u8) };
+        }
+        if outcome.0 == Outcome::MISS.0 { Self::Miss } else { Self::SmallBuffer { len } }
+    }
+}
+
+/// Where a value is copied to.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    at: *mut u8,
+    len: usize,
+    buffer: PhantomData<&'a mut [MaybeUninit<u8>]>,
+}
+
+impl<'a> Target<'a> {
+    #[inline(always)]
+    fn new(buf: &'a mut [MaybeUninit<u8>]) -> Self {
+        Self { at: buf.as_mut_ptr().cast(), len: buf.len(), buffer: PhantomData }
     }
 
-    /// What came of the read; `None`: nothing yet.
+    /// Copies the value of a hit; `None`: it was replaced meanwhile.
     #[inline(always)]
-    pub fn settled(self) -> Option<Copied> {
-        let len = self.0 as u32 as usize;
-        match self.0 >> Self::KIND {
-            0 => None,
-            1 => Some(Copied::Miss),
-            2 => Some(Copied::Hit { len, value_type: ValueType((self.0 >> 32) as u8) }),
-            _ => Some(Copied::SmallBuffer { len }),
-        }
+    fn fill<G: Guard>(self, hit: &mut Hit<'_, G>, peek: bool) -> Option<()> {
+        let value = hit.value()?;
+        // SAFETY: the hit protects the value's bytes, the caller saw that the buffer has room for
+        // them, and pool memory does not overlap it.
+        unsafe { copy::value(value, self.at, hit.entry().value_len()) };
+        hit.count(peek);
+        Some(())
     }
 }
 
 /// Copies the value.
+#[derive(Clone, Copy)]
 struct CopyValue<'a> {
-    buf: &'a mut [MaybeUninit<u8>],
+    target: Target<'a>,
     peek: bool,
-    out: Outcome,
 }
 
 impl Visit for CopyValue<'_> {
+    type Out = Outcome;
+
     #[inline(always)]
-    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
+    fn miss(self, store: &StoreInner, slot: u32) -> Outcome {
+        store.count_miss(slot, self.peek);
+        Outcome::MISS
+    }
+
+    #[inline(always)]
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<Outcome> {
         if hit.time_left().is_err() {
             hit.count_miss(self.peek);
-            self.out = Outcome::MISS;
-            return true;
+            return Some(Outcome::MISS);
         }
-        let len = hit.entry.value_len();
-        if len > self.buf.len() {
-            self.out = Outcome::small_buffer(len);
-            return true;
+        let len = hit.entry().value_len();
+        if len > self.target.len {
+            return Some(Outcome::small_buffer(len));
         }
-        let value_type = hit.entry.value_type();
-        let Some(value) = hit.value() else { return false };
-        // SAFETY: the hit protects the value's bytes, the buffer has room for them, and pool
-        // memory does not overlap it.
-        unsafe { copy::value(value, self.buf.as_mut_ptr().cast(), len) };
-        hit.count(self.peek);
-        self.out = Outcome::hit(len, value_type);
-        true
+        self.target.fill(hit, self.peek)?;
+        Some(Outcome::hit(hit.entry()))
     }
 }
 
 /// Copies the value and takes the metadata.
+#[derive(Clone, Copy)]
 struct ReadEntry<'a> {
-    buf: &'a mut [MaybeUninit<u8>],
+    target: Target<'a>,
     peek: bool,
-    out: Read,
 }
 
 impl Visit for ReadEntry<'_> {
+    type Out = Read;
+
     #[inline(always)]
-    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
+    fn miss(self, store: &StoreInner, slot: u32) -> Read {
+        store.count_miss(slot, self.peek);
+        Read::Miss
+    }
+
+    #[inline(always)]
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<Read> {
         let Ok(ttl_ms) = hit.time_left() else {
             hit.count_miss(self.peek);
-            self.out = Read::Miss;
-            return true;
+            return Some(Read::Miss);
         };
         let info = hit.info(ttl_ms);
-        if info.len > self.buf.len() {
-            self.out = Read::SmallBuffer(info);
-            return true;
+        if info.len > self.target.len {
+            return Some(Read::SmallBuffer(info));
         }
-        let Some(value) = hit.value() else { return false };
-        // SAFETY: as in `CopyValue`.
-        unsafe { copy::value(value, self.buf.as_mut_ptr().cast(), info.len) };
-        hit.count(self.peek);
-        self.out = Read::Hit(info);
-        true
+        self.target.fill(hit, self.peek)?;
+        Some(Read::Hit(info))
     }
 }
 
 /// Says whether the entry is live.
-#[derive(Default)]
-pub struct IsLive(pub bool);
+#[derive(Clone, Copy)]
+pub struct IsLive;
 
 impl Visit for IsLive {
-    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
-        self.0 = hit.time_left().is_ok();
-        true
+    type Out = bool;
+
+    fn miss(self, _store: &StoreInner, _slot: u32) -> bool {
+        false
+    }
+
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<bool> {
+        Some(hit.time_left().is_ok())
     }
 }
 
 impl StoreInner {
     /// Copies the value of a key out, if the straight path settles it.
     #[inline(never)]
-    pub fn copy_straight(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Outcome {
-        let hash = self.hash.of(key);
-        let mut visitor = CopyValue { buf, peek: false, out: Outcome::NOTHING };
-        match self.probe_straight(hash, key, &mut visitor) {
-            Probe::Hit => {
-                if self.promotes {
-                    self.promote_if_due(hash);
-                }
-                visitor.out
-            }
-            Probe::Miss(slot) => {
-                self.counters.miss(slot);
-                Outcome::MISS
-            }
-            Probe::Unsettled | Probe::Forked | Probe::Closed | Probe::Poisoned => Outcome::NOTHING,
+    pub fn copy_straight(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Option<Outcome> {
+        if key.len() > KEY_LEN_MAX {
+            return None;
         }
+        let hash = self.hash.of(key);
+        let visitor = CopyValue { target: Target::new(buf), peek: false };
+        let outcome = self.probe_straight(hash, key, visitor)?;
+        if self.promotes {
+            self.promote_if_due(hash);
+        }
+        Some(outcome)
+    }
+
+    /// Looks a key up without a lock; `None`: it takes the lock to find out.
+    #[inline(always)]
+    pub fn look_up<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Result<Option<V::Out>> {
+        let probe = self.probe(hash, key, visitor);
+        let Probe::Settled(out) = probe else { return probe.failure().map_or(Ok(None), Err) };
+        if self.promotes {
+            self.promote_if_due(hash);
+        }
+        Ok(Some(out))
     }
 
     /// Copies the value of a key out.
@@ -164,35 +209,9 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
-        let mut visitor = CopyValue { buf, peek, out: Outcome::NOTHING };
-        match self.probe(hash, key, &mut visitor) {
-            Probe::Hit => {
-                if self.promotes {
-                    self.promote_if_due(hash);
-                }
-                Ok(visitor.out.settled().unwrap_or(Copied::Miss))
-            }
-            Probe::Miss(slot) => {
-                if !peek {
-                    self.counters.miss(slot);
-                }
-                Ok(Copied::Miss)
-            }
-            other => self.copy_locked(other, hash, key, visitor.buf, peek),
-        }
-    }
-
-    #[cold]
-    fn copy_locked(
-        &self,
-        probe: Probe,
-        hash: u64,
-        key: &[u8],
-        buf: &mut [MaybeUninit<u8>],
-        peek: bool,
-    ) -> Result<Copied> {
-        if let Some(error) = probe.failure() {
-            return Err(error);
+        let visitor = CopyValue { target: Target::new(buf), peek };
+        if let Some(outcome) = self.look_up(hash, key, visitor)? {
+            return Ok(outcome.into());
         }
         Ok(match self.read_locked(hash, key, buf, peek)? {
             Read::Hit(info) => Copied::Hit { len: info.len, value_type: info.value_type },
@@ -209,24 +228,18 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Read> {
-        let mut visitor = ReadEntry { buf, peek, out: Read::Miss };
-        match self.probe(hash, key, &mut visitor) {
-            Probe::Hit => {
-                if self.promotes {
-                    self.promote_if_due(hash);
-                }
-                Ok(visitor.out)
-            }
-            Probe::Miss(slot) => {
-                if !peek {
-                    self.counters.miss(slot);
-                }
-                Ok(Read::Miss)
-            }
-            other => match other.failure() {
-                Some(error) => Err(error),
-                None => self.read_locked(hash, key, visitor.buf, peek),
-            },
+        let visitor = ReadEntry { target: Target::new(buf), peek };
+        match self.look_up(hash, key, visitor)? {
+            Some(read) => Ok(read),
+            None => self.read_locked(hash, key, buf, peek),
+        }
+    }
+
+    /// Counts a miss, but for a peek.
+    #[inline(always)]
+    pub fn count_miss(&self, slot: u32, peek: bool) {
+        if !peek {
+            self.counters.miss(slot);
         }
     }
 
@@ -248,9 +261,7 @@ impl StoreInner {
     ) -> Result<Read> {
         let (writer, live) = self.probe_locked(hash, key)?;
         let Some(live) = live.filter(|live| !writer.is_expired(&live.entry)) else {
-            if !peek {
-                self.counters.miss(u32::MAX);
-            }
+            self.count_miss(u32::MAX, peek);
             return Ok(Read::Miss);
         };
         let info = self.info_under_lock(&live);

@@ -49,6 +49,20 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// An entry without optional fields.
+    #[inline(always)]
+    pub fn plain(key: &[u8], value: &[u8], value_type: ValueType) -> Self {
+        Self {
+            key_len: key.len() as u16,
+            value_len: value.len() as u32,
+            value_type,
+            expires: NEVER,
+            session: 0,
+            app: 0,
+            run: None,
+        }
+    }
+
     #[inline(always)]
     fn flags(&self) -> u8 {
         let mut flags = 0;
@@ -141,6 +155,27 @@ impl Entry {
         (Self { at, header: header & !DEAD }, header & DEAD != 0)
     }
 
+    /// The entry, if it is without optional fields and its key has so many bytes; most are, and the
+    /// compiler knows of this one that it is.
+    #[inline(always)]
+    pub fn bare(self, key_len: usize) -> Option<Self> {
+        const KEY_AND_FLAGS: u64 = KEY_LEN_MAX as u64 | (0xFF << 16);
+        if self.header & (KEY_AND_FLAGS & !DEAD) != key_len as u64 {
+            return None;
+        }
+        Some(Self { at: self.at, header: self.header & !KEY_AND_FLAGS | key_len as u64 })
+    }
+
+    /// The entry, if it is without optional fields; the compiler knows of this one that it is.
+    #[inline(always)]
+    pub fn without_fields(self) -> Option<Self> {
+        const FLAGS: u64 = 0xFF << 16;
+        if self.header & (FLAGS & !DEAD) != 0 {
+            return None;
+        }
+        Some(Self { at: self.at, header: self.header & !FLAGS })
+    }
+
     /// Marks the entry at `at` dead.
     ///
     /// # Safety
@@ -206,7 +241,8 @@ impl Entry {
     /// Whether the entry's key is this one.
     #[inline(always)]
     pub fn key_is(&self, key: &[u8]) -> bool {
-        self.key_len() == key.len() && same_bytes(self.key(), key)
+        // SAFETY: the entry's key has as many bytes then, which never change.
+        self.key_len() == key.len() && unsafe { same_bytes(self.key_at(), key) }
     }
 
     /// The value, if it lies in the entry.
@@ -289,19 +325,25 @@ unsafe fn header_cell<'a>(at: *const u8) -> &'a AtomicU64 {
     unsafe { &*at.cast::<AtomicU64>() }
 }
 
-/// Compares equally long byte strings. Keys are short: two overlapping words decide up to 16
-/// bytes without a call.
+/// Compares a key of an entry with one of so many bytes. Keys are short: two overlapping words
+/// decide 8 to 16 bytes without a call.
+///
+/// # Safety
+/// As many bytes at `at` as `key` has are initialised and do not change.
 #[inline(always)]
-fn same_bytes(a: &[u8], b: &[u8]) -> bool {
-    let len = a.len();
-    if let (8..=16, Some(a_first), Some(a_last), Some(b_first), Some(b_last)) =
-        (len, a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>())
-    {
-        let (a0, a1) = (u64::from_ne_bytes(*a_first), u64::from_ne_bytes(*a_last));
-        let (b0, b1) = (u64::from_ne_bytes(*b_first), u64::from_ne_bytes(*b_last));
-        return (a0 ^ b0) | (a1 ^ b1) == 0;
+unsafe fn same_bytes(at: *const u8, key: &[u8]) -> bool {
+    let len = key.len();
+    if len.wrapping_sub(8) <= 8 {
+        // SAFETY: with 8 <= len <= 16 all four words lie inside the two keys.
+        return unsafe {
+            let word = |from: *const u8| from.cast::<u64>().read_unaligned();
+            let (first, last) = (word(key.as_ptr()), word(key.as_ptr().add(len - 8)));
+            (word(at) ^ first) | (word(at.add(len - 8)) ^ last) == 0
+        };
     }
-    a == b
+    // SAFETY: the caller's promise.
+    let own = unsafe { std::slice::from_raw_parts(at, len) };
+    own == key
 }
 
 #[cfg(test)]

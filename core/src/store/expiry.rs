@@ -103,7 +103,7 @@ impl Writer<'_> {
             }
             let hash = self.store.hash.of(entry.key());
             if let Some(live) = self.find_at(hash, location) {
-                self.expire(hash, &live);
+                self.expire(hash, live);
                 if !self.is_where_it_was(&sweep) {
                     // That was the last live entry, and the segment has gone.
                     return Sweep { queue: sweep.queue, ..Sweep::NONE };

@@ -5,7 +5,7 @@ use super::{Draft, Scan, Store, StoreInner, View, check_key};
 use crate::error::Result;
 use crate::stats::LatencyOp;
 use crate::types::{
-    DeleteOutcome, IncrOutcome, KEY_LEN_MAX, Match, PutOptions, PutOutcome, Read, Ttl,
+    DeleteOutcome, IncrOutcome, Match, PutOptions, PutOutcome, Read, Ttl, ValueType,
 };
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
@@ -55,10 +55,9 @@ impl Store {
     #[inline(always)]
     pub fn copy(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Copied> {
         if self.0.latency.is_none()
-            && key.len() <= KEY_LEN_MAX
-            && let Some(copied) = self.0.copy_straight(key, buf).settled()
+            && let Some(outcome) = self.0.copy_straight(key, buf)
         {
-            return Ok(copied);
+            return Ok(outcome.into());
         }
         self.copy_fully(key, buf)
     }
@@ -132,7 +131,9 @@ impl Store {
     /// As [`Store::put`].
     #[inline]
     pub fn set(&self, key: &[u8], value: &[u8]) -> Result<PutOutcome> {
-        self.put(key, value, &PutOptions::default())
+        check_key(key)?;
+        let hash = self.0.hash.of(key);
+        self.0.timed(LatencyOp::Set, || self.0.put_plainly(hash, key, value, ValueType::BYTES))
     }
 
     /// Stores a copy of a value under a key. When this returns, whatever it returns, the value

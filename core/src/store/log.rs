@@ -21,7 +21,7 @@ impl Writer<'_> {
     /// Whether the head of a queue has room for so many bytes.
     #[inline(always)]
     pub fn has_room(&self, queue: usize, bytes: u32) -> bool {
-        bytes <= self.state.queues[queue].room
+        bytes <= self.state.heads[queue].room
     }
 
     /// Makes room at the head of a queue, opening a segment if need be; false if none is to be
@@ -40,9 +40,9 @@ impl Writer<'_> {
         self.open_segment(segment, queue, Stage::Head, position);
         let newest = self.state.queues[queue].newest;
         self.link_after(queue, newest, segment);
-        self.state.queues[queue].head = segment;
+        self.state.heads[queue].segment = segment;
         let fill = self.meta(segment).fill.load(Relaxed);
-        self.state.queues[queue].room = self.places.seg_bytes() as u32 - fill;
+        self.state.heads[queue].room = self.places.seg_bytes() as u32 - fill;
         self.head_opened();
         Ok(true)
     }
@@ -90,12 +90,12 @@ impl Writer<'_> {
 
     /// Closes the head of a queue.
     pub fn close_head(&mut self, queue: usize) {
-        let head = self.state.queues[queue].head;
+        let head = self.state.heads[queue].segment;
         if head == SEG_NONE {
             return;
         }
-        self.state.queues[queue].head = SEG_NONE;
-        self.state.queues[queue].room = 0;
+        self.state.heads[queue].segment = SEG_NONE;
+        self.state.heads[queue].room = 0;
         self.close(head, queue);
     }
 
@@ -170,7 +170,7 @@ impl Writer<'_> {
     fn bin_of(&self, segment: SegId) -> usize {
         let meta = self.meta(segment);
         let dead = meta.fill.load(Relaxed) - meta.live.load(Relaxed);
-        ((u64::from(dead) * BINS as u64) >> self.store.space().seg_shift()) as usize
+        ((u64::from(dead) * BINS as u64) >> self.places.seg_shift()) as usize
     }
 
     fn leave_bin(&mut self, segment: SegId) {
@@ -232,7 +232,7 @@ impl Writer<'_> {
         key: &[u8],
         fill_value: impl FnOnce(*mut u8),
     ) -> u32 {
-        let head = self.state.queues[queue].head;
+        let head = self.state.heads[queue].segment;
         let location = self.claim(head, bytes, shape.expires);
         self.head_filled(queue, bytes);
         let at = self.places.address(location).cast_mut();
@@ -251,7 +251,7 @@ impl Writer<'_> {
 
     #[inline(always)]
     fn head_filled(&mut self, queue: usize, bytes: u32) {
-        self.state.queues[queue].room -= bytes;
+        self.state.heads[queue].room -= bytes;
         self.state.view.queues[queue].head += u64::from(bytes);
     }
 
@@ -283,13 +283,13 @@ impl Writer<'_> {
             );
         }
         self.shard.table.relocate(live.place, location, hits);
-        self.shard.counters.add(crate::stats::Tally::MovedBytes, u64::from(bytes));
+        self.shard.counters().add(crate::stats::Tally::MovedBytes, u64::from(bytes));
     }
 
     /// Appends a live entry again, to a queue whose head has room for it.
-    pub fn move_entry(&mut self, live: &Live, extent: &Extent, queue: usize, hits: u8) {
-        let head = self.state.queues[queue].head;
-        self.copy_to(head, live, extent.log_bytes, hits);
+    pub fn move_entry(&mut self, live: Live, extent: Extent, queue: usize, hits: u8) {
+        let head = self.state.heads[queue].segment;
+        self.copy_to(head, &live, extent.log_bytes, hits);
         self.head_filled(queue, extent.log_bytes);
         self.count_in(queue, extent.full);
         self.count_out(extent.queue, extent.full);
@@ -301,7 +301,7 @@ impl Writer<'_> {
     #[inline]
     pub fn compact_entry(&mut self, live: &Live, queue: usize, bytes: u32) {
         let segment = self.state.queues[queue].compaction;
-        self.copy_to(segment, live, bytes, live.slot.hits);
+        self.copy_to(segment, live, bytes, live.slot.hits());
         self.bury(live.slot.location, bytes);
     }
 
@@ -336,8 +336,7 @@ impl Writer<'_> {
         }
         let queue = usize::from(marks & 0x0F);
         let before = meta.fill.load(Relaxed) - live - log_bytes;
-        let old_bin =
-            ((u64::from(before) * BINS as u64) >> self.store.space().seg_shift()) as usize;
+        let old_bin = ((u64::from(before) * BINS as u64) >> self.places.seg_shift()) as usize;
         if live == 0 || old_bin != self.bin_of(segment) {
             self.settle(segment, queue);
         }

@@ -56,7 +56,6 @@ use crate::pool::{Pool, SegMeta};
 use crate::stats::{Counters, LatencyHistogram, LatencyOp, Tally};
 use crate::types::{DeleteOutcome, KEY_LEN_MAX, Read, Ttl};
 use places::Places;
-use read::Probe;
 use shard::{Shard, Writer};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -72,6 +71,8 @@ pub struct Store(Arc<StoreInner>);
 pub(crate) struct StoreInner {
     // Read by every look-up.
     generation: u64,
+    /// Of the generation; see [`Seated::enter`](crate::memory::guard::Seated::enter).
+    slot_tag: u64,
     shards: Box<[Shard]>,
     latency: Option<Box<[LatencyHistogram; 3]>>,
     space: *const Space,
@@ -83,6 +84,8 @@ pub(crate) struct StoreInner {
     // Read by writes.
     id: u32,
     inline_max: usize,
+    /// Bytes of an entry that may take the straight path of a write; 0 where none may.
+    straight_max: usize,
     value_len_max: AtomicU64,
     limit_bytes: AtomicU64,
     used: AtomicU64,
@@ -301,7 +304,7 @@ impl StoreInner {
                 return Ok(Step::Done(Read::Miss));
             };
             if writer.is_expired(&live.entry) {
-                writer.expire(hash, &live);
+                writer.expire(hash, live);
                 self.counters.miss(u32::MAX);
                 return Ok(Step::Done(Read::Miss));
             }
@@ -310,8 +313,8 @@ impl StoreInner {
                 return Ok(Step::Done(Read::SmallBuffer(info)));
             }
             self.copy_under_lock(&live, buf);
-            writer.forget(hash, &live);
-            writer.shard.counters.count(Tally::Deletes);
+            writer.forget(hash, live);
+            writer.shard.counters().count(Tally::Deletes);
             writer.adapt_index();
             self.counters.hit(u32::MAX);
             Ok(Step::Done(Read::Hit(info)))
@@ -365,18 +368,11 @@ impl StoreInner {
     fn contains(&self, key: &[u8]) -> Result<bool> {
         check_key(key)?;
         let hash = self.hash.of(key);
-        let mut visitor = copied::IsLive::default();
-        match self.probe(hash, key, &mut visitor) {
-            Probe::Hit => Ok(visitor.0),
-            Probe::Miss(_) => Ok(false),
-            other => {
-                if let Some(error) = other.failure() {
-                    return Err(error);
-                }
-                let (writer, live) = self.probe_locked(hash, key)?;
-                Ok(live.is_some_and(|live| !writer.is_expired(&live.entry)))
-            }
+        if let Some(is_live) = self.look_up(hash, key, copied::IsLive)? {
+            return Ok(is_live);
         }
+        let (writer, live) = self.probe_locked(hash, key)?;
+        Ok(live.is_some_and(|live| !writer.is_expired(&live.entry)))
     }
 }
 

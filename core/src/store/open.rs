@@ -118,6 +118,7 @@ impl StoreInner {
         let waiting = (512 << 10).min(own_limit.min(pool_limit) / 64) / seg_bytes;
         let mut inner = Self {
             generation: pool.generation(),
+            slot_tag: crate::memory::guard::tag_of(pool.generation()),
             shards: Box::new([]),
             shards_mask: shards as usize - 1,
             promotes: policy.promote_after().is_some(),
@@ -130,6 +131,10 @@ impl StoreInner {
             clock,
             id,
             inline_max: inline_max(seg_bytes),
+            straight_max: match config.default_ttl_ms {
+                0 => inline_max(seg_bytes) - entry::FIELDS_MAX,
+                _ => 0,
+            },
             value_len_max: AtomicU64::new(config.value_len_max),
             limit_bytes: AtomicU64::new(config.limit_bytes),
             used: AtomicU64::new(fixed_bytes),
@@ -361,6 +366,7 @@ impl Writer<'_> {
         state.view.queues = Default::default();
         state.view.capacity_bytes = 0;
         state.queues = [const { Queue::EMPTY }; crate::eviction::QUEUES_MAX];
+        state.heads = [super::shard::Head::NONE; crate::eviction::QUEUES_MAX];
         state.bins = [SEG_NONE; super::shard::BINS];
         state.binned = 0;
         state.compacting = super::job::Job::NONE;

@@ -8,7 +8,7 @@
 
 use super::StoreInner;
 use super::entry::Entry;
-use super::read::{Hit, Probe, Visit};
+use super::read::{Hit, Visit};
 use super::shard::{Live, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::guard::Guard;
@@ -159,55 +159,49 @@ fn pins_of(pool: &Pool, id: u32) -> (&AtomicU32, u64) {
 }
 
 /// Makes a view of the entry.
+#[derive(Clone, Copy)]
 struct Hold<'a> {
     store: &'a StoreInner,
     peek: bool,
-    out: Result<Option<View>>,
 }
 
 impl Visit for Hold<'_> {
-    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool {
+    type Out = Result<Option<View>>;
+
+    fn miss(self, store: &StoreInner, slot: u32) -> Self::Out {
+        store.count_miss(slot, self.peek);
+        Ok(None)
+    }
+
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<Self::Out> {
         let Ok(ttl_ms) = hit.time_left() else {
             hit.count_miss(self.peek);
-            return true;
+            return Some(Ok(None));
         };
         let info = hit.info(ttl_ms);
-        let holder = hit.entry.run().unwrap_or(hit.segment());
-        let Some(value) = hit.value() else { return false };
+        let holder = hit.entry().run().unwrap_or(hit.segment());
+        let value = hit.value()?;
         // SAFETY: the hit protects the value until this returns.
-        self.out = unsafe { self.store.hold(value, info, holder) }.map(Some);
-        if self.out.is_ok() {
+        let view = unsafe { self.store.hold(value, info, holder) }.map(Some);
+        if view.is_ok() {
             hit.count(self.peek);
         }
-        true
+        Some(view)
     }
 }
 
 impl StoreInner {
     /// Pins the entry of a key.
     pub fn pin(&self, hash: u64, key: &[u8], peek: bool) -> Result<Option<View>> {
-        let mut visitor = Hold { store: self, peek, out: Ok(None) };
-        match self.probe(hash, key, &mut visitor) {
-            Probe::Hit => return visitor.out,
-            Probe::Miss(slot) => {
-                if !peek {
-                    self.counters.miss(slot);
-                }
-                return Ok(None);
-            }
-            other => {
-                if let Some(error) = other.failure() {
-                    return Err(error);
-                }
-            }
+        if let Some(view) = self.look_up(hash, key, Hold { store: self, peek })? {
+            return view;
         }
         let (writer, live) = self.probe_locked(hash, key)?;
         let found = live.filter(|live| !writer.is_expired(&live.entry));
-        if !peek {
-            match found {
-                Some(_) => self.counters.hit(u32::MAX),
-                None => self.counters.miss(u32::MAX),
-            }
+        match found {
+            Some(_) if !peek => self.counters.hit(u32::MAX),
+            Some(_) => {}
+            None => self.count_miss(u32::MAX, peek),
         }
         found.map(|live| self.pin_live(&writer, &live)).transpose()
     }

@@ -42,6 +42,12 @@ impl Places {
         self.seg_bytes
     }
 
+    /// Bytes of a segment, as a power of two.
+    #[inline(always)]
+    pub fn seg_shift(&self) -> u32 {
+        u32::from(self.units_shift) + u32::from(self.unit_shift)
+    }
+
     /// Bytes of a location's unit.
     #[inline(always)]
     pub fn unit(&self) -> u32 {

@@ -11,7 +11,7 @@ use super::entry;
 use super::write::{Source, Step};
 use super::{StoreInner, check_key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::fork;
+use crate::memory::{fork, guard};
 use crate::pool::space::RunId;
 use crate::stats::Tally;
 use crate::types::{IncrOutcome, KEY_LEN_MAX, PutMode, PutOptions, PutOutcome, Ttl, ValueType};
@@ -28,60 +28,77 @@ impl StoreInner {
         value: &[u8],
         options: &PutOptions,
     ) -> Result<PutOutcome> {
-        let mut has_begun = false;
-        if options.is_plain()
-            && let Some(outcome) =
-                self.put_straight(hash, key, value, options.value_type, &mut has_begun)
-        {
-            if outcome == PutOutcome::NotAdmitted {
-                self.drop_outdated(hash, key, options.mode);
-            }
-            return Ok(outcome);
+        if !options.is_plain() {
+            return self.put_fully(hash, key, value, options, false);
         }
-        self.put_fully(hash, key, value, options, has_begun)
+        self.put_plainly(hash, key, value, options.value_type)
     }
 
-    /// The straight path of a write: every default, an entry that goes into the log, a lock that is
-    /// free, room that is there. `None` where anything is otherwise: then [`StoreInner::put_fully`]
-    /// takes over. `has_begun` says whether the write has paid by then.
-    #[inline]
-    fn put_straight(
+    /// [`StoreInner::put`] with every default but the type.
+    #[inline(always)]
+    pub(super) fn put_plainly(
         &self,
         hash: u64,
         key: &[u8],
         value: &[u8],
         value_type: ValueType,
-        has_begun: &mut bool,
-    ) -> Option<PutOutcome> {
+    ) -> Result<PutOutcome> {
+        let straight = self.put_straight(hash, key, value, value_type);
+        if let Some(version) = straight.version() {
+            return Ok(PutOutcome::Stored(version));
+        }
+        if straight == Straight::DECLINED {
+            self.drop_outdated(hash, key, PutMode::Set);
+            return Ok(PutOutcome::NotAdmitted);
+        }
+        let has_begun = straight == Straight::BEGUN;
+        self.put_fully(hash, key, value, &PutOptions::plain(value_type), has_begun)
+    }
+
+    /// The straight path of a write: every default, no time to live, an entry that goes into the
+    /// log, a lock that is free, room that is there. Where anything is otherwise,
+    /// [`StoreInner::put_fully`] takes over.
+    #[inline(never)]
+    fn put_straight(&self, hash: u64, key: &[u8], value: &[u8], value_type: ValueType) -> Straight {
         let len = entry::HEADER + key.len() + value.len();
         if key.len() > KEY_LEN_MAX
             || value.len() as u64 > self.value_len_max.load(Ordering::Relaxed)
-            || len + entry::FIELDS_MAX > self.inline_max
-            || fork::generation() != self.generation
+            || len > self.straight_max
+            || !guard::has_slot(self.slot_tag) && fork::generation() != self.generation
         {
-            return None;
+            return Straight::UNTOUCHED;
         }
         let shard = self.shard_of(hash);
-        shard.table.prefetch(hash);
-        let mut writer = shard.try_lock_any(self)?;
-        if !shard.table.geometry().in_service() {
-            return None;
-        }
-        writer.begin(hash, self.places.rounded(len) as u32);
-        *has_begun = true;
-        #[cfg(any(test, feature = "testing"))]
-        super::testing::maybe_panic(hash);
-        let step = writer.put_plainly(hash, key, value, value_type);
-        let retired = writer.retired;
-        drop(writer);
+        let geometry = shard.table.geometry();
+        let Some(home) = shard.table.home(geometry.bucket(hash)) else {
+            return Straight::UNTOUCHED;
+        };
+        home.prefetch();
+        let mut straight = Straight::BEGUN;
+        let retired = {
+            let Some(mut writer) = shard.try_lock_any(self) else { return Straight::UNTOUCHED };
+            // Nothing is looked at, and no bucket is split or merged, without the lock.
+            let now = shard.table.geometry();
+            if now.in_service() {
+                let bytes = self.places.rounded(len) as u32;
+                writer.begin(hash, bytes);
+                #[cfg(any(test, feature = "testing"))]
+                super::testing::maybe_panic(hash);
+                let is_home = now == geometry;
+                let home = if is_home { Some(home) } else { shard.table.home_of(hash) };
+                if let Some(home) = home {
+                    straight = writer.put_plainly(home, hash, key, value, value_type, bytes);
+                }
+            }
+            writer.retired
+        };
         if retired {
             self.space().harvest(false);
         }
-        let Ok(Step::Done(outcome)) = step else { return None };
         if self.rebalance_due.load(Ordering::Relaxed) {
             self.rebalance();
         }
-        Some(outcome)
+        straight
     }
 
     #[inline(never)]
@@ -293,6 +310,32 @@ impl StoreInner {
                 Step::Done(_) => Step::Done(IncrOutcome::NotAdmitted),
             })
         })
+    }
+}
+
+/// How a write on the straight path ended, in one word: the version of what it stored, or else one
+/// of the numbers below, which no version is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Straight(u64);
+
+impl Straight {
+    /// Nothing was done.
+    pub const UNTOUCHED: Self = Self(0);
+    /// The write has begun, and paid, but is to be done on the full path.
+    pub const BEGUN: Self = Self(1);
+    /// The policy declined the entry.
+    pub const DECLINED: Self = Self(2);
+
+    /// The entry is stored under this version.
+    #[inline(always)]
+    pub fn stored(version: u64) -> Self {
+        debug_assert!(version > Self::DECLINED.0);
+        Self(version)
+    }
+
+    #[inline(always)]
+    fn version(self) -> Option<u64> {
+        (self.0 > Self::DECLINED.0).then_some(self.0)
     }
 }
 

@@ -34,33 +34,43 @@ const CHAIN: u32 = 64;
 /// The shard of a key is in the highest bits of its hash; this many are below them.
 pub const SHARD_SHIFT: u32 = 56;
 
-/// What a look-up found, readable while the caller's closure runs.
-pub struct Hit<'a, G> {
-    guard: &'a mut G,
-    store: &'a StoreInner,
+/// An entry that a slot names.
+#[derive(Clone, Copy)]
+struct Found<'a> {
     shard: &'a Shard,
     line: &'a Line,
     slot: usize,
     tag: u16,
     location: u32,
-    pub entry: Entry,
+    entry: Entry,
+}
+
+/// What a look-up found, readable while it is visited.
+pub struct Hit<'a, G> {
+    guard: &'a mut G,
+    store: &'a StoreInner,
+    found: Found<'a>,
 }
 
 /// What a look-up does with the entry it finds. A trait and not a closure, so that it is inlined
-/// into the straight path although the full one calls it as well; it keeps what it makes of the
-/// entry, so that nothing travels through return values.
-pub trait Visit {
-    /// Visits the entry, which may be expired. False: it was replaced meanwhile, look again.
-    fn visit<G: Guard>(&mut self, hit: &mut Hit<'_, G>) -> bool;
+/// into the straight path although the full one calls it as well; a copy and not a reference, so
+/// that it stays in registers there.
+pub trait Visit: Copy {
+    /// What it makes of the entry.
+    type Out;
+
+    /// There is no entry; `slot` is the reader's number.
+    fn miss(self, store: &StoreInner, slot: u32) -> Self::Out;
+
+    /// Visits the entry, which may be expired. `None`: it was replaced meanwhile, look again.
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<Self::Out>;
 }
 
 /// How a look-up ended that took no lock.
 #[derive(Clone, Copy)]
-pub enum Probe {
-    /// The key's entry was visited.
-    Hit,
-    /// The key had no entry at some moment during the probe. The number is the reader's slot.
-    Miss(u32),
+pub enum Probe<T> {
+    /// The key's entry was visited, or it had none at some moment during the probe.
+    Settled(T),
     /// Writers kept changing what was being read.
     Unsettled,
     /// The store belongs to the parent process.
@@ -71,12 +81,12 @@ pub enum Probe {
     Poisoned,
 }
 
-impl Probe {
-    /// The failure that this is; `None` for a hit, a miss, and a probe that did not settle.
+impl<T> Probe<T> {
+    /// The failure that this is; `None` for a probe that settled and for one that did not.
     #[cold]
-    pub fn failure(self) -> Option<Error> {
+    pub fn failure(&self) -> Option<Error> {
         match self {
-            Self::Hit | Self::Miss(_) | Self::Unsettled => None,
+            Self::Settled(_) | Self::Unsettled => None,
             Self::Forked => Some(FORKED),
             Self::Closed => Some(CLOSED),
             Self::Poisoned => Some(POISONED),
@@ -96,48 +106,63 @@ impl StoreInner {
 
     /// Looks a key up without a lock and has `visitor` visit its entry.
     #[inline(always)]
-    pub fn probe<V: Visit>(&self, hash: u64, key: &[u8], visitor: &mut V) -> Probe {
+    pub fn probe<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Probe<V::Out> {
         match self.probe_straight(hash, key, visitor) {
-            Probe::Unsettled => self.probe_fully(hash, key, visitor),
-            settled => settled,
+            Some(out) => Probe::Settled(out),
+            None => self.probe_fully(hash, key, visitor),
         }
     }
 
     /// The straight path of a look-up: the first matching slot of the home line, unchanged.
     /// Whatever else there is does not settle, and [`StoreInner::probe_fully`] begins anew.
     #[inline(always)]
-    pub fn probe_straight<V: Visit>(&self, hash: u64, key: &[u8], visitor: &mut V) -> Probe {
+    pub fn probe_straight<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Option<V::Out> {
         let shard = self.shard_of(hash);
         let tag = tag_of(hash);
-        let Some(mut guard) = Seated::enter(self.generation) else { return Probe::Unsettled };
+        let mut guard = Seated::enter(self.slot_tag)?;
         let geometry = shard.table.geometry();
-        if geometry.in_service()
-            && let Some(home) = shard.table.home(geometry.bucket(hash))
-        {
-            let header = home.header();
-            let matches = home.matches(tag);
-            if matches != 0 {
-                let slot = matches.trailing_zeros() as usize;
-                let location = home.location(slot);
-                if location != 0
-                    && let Some(entry) = self.protect(&mut guard, home, slot, tag, location)
-                    && entry.key_is(key)
-                {
-                    let guard = &mut guard;
-                    let mut hit =
-                        Hit { guard, store: self, shard, line: home, slot, tag, location, entry };
-                    if visitor.visit(&mut hit) {
-                        return Probe::Hit;
-                    }
-                }
-            } else if !Line::spills(header)
-                && home.unchanged(header)
-                && shard.table.geometry() == geometry
-            {
-                return Probe::Miss(guard.slot_index());
-            }
+        if !geometry.in_service() {
+            return None;
         }
-        Probe::Unsettled
+        let home = shard.table.home(geometry.bucket(hash))?;
+        let header = home.header();
+        let matches = home.matches(tag);
+        if matches == 0 {
+            let is_miss = !Line::spills(header)
+                && home.unchanged(header)
+                && shard.table.geometry() == geometry;
+            return is_miss.then(|| visitor.miss(self, guard.slot_index()));
+        }
+        let slot = matches.trailing_zeros() as usize;
+        let location = home.location(slot);
+        if location == 0 {
+            return None;
+        }
+        let entry = self.protect(&mut guard, home, slot, tag, location)?;
+        let Some(bare) = entry.bare(key.len()) else {
+            let found = Found { shard, line: home, slot, tag, location, entry };
+            return self.visit_with_fields(guard, &found, key, visitor);
+        };
+        if !bare.key_is(key) {
+            return None;
+        }
+        let found = Found { shard, line: home, slot, tag, location, entry: bare };
+        visitor.visit(&mut Hit { guard: &mut guard, store: self, found })
+    }
+
+    /// Visits an entry that has optional fields, if its key is this one.
+    #[inline(never)]
+    fn visit_with_fields<V: Visit>(
+        &self,
+        mut guard: Seated,
+        found: &Found<'_>,
+        key: &[u8],
+        visitor: V,
+    ) -> Option<V::Out> {
+        if !found.entry.key_is(key) {
+            return None;
+        }
+        visitor.visit(&mut Hit { guard: &mut guard, store: self, found: *found })
     }
 
     /// Announces the segment of a location and reads the entry's header, if the slot still names
@@ -165,7 +190,7 @@ impl StoreInner {
 
     /// [`StoreInner::probe`] for every case.
     #[inline(never)]
-    fn probe_fully<V: Visit>(&self, hash: u64, key: &[u8], visitor: &mut V) -> Probe {
+    fn probe_fully<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Probe<V::Out> {
         let shard = self.shard_of(hash);
         let table = &shard.table;
         let tag = tag_of(hash);
@@ -193,13 +218,11 @@ impl StoreInner {
                     if !entry.key_is(key) {
                         continue;
                     }
-                    let guard = &mut guard;
-                    let mut hit =
-                        Hit { guard, store: self, shard, line, slot, tag, location, entry };
-                    if visitor.visit(&mut hit) {
-                        return Probe::Hit;
+                    let found = Found { shard, line, slot, tag, location, entry };
+                    match visitor.visit(&mut Hit { guard: &mut guard, store: self, found }) {
+                        Some(out) => return Probe::Settled(out),
+                        None => continue 'attempt,
                     }
-                    continue 'attempt;
                 }
                 if !Line::spills(header) {
                     break;
@@ -212,7 +235,7 @@ impl StoreInner {
                 header = line.header();
             }
             if home.unchanged(before) && table.geometry() == geometry {
-                return Probe::Miss(guard.slot_index());
+                return Probe::Settled(visitor.miss(self, guard.slot_index()));
             }
         }
         Probe::Unsettled
@@ -260,10 +283,16 @@ impl StoreInner {
 }
 
 impl<G: Guard> Hit<'_, G> {
+    /// The entry.
+    #[inline(always)]
+    pub fn entry(&self) -> &Entry {
+        &self.found.entry
+    }
+
     /// Whether the entry's time is over; `left` in milliseconds otherwise.
     #[inline(always)]
     pub fn time_left(&self) -> std::result::Result<Option<u64>, ()> {
-        let expires = self.entry.expires();
+        let expires = self.found.entry.expires();
         if expires == NEVER {
             return Ok(None);
         }
@@ -277,31 +306,31 @@ impl<G: Guard> Hit<'_, G> {
         if peek {
             return;
         }
-        self.line.count_hit(self.slot, self.tag);
+        self.found.line.count_hit(self.found.slot, self.found.tag);
         self.store.counters.hit(self.guard.slot_index());
         if self.store.promotes {
-            ask_promotion(self.store, self.shard, self.location);
+            ask_promotion(self.store, self.found.shard, self.found.location);
         }
     }
 
     /// Counts a miss: the entry's time was over.
     pub fn count_miss(&self, peek: bool) {
-        if !peek {
-            self.store.counters.miss(self.guard.slot_index());
-        }
+        self.store.count_miss(self.guard.slot_index(), peek);
     }
 
     /// The entry's metadata.
     #[inline(always)]
     pub fn info(&self, ttl_ms: Option<u64>) -> Info {
-        info_of(self.store, &self.entry, self.location, ttl_ms)
+        info_of(self.store, &self.found.entry, self.found.location, ttl_ms)
     }
 
     /// Where the value lies; announces its run if it has one, and from then on the entry itself is
     /// not protected. `None`: it was replaced meanwhile.
     #[inline(always)]
     pub fn value(&mut self) -> Option<*const u8> {
-        let Some(run) = self.entry.run() else { return Some(self.entry.inline_value()) };
+        let Some(run) = self.found.entry.run() else {
+            return Some(self.found.entry.inline_value());
+        };
         let space = self.store.space();
         let seq = &space.meta(self.segment()).seq;
         let before = seq.load(Ordering::Relaxed);
@@ -310,8 +339,9 @@ impl<G: Guard> Hit<'_, G> {
         self.guard.announce(run, || &space.run_meta(run).readers);
         // The run may have been given back before it was announced. Then the slot named another
         // place for a while, and names this one again only if the segment was reused meanwhile.
-        let is_current = self.line.still(self.slot, self.tag, self.location)
-            && seq.load(Ordering::Relaxed) == before;
+        let is_current =
+            self.found.line.still(self.found.slot, self.found.tag, self.found.location)
+                && seq.load(Ordering::Relaxed) == before;
         #[cfg(any(test, feature = "testing"))]
         super::testing::before_run_is_used();
         is_current.then(|| space.run_addr(run).cast_const())
@@ -319,7 +349,7 @@ impl<G: Guard> Hit<'_, G> {
 
     /// The segment that holds the entry.
     pub fn segment(&self) -> u32 {
-        self.store.places.segment_of(self.location)
+        self.store.places.segment_of(self.found.location)
     }
 }
 

@@ -277,7 +277,13 @@ impl Writer<'_> {
                 let location = self.places.location(self.state.queues[queue].job.seg, entry.at);
                 let step = match self.find_at(entry.hash, location) {
                     None => Step::dead(entry.bytes),
-                    Some(live) => self.judge(queue, entry.hash, live, entry.bytes),
+                    Some(live) => match live.entry.without_fields() {
+                        Some(bare) => {
+                            let live = Live { entry: bare, ..live };
+                            self.judge(queue, entry.hash, live, entry.bytes)
+                        }
+                        None => self.judge_with_fields(queue, entry.hash, live, entry.bytes),
+                    },
                 };
                 step.and_dead(dead)
             }
@@ -286,11 +292,16 @@ impl Writer<'_> {
         }
     }
 
+    #[inline(never)]
+    fn judge_with_fields(&mut self, queue: usize, hash: u64, live: Live, bytes: u32) -> Step {
+        self.judge(queue, hash, live, bytes)
+    }
+
     /// Carries out what the policy thinks of a live entry of so many bytes.
     #[inline(always)]
     fn judge(&mut self, queue: usize, hash: u64, live: Live, bytes: u32) -> Step {
         if self.is_expired(&live.entry) {
-            return self.expire(hash, &live);
+            return self.expire(hash, live);
         }
         let extent = self.extent_of(&live, bytes);
         let meta = self.meta_of(hash, &live, &extent);
@@ -307,32 +318,32 @@ impl Writer<'_> {
             && matches!(self.make_head(to, extent.log_bytes), Ok(true))
         {
             self.state.queues[queue].job.kept += 1;
-            self.move_entry(&live, &extent, to, hits);
+            self.move_entry(live, extent, to, hits);
             return Step { passed: bytes, freed: 0, runs: 0 };
         }
         self.state.queues[queue].job.kept = 0;
         self.ask(|policy, cx| policy.evicted(cx, &meta));
-        self.shard.counters.count(Tally::Evicted);
-        self.shard.counters.add(Tally::EvictedBytes, extent.payload);
+        self.shard.counters().count(Tally::Evicted);
+        self.shard.counters().add(Tally::EvictedBytes, extent.payload);
         self.remove_entry(&live, &extent);
         Step { passed: bytes, freed: extent.full, runs: extent.run_bytes }
     }
 
     /// Takes an entry out whose time is over.
-    pub fn expire(&mut self, hash: u64, live: &Live) -> Step {
-        let extent = self.extent(live);
+    pub fn expire(&mut self, hash: u64, live: Live) -> Step {
+        let extent = self.extent(&live);
         self.forget(hash, live);
-        self.shard.counters.count(Tally::Expired);
+        self.shard.counters().count(Tally::Expired);
         let passed = u64::from(extent.log_bytes);
         Step { passed, freed: extent.full, runs: extent.run_bytes }
     }
 
     /// Takes an entry out for another reason than room, and tells the policy.
-    pub fn forget(&mut self, hash: u64, live: &Live) {
-        let extent = self.extent(live);
-        let meta = self.meta_of(hash, live, &extent);
+    pub fn forget(&mut self, hash: u64, live: Live) {
+        let extent = self.extent(&live);
+        let meta = self.meta_of(hash, &live, &extent);
         self.ask(|policy, cx| policy.removed(cx, &meta));
-        self.remove_entry(live, &extent);
+        self.remove_entry(&live, &extent);
     }
 
     #[inline(never)]
@@ -393,7 +404,7 @@ impl Writer<'_> {
     #[inline]
     fn compact(&mut self, hash: u64, live: Live, bytes: u32) -> Step {
         if self.is_expired(&live.entry) {
-            return self.expire(hash, &live);
+            return self.expire(hash, live);
         }
         let queue = self.queue_of(live.slot.location);
         if self.compaction_room(queue, bytes) {
@@ -403,10 +414,10 @@ impl Writer<'_> {
         // No segment to compact into: what is live here goes on in the head, or goes.
         if matches!(self.make_head(queue, bytes), Ok(true)) {
             let extent = self.extent(&live);
-            self.move_entry(&live, &extent, queue, live.slot.hits);
+            self.move_entry(live, extent, queue, live.slot.hits());
             return Step { passed: u64::from(bytes), freed: 0, runs: 0 };
         }
-        self.judge(queue, hash, live, bytes)
+        self.judge_with_fields(queue, hash, live, bytes)
     }
 
     #[inline]

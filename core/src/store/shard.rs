@@ -42,8 +42,10 @@ pub const POISONED: Error = Error::fixed(
 /// The failure of a destroyed store.
 pub const CLOSED: Error = Error::fixed(ErrorKind::Closed, "the store was destroyed");
 
-/// One shard.
-#[repr(align(128))]
+/// One shard, in this order: what look-ups read; what is seldom written; and then, from a new line
+/// on, what every write touches, in as few lines as it takes. They travel from processor to
+/// processor with the writers.
+#[repr(C, align(128))]
 pub struct Shard {
     /// The index, as readers see it.
     pub table: Table,
@@ -55,8 +57,13 @@ pub struct Shard {
     waiting: AtomicU32,
     /// Log segments, for choosing the richest shard without its lock.
     pub segments: AtomicU32,
-    /// What writers count.
-    pub counters: ShardCounters,
+    written: Written,
+}
+
+/// What every write touches.
+#[repr(C, align(128))]
+struct Written {
+    counters: ShardCounters,
     state: FutexMutex<State>,
 }
 
@@ -81,10 +88,6 @@ pub struct Queue {
     pub oldest: SegId,
     /// Newest segment of the chain: the head if it is open.
     pub newest: SegId,
-    /// Segment that is appended to.
-    pub head: SegId,
-    /// Bytes that the head has room for; 0 without one.
-    pub room: u32,
     /// Segment that compaction appends to.
     pub compaction: SegId,
     /// The cursor.
@@ -93,14 +96,22 @@ pub struct Queue {
 
 impl Queue {
     /// A queue that never held anything.
-    pub const EMPTY: Self = Self {
-        oldest: SEG_NONE,
-        newest: SEG_NONE,
-        head: SEG_NONE,
-        room: 0,
-        compaction: SEG_NONE,
-        job: Job::NONE,
-    };
+    pub const EMPTY: Self =
+        Self { oldest: SEG_NONE, newest: SEG_NONE, compaction: SEG_NONE, job: Job::NONE };
+}
+
+/// The end of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// Segment that is appended to.
+    pub segment: SegId,
+    /// Bytes that it has room for; 0 without one.
+    pub room: u32,
+}
+
+impl Head {
+    /// No segment.
+    pub const NONE: Self = Self { segment: SEG_NONE, room: 0 };
 }
 
 /// Memory of a policy: words in a run of the shard's own.
@@ -140,13 +151,23 @@ impl PolicyMemory {
     }
 }
 
-/// What the holder of the lock owns.
+/// What the holder of the lock owns; first what every write touches.
+#[repr(C)]
 pub struct State {
+    /// Bytes to reclaim a byte written, in 1/16; 0 while there is room.
+    pub ratio: u32,
+    /// Whether any entry ever had a time to live.
+    pub expires: bool,
+    /// Bytes still to be reclaimed for what was written.
+    pub debt: i64,
+    /// Keys and values of live entries.
+    pub payload: u64,
+    pub heads: [Head; QUEUES_MAX],
     pub tail: Tail,
-    pub policy: AnyPolicy,
     pub memory: Option<PolicyMemory>,
     /// What the queues hold, as the policy sees it.
     pub view: View,
+    pub policy: AnyPolicy,
     pub queues: [Queue; QUEUES_MAX],
     pub bins: [SegId; BINS],
     /// Segments in bins.
@@ -160,19 +181,23 @@ pub struct State {
     pub runs: u32,
     /// Bytes of value runs.
     pub run_bytes: u64,
-    /// Keys and values of live entries.
-    pub payload: u64,
-    /// Bytes still to be reclaimed for what was written.
-    pub debt: i64,
-    /// Bytes to reclaim a byte written, in 1/16; 0 while there is room.
-    pub ratio: u32,
-    /// Whether any entry ever had a time to live.
-    pub expires: bool,
     /// Random state of the jitter.
     pub dice: u64,
 }
 
+impl Written {
+    fn new(state: State) -> Self {
+        Self { counters: ShardCounters::new(), state: FutexMutex::new(state) }
+    }
+}
+
 impl Shard {
+    /// What writers count.
+    #[inline(always)]
+    pub fn counters(&self) -> &ShardCounters {
+        &self.written.counters
+    }
+
     /// A shard around an empty table.
     pub fn new(table: Table, tail: Tail, policy: AnyPolicy, entries_max: u64, seed: u64) -> Self {
         Self {
@@ -182,12 +207,16 @@ impl Shard {
             ring_len: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             segments: AtomicU32::new(0),
-            counters: ShardCounters::new(),
-            state: FutexMutex::new(State {
+            written: Written::new(State {
+                ratio: 0,
+                expires: false,
+                debt: 0,
+                payload: 0,
+                heads: [Head::NONE; QUEUES_MAX],
                 tail,
-                policy,
                 memory: None,
                 view: View { capacity_entries: entries_max, ..View::default() },
+                policy,
                 queues: [const { Queue::EMPTY }; QUEUES_MAX],
                 bins: [SEG_NONE; BINS],
                 binned: 0,
@@ -196,10 +225,6 @@ impl Shard {
                 segments: 0,
                 runs: SEG_NONE,
                 run_bytes: 0,
-                payload: 0,
-                debt: 0,
-                ratio: 0,
-                expires: false,
                 dice: seed | 1,
             }),
         }
@@ -251,7 +276,7 @@ impl Shard {
         if self.waiting.load(Ordering::Relaxed) != 0 {
             return None;
         }
-        let state = self.state.try_lock()?;
+        let state = self.written.state.try_lock()?;
         let writer = Writer::new(store, self, state);
         self.table.geometry().in_service().then_some(writer)
     }
@@ -259,20 +284,20 @@ impl Shard {
     /// Locks the shard whatever its state, if nobody holds the lock.
     #[inline(always)]
     pub fn try_lock_any<'a>(&'a self, store: &'a StoreInner) -> Option<Writer<'a>> {
-        Some(Writer::new(store, self, self.state.try_lock()?))
+        Some(Writer::new(store, self, self.written.state.try_lock()?))
     }
 
     /// Locks the shard whatever its state.
     #[inline(always)]
     pub fn lock_any<'a>(&'a self, store: &'a StoreInner) -> Writer<'a> {
-        let state = self.state.try_lock().unwrap_or_else(|| self.wait_for_lock());
+        let state = self.written.state.try_lock().unwrap_or_else(|| self.wait_for_lock());
         Writer::new(store, self, state)
     }
 
     #[cold]
     fn wait_for_lock(&self) -> FutexGuard<'_, State> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let state = self.state.lock();
+        let state = self.written.state.lock();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         state
     }
@@ -282,7 +307,7 @@ impl Shard {
 pub struct Writer<'a> {
     pub store: &'a StoreInner,
     pub shard: &'a Shard,
-    pub places: Places,
+    pub places: &'a Places,
     pub state: FutexGuard<'a, State>,
     /// Whether a segment or run was retired, so that the space may be harvested afterwards.
     pub retired: bool,
@@ -294,7 +319,7 @@ impl<'a> Writer<'a> {
     #[inline(always)]
     fn new(store: &'a StoreInner, shard: &'a Shard, state: FutexGuard<'a, State>) -> Self {
         let was_panicking = std::thread::panicking();
-        Self { store, shard, places: store.places, state, retired: false, was_panicking }
+        Self { store, shard, places: &store.places, state, retired: false, was_panicking }
     }
 
     /// The table entry of a segment.
@@ -306,10 +331,11 @@ impl<'a> Writer<'a> {
 }
 
 impl Drop for Writer<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         if std::thread::panicking() && !self.was_panicking {
             self.shard.table.poison();
-            self.shard.counters.count(Tally::Faults);
+            self.shard.counters().count(Tally::Faults);
         }
     }
 }
@@ -426,7 +452,7 @@ impl Writer<'_> {
     pub fn meta_of(&self, hash: u64, live: &Live, extent: &Extent) -> EntryMeta {
         EntryMeta {
             bytes: u32::try_from(extent.full).unwrap_or(u32::MAX),
-            hits: live.slot.hits,
+            hits: live.slot.hits(),
             queue: extent.queue as u8,
             fingerprint: fingerprint(hash),
             position: extent.position,
@@ -498,7 +524,7 @@ impl Writer<'_> {
         let before = self.shard.promote_before[queue].load(Ordering::Relaxed);
         if self.position_of(location) < before && self.pay_for_move(&live) {
             let extent = self.extent(&live);
-            self.move_entry(&live, &extent, queue, live.slot.hits);
+            self.move_entry(live, extent, queue, live.slot.hits());
         }
     }
 

@@ -26,7 +26,7 @@ impl StoreInner {
             out.dead_bytes += writer.dead_bytes();
             out.poisoned_shards += u32::from(shard.table.geometry().is_poisoned());
         }
-        self.counters.fill(self.shards.iter().map(|shard| &shard.counters), &mut out);
+        self.counters.fill(self.shards.iter().map(|shard| shard.counters()), &mut out);
         out
     }
 }
@@ -40,7 +40,8 @@ impl super::shard::Writer<'_> {
             .state
             .queues
             .iter()
-            .flat_map(|queue| [queue.head, queue.compaction])
+            .zip(&self.state.heads)
+            .flat_map(|(queue, head)| [head.segment, queue.compaction])
             .filter(|&segment| segment != crate::pool::SEG_NONE)
             .map(|segment| {
                 let fill = self.meta(segment).fill.load(Ordering::Relaxed);

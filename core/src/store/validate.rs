@@ -71,7 +71,7 @@ impl Writer<'_> {
             if geometry.bucket(hash) != bucket {
                 return Err(format!("a key of bucket {} is in {bucket}", geometry.bucket(hash)));
             }
-            if super::index::line::tag_of(hash) != slot.tag {
+            if super::index::line::tag_of(hash) != slot.tag() {
                 return Err("a slot's tag is not its key's".into());
             }
             if !std::ptr::eq(self.store.shard_of(hash), self.shard) {
@@ -130,6 +130,7 @@ impl Writer<'_> {
         }
         equal("segments in bins", binned.len() as u64, u64::from(self.state.binned))?;
         for (number, queue) in self.state.queues.iter().enumerate() {
+            let head = self.state.heads[number];
             let (mut before, mut segment) = (SEG_NONE, queue.oldest);
             while segment != SEG_NONE {
                 let meta = self.meta(segment);
@@ -139,7 +140,7 @@ impl Writer<'_> {
                 let stage = self.stage(segment);
                 let expected = match stage {
                     Stage::Closed => true,
-                    Stage::Head => queue.head == segment,
+                    Stage::Head => head.segment == segment,
                     Stage::Compaction => queue.compaction == segment,
                     Stage::Job => false,
                 };
@@ -153,11 +154,11 @@ impl Writer<'_> {
                 before = segment;
                 segment = meta.next.load(Relaxed);
             }
-            let free = match queue.head {
+            let free = match head.segment {
                 SEG_NONE => 0,
-                head => self.places.seg_bytes() - u64::from(self.meta(head).fill.load(Relaxed)),
+                open => self.places.seg_bytes() - u64::from(self.meta(open).fill.load(Relaxed)),
             };
-            equal("bytes that a head has room for", free, u64::from(queue.room))?;
+            equal("bytes that a head has room for", free, u64::from(head.room))?;
             if queue.newest != before {
                 return Err("the chain does not end at the newest segment".into());
             }

@@ -107,8 +107,8 @@ impl Writer<'_> {
             });
             for &(hash, location) in &doomed[..count] {
                 if let Some(live) = self.find_at(hash, location) {
-                    self.forget(hash, &live);
-                    self.shard.counters.count(Tally::Invalidated);
+                    self.forget(hash, live);
+                    self.shard.counters().count(Tally::Invalidated);
                     removed += 1;
                 }
             }

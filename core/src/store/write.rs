@@ -8,6 +8,7 @@
 use super::entry::{NEVER, Shape};
 use super::index::Table;
 use super::index::line::Line;
+use super::put::Straight;
 use super::shard::{CLOSED, Live, Writer, fingerprint};
 use crate::error::Result;
 use crate::eviction::{EntryMeta, Placement, Policy};
@@ -50,33 +51,59 @@ impl Source<'_> {
 }
 
 impl Writer<'_> {
-    /// One attempt at a write.
-    #[inline(never)]
-    pub fn put(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        source: Source<'_>,
-        options: &PutOptions,
-    ) -> Result<Step<PutOutcome>> {
-        self.put_with(hash, key, source, options)
-    }
-
-    /// [`Writer::put`] of a value into the log with every default, which is most writes: the
-    /// compiler leaves out of it what the options would decide.
+    /// A write of a value into the log with every default and without a time to live, on the home
+    /// line of its key, of an entry of so many (rounded) bytes.
     #[inline(always)]
     pub fn put_plainly(
         &mut self,
+        home: &Line,
         hash: u64,
         key: &[u8],
         value: &[u8],
         value_type: ValueType,
-    ) -> Result<Step<PutOutcome>> {
-        self.put_with(hash, key, Source::Inline(value), &PutOptions::plain(value_type))
+        bytes: u32,
+    ) -> Straight {
+        if let Some(live) = self.find_from(home, hash, key) {
+            return self.overwrite_plainly(hash, live, key, value, value_type, bytes);
+        }
+        if !matches!(self.make_insert_room(home, hash, bytes), Ok(true)) {
+            return Straight::BEGUN;
+        }
+        let shape = Shape::plain(key, value, value_type);
+        match self.insert(home, hash, bytes, &shape, key, Source::Inline(value)) {
+            Some(location) => self.stored(location, bytes),
+            None => Straight::DECLINED,
+        }
+    }
+
+    #[inline(never)]
+    fn overwrite_plainly(
+        &mut self,
+        hash: u64,
+        live: Live,
+        key: &[u8],
+        value: &[u8],
+        value_type: ValueType,
+        bytes: u32,
+    ) -> Straight {
+        let queue = self.queue_of(live.slot.location);
+        if self.is_expired(&live.entry) || !matches!(self.make_head(queue, bytes), Ok(true)) {
+            return Straight::BEGUN;
+        }
+        let shape = Shape::plain(key, value, value_type);
+        let location = self.overwrite(hash, &live, bytes, &shape, key, Source::Inline(value));
+        self.stored(location, bytes)
     }
 
     #[inline(always)]
-    fn put_with(
+    fn stored(&self, location: u32, bytes: u32) -> Straight {
+        self.shard.counters().add(Tally::WrittenBytes, u64::from(bytes));
+        Straight::stored(self.store.version_of(location))
+    }
+
+    /// One attempt at a write.
+    #[inline(never)]
+    pub fn put(
         &mut self,
         hash: u64,
         key: &[u8],
@@ -90,7 +117,7 @@ impl Writer<'_> {
         if let Some(live) = found
             && self.is_expired(&live.entry)
         {
-            self.expire(hash, &live);
+            self.expire(hash, live);
             found = None;
         }
         match (options.mode, &found) {
@@ -137,7 +164,7 @@ impl Writer<'_> {
                 }
             }
         };
-        self.shard.counters.add(Tally::WrittenBytes, u64::from(bytes));
+        self.shard.counters().add(Tally::WrittenBytes, u64::from(bytes));
         Ok(Step::Done(PutOutcome::Stored(self.store.version_of(location))))
     }
 
@@ -196,7 +223,7 @@ impl Writer<'_> {
         self.account_new(old.queue, bytes, shape);
         self.bury(live.slot.location, old.log_bytes);
         self.drop_run(live.entry.run());
-        self.shard.counters.count(Tally::Updates);
+        self.shard.counters().count(Tally::Updates);
         location
     }
 
@@ -235,9 +262,9 @@ impl Writer<'_> {
         let bucket = shard.table.geometry().bucket(hash);
         let mut coldest = None;
         shard.table.each_slot(bucket, |place, slot| {
-            if coldest
-                .is_none_or(|(_, known): (_, super::index::line::SlotValue)| slot.hits < known.hits)
-            {
+            if coldest.is_none_or(|(_, known): (_, super::index::line::SlotValue)| {
+                slot.hits() < known.hits()
+            }) {
                 coldest = Some((place, slot));
             }
         });
@@ -247,7 +274,7 @@ impl Writer<'_> {
             let extent = self.extent(&live);
             let meta = self.meta_of(victim, &live, &extent);
             self.ask(|policy, cx| policy.evicted(cx, &meta));
-            self.shard.counters.count(Tally::Evicted);
+            self.shard.counters().count(Tally::Evicted);
             self.remove_entry(&live, &extent);
         }
     }
@@ -277,7 +304,7 @@ impl Writer<'_> {
             // No policy that is built in contests; a newcomer that may not is the loser.
             Placement::Contest { lost: Some(queue), .. } => (usize::from(queue), 0),
             Placement::Contest { lost: None, .. } | Placement::Decline => {
-                self.shard.counters.count(Tally::NotAdmitted);
+                self.shard.counters().count(Tally::NotAdmitted);
                 return None;
             }
         };
@@ -287,11 +314,11 @@ impl Writer<'_> {
             // Cannot be: `make_insert_room` saw a vacancy under this same lock. The bytes are
             // dead, and the entry counts as declined.
             self.bury(location, bytes);
-            self.shard.counters.count(Tally::NotAdmitted);
+            self.shard.counters().count(Tally::NotAdmitted);
             return None;
         }
         self.account_new(queue, bytes, shape);
-        self.shard.counters.count(Tally::Inserts);
+        self.shard.counters().count(Tally::Inserts);
         self.adapt_index();
         Some(location)
     }
@@ -352,14 +379,14 @@ impl Writer<'_> {
     pub fn delete(&mut self, hash: u64, key: &[u8], expected: Option<u64>) -> DeleteOutcome {
         let Some(live) = self.find(hash, key) else { return DeleteOutcome::NotFound };
         if self.is_expired(&live.entry) {
-            self.expire(hash, &live);
+            self.expire(hash, live);
             return DeleteOutcome::NotFound;
         }
         if expected.is_some_and(|version| version != self.store.version_of(live.slot.location)) {
             return DeleteOutcome::Conflict;
         }
-        self.forget(hash, &live);
-        self.shard.counters.count(Tally::Deletes);
+        self.forget(hash, live);
+        self.shard.counters().count(Tally::Deletes);
         self.adapt_index();
         DeleteOutcome::Deleted
     }
@@ -367,7 +394,7 @@ impl Writer<'_> {
     /// Removes a key's entry because a write that meant to replace it failed.
     pub fn drop_outdated(&mut self, hash: u64, key: &[u8]) {
         if let Some(live) = self.find(hash, key) {
-            self.forget(hash, &live);
+            self.forget(hash, live);
         }
     }
 
@@ -375,7 +402,7 @@ impl Writer<'_> {
     pub fn touch(&mut self, hash: u64, key: &[u8], ttl: Ttl) -> Result<Step<bool>> {
         let Some(live) = self.find(hash, key) else { return Ok(Step::Done(false)) };
         if self.is_expired(&live.entry) {
-            self.expire(hash, &live);
+            self.expire(hash, live);
             return Ok(Step::Done(false));
         }
         let shard = self.shard;

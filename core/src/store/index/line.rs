@@ -40,15 +40,32 @@ pub struct Line {
     locations: [AtomicU32; SLOTS],
 }
 
-/// What a slot holds: the tag (shifted, with the hits) and the location.
+/// What a slot holds: the tag and the hits in one word, and the location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotValue {
-    /// Tag, as [`tag_of`] gives it.
-    pub tag: u16,
-    /// Hits, 0 to [`crate::eviction::HITS_MAX`].
-    pub hits: u8,
+    word: u16,
     /// Location of the entry, never 0.
     pub location: u32,
+}
+
+impl SlotValue {
+    /// A tag, as [`tag_of`] gives it, with hits and a location.
+    #[inline(always)]
+    pub const fn new(tag: u16, hits: u8, location: u32) -> Self {
+        Self { word: tag | hits as u16, location }
+    }
+
+    /// The tag.
+    #[inline(always)]
+    pub const fn tag(self) -> u16 {
+        self.word & TAG_MASK
+    }
+
+    /// Hits, 0 to [`crate::eviction::HITS_MAX`].
+    #[inline(always)]
+    pub const fn hits(self) -> u8 {
+        (self.word & HITS_MASK) as u8
+    }
 }
 
 /// The tag of a hash, shifted to where a slot keeps it; never 0.
@@ -85,6 +102,13 @@ impl Line {
         // SAFETY: a line is 64 readable bytes.
         let bits = unsafe { crate::memory::racy::match_u16x16(words, TAG_MASK, tag) };
         bits >> 2 & ((1 << SLOTS) - 1)
+    }
+
+    /// Asks for the line.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        crate::memory::racy::prefetch(std::ptr::from_ref(self).cast());
     }
 
     /// The header, for a later [`Line::unchanged`].
@@ -147,8 +171,7 @@ impl Line {
         if location == 0 || slot == LINK && Self::spills(self.header.load(Ordering::Relaxed)) {
             return None;
         }
-        let word = self.tags[slot].load(Ordering::Relaxed);
-        Some(SlotValue { tag: word & TAG_MASK, hits: (word & HITS_MASK) as u8, location })
+        Some(SlotValue { word: self.tags[slot].load(Ordering::Relaxed), location })
     }
 
     /// Slots that entries may use here.
@@ -173,7 +196,7 @@ impl Line {
     /// Fills an empty slot. The entry's bytes become visible with it.
     #[inline(always)]
     pub fn fill(&self, slot: usize, value: SlotValue) {
-        self.tags[slot].store(value.tag | u16::from(value.hits), Ordering::Relaxed);
+        self.tags[slot].store(value.word, Ordering::Relaxed);
         self.locations[slot].store(value.location, Ordering::Release);
     }
 
@@ -277,12 +300,12 @@ mod tests {
         let line = Line::vacant();
         for slot in 0..SLOTS {
             let tag = tag_of((slot as u64 + 1) << 40);
-            line.fill(slot, SlotValue { tag, hits: (slot % 4) as u8, location: slot as u32 + 1 });
+            line.fill(slot, SlotValue::new(tag, (slot % 4) as u8, slot as u32 + 1));
         }
         for slot in 0..SLOTS {
             let tag = tag_of((slot as u64 + 1) << 40);
             assert_eq!(line.matches(tag), 1 << slot);
-            assert_eq!(line.get(slot).map(|value| value.hits), Some((slot % 4) as u8));
+            assert_eq!(line.get(slot).map(SlotValue::hits), Some((slot % 4) as u8));
         }
         assert_eq!(line.vacancy(), None);
         assert_eq!(line.matches(tag_of(99 << 40)), 0);
@@ -295,14 +318,11 @@ mod tests {
     fn hits_saturate() {
         let line = Line::vacant();
         let tag = tag_of(7 << 40);
-        line.fill(0, SlotValue { tag, hits: 0, location: 5 });
+        line.fill(0, SlotValue::new(tag, 0, 5));
         for _ in 0..10 {
             line.count_hit(0, tag);
         }
-        assert_eq!(
-            line.get(0),
-            Some(SlotValue { tag, hits: crate::eviction::HITS_MAX, location: 5 })
-        );
+        assert_eq!(line.get(0), Some(SlotValue::new(tag, crate::eviction::HITS_MAX, 5)));
     }
 
     #[test]

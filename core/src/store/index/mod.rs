@@ -22,8 +22,6 @@ mod resize;
 
 #[cfg(not(loom))]
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(not(loom))]
-use crate::memory::racy::prefetch;
 use crate::pool::space::SegId;
 #[cfg(not(loom))]
 use crate::pool::space::Space;
@@ -147,6 +145,7 @@ pub struct Place {
 
 /// The part that the holder of the shard's lock uses.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Tail {
     /// Filled slots.
     pub len: u64,
@@ -157,10 +156,10 @@ pub struct Tail {
     /// Overflow lines of all chunks, headers apart.
     overflow_lines: u32,
     overflow_used: u32,
-    /// No chunk below this one has a free line.
-    overflow_hint: u32,
     /// Chunk that was given up and is to be retired; [`NONE`].
     released: SegId,
+    /// No chunk below this one has a free line.
+    overflow_hint: u32,
     /// Segments held.
     pub segments: u32,
 }
@@ -311,7 +310,7 @@ impl Table {
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
         if let Some(line) = self.home_of(hash) {
-            prefetch(std::ptr::from_ref(line).cast());
+            line.prefetch();
         }
     }
 
@@ -425,7 +424,7 @@ impl Table {
         // SAFETY: as in `relocate`.
         let line = unsafe { &*place.line };
         if let Some(value) = line.get(place.slot) {
-            line.count_hit(place.slot, value.tag);
+            line.count_hit(place.slot, value.tag());
         }
     }
 
@@ -454,7 +453,7 @@ impl Table {
     /// is needed and none is free (see [`Table::add_overflow_chunk`]).
     #[inline(always)]
     pub fn insert(&self, tail: &mut Tail, home: &Line, hash: u64, location: u32, hits: u8) -> bool {
-        let value = SlotValue { tag: line::tag_of(hash), hits, location };
+        let value = SlotValue::new(line::tag_of(hash), hits, location);
         let done = match home.vacancy() {
             Some(slot) => {
                 home.fill(slot, value);

@@ -143,7 +143,7 @@ impl Table {
     }
 
     fn collect(&self, bucket: u32) -> Option<([SlotValue; CHAIN_MAX], usize)> {
-        let mut values = [SlotValue { tag: 0, hits: 0, location: 0 }; CHAIN_MAX];
+        let mut values = [SlotValue::new(0, 0, 0); CHAIN_MAX];
         let mut count = 0;
         self.each_slot(bucket, |_, value| {
             if let Some(place) = values.get_mut(count) {
