@@ -72,6 +72,8 @@ fn table() -> &'static Table {
     static TABLE: OnceLock<usize> = OnceLock::new();
     let address = *TABLE.get_or_init(|| {
         let table = map_table();
+        // SAFETY: the handler only writes to the calling thread's own word.
+        unsafe { libc::pthread_atfork(None, None, Some(forget_seat)) };
         barrier::register();
         table as usize
     });
@@ -108,6 +110,12 @@ fn map_table() -> *const Table {
         unsafe { libc::pthread_atfork(None, None, Some(wipe_after_fork)) };
     }
     page.cast::<Table>()
+}
+
+/// The one thread of a forked child has no seat: the one that it had in its parent is vacant there,
+/// and will be another's.
+extern "C" fn forget_seat() {
+    SEAT.set(&NOBODY);
 }
 
 extern "C" fn wipe_after_fork() {
@@ -499,6 +507,44 @@ mod tests {
         while !snapshot.all_left() {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_forked_child_shares_no_seat() {
+        let own = slot_index().unwrap();
+        // SAFETY: the child ends by `_exit`, and holds no lock of its parent's.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let seated = std::sync::Barrier::new(own + 2);
+            let others: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..=own)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let slot = slot_index();
+                            seated.wait();
+                            slot
+                        })
+                    })
+                    .collect();
+                // Once all others have one, among them the number that was this thread's.
+                while (table().occupied[own / 64].load(Ordering::SeqCst) >> (own % 64)) & 1 == 0 {
+                    std::thread::yield_now();
+                }
+                let mine = slot_index();
+                seated.wait();
+                let others = threads.into_iter().map(|thread| thread.join().unwrap_or(None));
+                others.chain([mine]).collect()
+            });
+            let different: std::collections::HashSet<_> = others.iter().collect();
+            let is_sound = different.len() == others.len() && others.iter().all(Option::is_some);
+            // SAFETY: ends the child without running anything of its parent's.
+            unsafe { libc::_exit(i32::from(!is_sound)) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child of this thread.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0, "two threads of the child have one seat");
     }
 
     #[test]
