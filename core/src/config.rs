@@ -136,19 +136,25 @@ pub enum PolicyKind {
     Fifo,
     /// Least recently used.
     Lru,
+    /// A hand over a queue that spares what was hit (NSDI'24).
+    Sieve,
 }
 
 impl PolicyKind {
     /// Every policy by its name, in the order of the documentation.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("s3fifo", Self::S3Fifo), ("lru", Self::Lru), ("fifo", Self::Fifo)];
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("s3fifo", Self::S3Fifo),
+        ("sieve", Self::Sieve),
+        ("lru", Self::Lru),
+        ("fifo", Self::Fifo),
+    ];
 
     /// What [`PolicyKind::Default`] stands for; every other kind is itself.
     #[must_use]
     pub fn resolved(self) -> Self {
         match self {
             Self::Default => Self::S3Fifo,
-            Self::S3Fifo | Self::Fifo | Self::Lru => self,
+            Self::S3Fifo | Self::Fifo | Self::Lru | Self::Sieve => self,
         }
     }
 
@@ -159,6 +165,7 @@ impl PolicyKind {
             Self::S3Fifo | Self::Default => "s3fifo",
             Self::Fifo => "fifo",
             Self::Lru => "lru",
+            Self::Sieve => "sieve",
         }
     }
 

@@ -41,7 +41,7 @@ fn set_get_delete() {
 
 #[test]
 fn fills_far_beyond_its_limit() {
-    for policy in [PolicyKind::S3Fifo, PolicyKind::Fifo, PolicyKind::Lru] {
+    for (_, policy) in PolicyKind::ALL {
         for mib in [1, 8, 64] {
             let pool = pool(mib);
             let config = StoreConfig { policy, hash_seed: 3, ..StoreConfig::default() };

@@ -195,7 +195,7 @@ pub(crate) fn policy(policy: i32) -> Result<PolicyKind> {
         HC_POLICY_S3FIFO => return Ok(PolicyKind::S3Fifo),
         HC_POLICY_LRU => return Ok(PolicyKind::Lru),
         HC_POLICY_FIFO => return Ok(PolicyKind::Fifo),
-        HC_POLICY_SIEVE => "HC_POLICY_SIEVE",
+        HC_POLICY_SIEVE => return Ok(PolicyKind::Sieve),
         HC_POLICY_WTINYLFU => "HC_POLICY_WTINYLFU",
         HC_POLICY_LFU => "HC_POLICY_LFU",
         HC_POLICY_RANDOM => "HC_POLICY_RANDOM",
@@ -218,6 +218,7 @@ pub(crate) const fn policy_number(kind: PolicyKind) -> i32 {
         PolicyKind::S3Fifo => HC_POLICY_S3FIFO,
         PolicyKind::Fifo => HC_POLICY_FIFO,
         PolicyKind::Lru => HC_POLICY_LRU,
+        PolicyKind::Sieve => HC_POLICY_SIEVE,
     }
 }
 

@@ -68,7 +68,13 @@ fn text<'a>(bytes: &'a [u8]) -> std::borrow::Cow<'a, str> {
 }
 
 fn kind(input: &mut Input<'_>) -> PolicyKind {
-    input.pick(&[PolicyKind::S3Fifo, PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Default])
+    input.pick(&[
+        PolicyKind::S3Fifo,
+        PolicyKind::Lru,
+        PolicyKind::Fifo,
+        PolicyKind::Default,
+        PolicyKind::Sieve,
+    ])
 }
 
 /// The options that the documentation gives each policy: name, least, most.
@@ -78,7 +84,7 @@ fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
             &[("small", 1, 90), ("ghost", 0, 400), ("threshold", 1, 3)]
         }
         PolicyKind::Lru => &[("share", 0, 99)],
-        PolicyKind::Fifo => &[],
+        PolicyKind::Fifo | PolicyKind::Sieve => &[],
     }
 }
 

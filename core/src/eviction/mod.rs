@@ -48,10 +48,12 @@ mod ghost;
 mod lru;
 mod options;
 mod s3fifo;
+mod sieve;
 
 pub use fifo::Fifo;
 pub use lru::Lru;
 pub use s3fifo::S3Fifo;
+pub use sieve::Sieve;
 
 use crate::config::PolicyKind;
 use crate::error::Result;
@@ -281,6 +283,8 @@ pub enum AnyPolicy {
     S3Fifo(S3Fifo),
     /// [`Lru`].
     Lru(Lru),
+    /// [`Sieve`].
+    Sieve(Sieve),
 }
 
 impl AnyPolicy {
@@ -291,6 +295,7 @@ impl AnyPolicy {
             PolicyKind::Fifo => Fifo::new(options).map(Self::Fifo),
             PolicyKind::S3Fifo | PolicyKind::Default => S3Fifo::new(options).map(Self::S3Fifo),
             PolicyKind::Lru => Lru::new(options).map(Self::Lru),
+            PolicyKind::Sieve => Sieve::new(options).map(Self::Sieve),
         }
     }
 }
@@ -301,6 +306,7 @@ macro_rules! each {
             AnyPolicy::Fifo($policy) => $call,
             AnyPolicy::S3Fifo($policy) => $call,
             AnyPolicy::Lru($policy) => $call,
+            AnyPolicy::Sieve($policy) => $call,
         }
     };
 }

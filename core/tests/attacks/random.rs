@@ -402,7 +402,7 @@ fn random_calls_and_failures_agree_with_a_model() {
     let seeds = std::env::var("ATTACK_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(15_u64);
     let first = std::env::var("ATTACK_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0_u64);
     for seed in first..first + seeds {
-        let policy = [PolicyKind::S3Fifo, PolicyKind::Lru, PolicyKind::Fifo][seed as usize % 3];
+        let policy = PolicyKind::ALL[seed as usize % PolicyKind::ALL.len()].1;
         let config = StoreConfig {
             policy,
             shards: if seed % 5 == 0 { 4 } else { 1 },

@@ -97,7 +97,8 @@ fn policies_and_their_options() {
     refused(PolicyKind::parse("clock"), ErrorKind::Unsupported, &["clock", "s3fifo"]);
     let pool = pool(1);
     let used = pool.stats().used_bytes;
-    for policy in [PolicyKind::S3Fifo, PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Default] {
+    let all = PolicyKind::ALL.map(|(_, kind)| kind);
+    for policy in all.into_iter().chain([PolicyKind::Default]) {
         for (options, kind, word) in [
             ("nonsense=1", ErrorKind::Unsupported, "nonsense"),
             ("nonsense", ErrorKind::Invalid, "nonsense"),

@@ -260,7 +260,7 @@ fn op(roomy: bool) -> BoxedStrategy<Op> {
 }
 
 pub fn case() -> impl Strategy<Value = (Setup, Vec<Op>)> {
-    let policy = prop::sample::select(vec![PolicyKind::S3Fifo, PolicyKind::Lru, PolicyKind::Fifo]);
+    let policy = prop::sample::select(PolicyKind::ALL.map(|(_, kind)| kind).to_vec());
     let setup = (
         prop_oneof![2 => Just(1_u64), 1 => 2_u64..9],
         policy,

@@ -1,22 +1,29 @@
 //! Miss ratios on real traces beside those of libCacheSim, which decides with exact queues, exact
-//! ghosts and exact order: what the log, the hashed ghosts and the lazy promotions cost must stay
-//! within a point.
+//! ghosts and exact order: what the log, hashed memory and lazy promotions cost must stay within a
+//! point on every trace and size, and within three tenths on average.
+//!
+//! A store with one shard and a bound on entries replays each trace: a look-up, and a write if it
+//! misses. Long traces are left out, unless `HYPERCACHE_TRACES_ALL` is set:
+//!
+//! ```text
+//! HYPERCACHE_TRACES_ALL=1 cargo test --release -p hypercache-core --test policies traces -- --nocapture
+//! ```
 
-use crate::sim::Sim;
 use crate::trace::{self, Figure, Request, Trace, TraceFile, Unit};
-use hypercache_core::PolicyKind;
-use hypercache_core::eviction::AnyPolicy;
+use hypercache_core::{PolicyKind, Pool, PoolConfig, Read, Store, StoreConfig};
 use std::io::Write;
 use std::sync::Mutex;
 
-/// Policy, options, and the policy of the reference that it must match.
-const MATCHES: [(PolicyKind, &str, &str); 4] = [
-    (PolicyKind::Fifo, "", "fifo"),
-    (PolicyKind::Lru, "", "lru"),
-    (PolicyKind::S3Fifo, "threshold=2", "s3fifo"),
-    (PolicyKind::S3Fifo, "", "s3fifo-t1"),
-];
+/// A policy, its options, and the policy of the reference that it must match.
+struct Match {
+    kind: PolicyKind,
+    options: &'static str,
+    name: &'static str,
+}
+
+/// Absolute difference of miss ratios on one trace and size, and their mean.
 const TOLERANCE: f64 = 0.010;
+const TOLERANCE_MEAN: f64 = 0.003;
 const CAPACITY_MIN: u64 = 1000;
 /// Longer files take longer than a test should.
 const FILE_MAX: u64 = 2_200_000;
@@ -27,8 +34,18 @@ struct Point {
     reference: f64,
 }
 
-#[test]
-fn miss_ratios_are_those_of_the_reference() {
+impl Point {
+    fn difference(&self) -> f64 {
+        (self.ours - self.reference).abs()
+    }
+}
+
+/// A store passes over what any reader of the process looks at, so that each is alone.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn compare(kind: PolicyKind, options: &'static str, name: &'static str) {
+    let wanted = &Match { kind, options, name };
+    let _alone = ONE_AT_A_TIME.lock();
     let folder = trace::default_folder();
     if !folder.exists() {
         // Past the capture of the test's output, so that nobody takes this for a check.
@@ -40,55 +57,108 @@ fn miss_ratios_are_those_of_the_reference() {
         );
         return;
     }
+    let most =
+        if std::env::var_os("HYPERCACHE_TRACES_ALL").is_some() { u64::MAX } else { FILE_MAX };
     let figures = trace::reference(&folder).unwrap();
     let files = trace::list(&folder).unwrap();
-    let short = files.into_iter().filter(|file| file.bytes <= FILE_MAX).collect();
-    let (queue, points) = (Mutex::new(short), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(file) = next(&queue) {
-                    let measured = measure(&file, &figures);
-                    points.lock().unwrap().extend(measured);
-                }
-            });
-        }
-    });
-    let points = points.into_inner().unwrap();
-    assert!(points.len() >= 100, "only {} points: are the traces there?", points.len());
+    let points: Vec<_> = files
+        .iter()
+        .filter(|file| file.bytes <= most)
+        .flat_map(|file| measure(file, &figures, wanted))
+        .collect();
+    judge(wanted.name, &points);
     let far: Vec<_> = points
         .iter()
-        .filter(|point| (point.ours - point.reference).abs() > TOLERANCE)
+        .filter(|point| point.difference() > TOLERANCE)
         .map(|point| format!("{}: {:.4}, not {:.4}\n", point.what, point.ours, point.reference))
         .collect();
     assert!(far.is_empty(), "{} of {} points are off:\n{}", far.len(), points.len(), far.concat());
 }
 
-fn next(queue: &Mutex<Vec<TraceFile>>) -> Option<TraceFile> {
-    queue.lock().unwrap().pop()
+/// The mean difference of one policy; the largest is said.
+fn judge(name: &str, points: &[Point]) {
+    assert!(points.len() >= 25, "only {} points of {name}: are the traces there?", points.len());
+    let mean = points.iter().map(|point| point.difference()).sum::<f64>() / points.len() as f64;
+    let most = points.iter().max_by(|a, b| a.difference().total_cmp(&b.difference())).unwrap();
+    println!(
+        "{name}: {} points, mean difference {mean:.5}, largest {:.4} ({})",
+        points.len(),
+        most.difference(),
+        most.what
+    );
+    assert!(mean <= TOLERANCE_MEAN, "{name}: the mean difference is {mean:.5}");
 }
 
-fn measure(file: &TraceFile, figures: &[Figure]) -> Vec<Point> {
+fn measure(file: &TraceFile, figures: &[Figure], wanted: &Match) -> Vec<Point> {
+    let Match { kind, options, name } = *wanted;
     let requests: Vec<Request> =
         Trace::open(&file.path).and_then(Iterator::collect).unwrap_or_else(|e| panic!("{e}"));
-    let mut points = Vec::new();
-    for (kind, options, name) in MATCHES {
-        let rows = figures.iter().filter(|figure| {
-            figure.trace == file.name
-                && figure.policy == name
-                && figure.unit == Unit::Objects
-                && figure.capacity >= CAPACITY_MIN
-        });
-        for row in rows {
-            let policy = AnyPolicy::new(kind, Some(options)).unwrap();
-            let mut sim = Sim::new(policy, row.capacity, row.capacity, row.capacity);
-            let misses = requests.iter().filter(|request| !sim.request(request.id, 1)).count();
-            points.push(Point {
-                what: format!("{} {} {options} at {}", file.name, kind.name(), row.capacity),
-                ours: misses as f64 / requests.len() as f64,
-                reference: row.miss_ratio,
-            });
+    let rows = figures.iter().filter(|figure| {
+        figure.trace == file.name
+            && figure.policy == name
+            && figure.unit == Unit::Objects
+            && figure.capacity >= CAPACITY_MIN
+    });
+    let measured = rows.map(|row| {
+        let store = store(kind, options, row.capacity);
+        let misses = requests.iter().filter(|request| !hits(&store, request.id)).count();
+        assert!(store.stats().entries <= row.capacity);
+        Point {
+            what: format!("{} at {}", file.name, row.capacity),
+            ours: misses as f64 / requests.len() as f64,
+            reference: row.miss_ratio,
+        }
+    });
+    measured.collect()
+}
+
+/// One shard, with bytes enough for so many entries and a policy's memory.
+fn store(kind: PolicyKind, options: &str, entries: u64) -> Store {
+    let pool = Pool::create(&PoolConfig::new((entries * 128).max(16 << 20))).unwrap();
+    let config = StoreConfig {
+        policy: kind,
+        policy_options: Some(options.to_owned()),
+        limit_entries: entries,
+        shards: 1,
+        hash_seed: 1,
+        ..StoreConfig::default()
+    };
+    pool.open_store(&config).unwrap()
+}
+
+/// A look-up, and a write if it misses.
+fn hits(store: &Store, id: u64) -> bool {
+    let key = id.to_le_bytes();
+    match store.get_with(&key, &mut [], false).unwrap() {
+        Read::Hit(_) => true,
+        Read::Miss | Read::SmallBuffer(_) => {
+            store.set(&key, &[]).unwrap();
+            false
         }
     }
-    points
+}
+
+#[test]
+fn fifo() {
+    compare(PolicyKind::Fifo, "", "fifo");
+}
+
+#[test]
+fn lru() {
+    compare(PolicyKind::Lru, "", "lru");
+}
+
+#[test]
+fn sieve() {
+    compare(PolicyKind::Sieve, "", "sieve");
+}
+
+#[test]
+fn s3fifo_of_the_paper() {
+    compare(PolicyKind::S3Fifo, "threshold=2", "s3fifo");
+}
+
+#[test]
+fn s3fifo() {
+    compare(PolicyKind::S3Fifo, "", "s3fifo-t1");
 }
