@@ -138,15 +138,18 @@ pub enum PolicyKind {
     Lru,
     /// A hand over a queue that spares what was hit (NSDI'24).
     Sieve,
+    /// Any entry.
+    Random,
 }
 
 impl PolicyKind {
     /// Every policy by its name, in the order of the documentation.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("s3fifo", Self::S3Fifo),
         ("sieve", Self::Sieve),
         ("lru", Self::Lru),
         ("fifo", Self::Fifo),
+        ("random", Self::Random),
     ];
 
     /// What [`PolicyKind::Default`] stands for; every other kind is itself.
@@ -154,7 +157,7 @@ impl PolicyKind {
     pub fn resolved(self) -> Self {
         match self {
             Self::Default => Self::S3Fifo,
-            Self::S3Fifo | Self::Fifo | Self::Lru | Self::Sieve => self,
+            Self::S3Fifo | Self::Fifo | Self::Lru | Self::Sieve | Self::Random => self,
         }
     }
 
@@ -166,6 +169,7 @@ impl PolicyKind {
             Self::Fifo => "fifo",
             Self::Lru => "lru",
             Self::Sieve => "sieve",
+            Self::Random => "random",
         }
     }
 

@@ -74,6 +74,7 @@ fn kind(input: &mut Input<'_>) -> PolicyKind {
         PolicyKind::Fifo,
         PolicyKind::Default,
         PolicyKind::Sieve,
+        PolicyKind::Random,
     ])
 }
 
@@ -84,6 +85,7 @@ fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
             &[("small", 1, 90), ("ghost", 0, 400), ("threshold", 1, 3)]
         }
         PolicyKind::Lru => &[("share", 0, 99)],
+        PolicyKind::Random => &[("keep", 0, 90)],
         PolicyKind::Fifo | PolicyKind::Sieve => &[],
     }
 }

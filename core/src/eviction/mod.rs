@@ -47,11 +47,13 @@ mod fifo;
 mod ghost;
 mod lru;
 mod options;
+mod random;
 mod s3fifo;
 mod sieve;
 
 pub use fifo::Fifo;
 pub use lru::Lru;
+pub use random::Random;
 pub use s3fifo::S3Fifo;
 pub use sieve::Sieve;
 
@@ -270,6 +272,12 @@ pub trait Policy {
         None
     }
 
+    /// Whether the cursor of a queue, having passed a segment, goes on with any other one, each as
+    /// likely, and not with the oldest.
+    fn roams(&self) -> bool {
+        false
+    }
+
     /// The shard was emptied: forget everything, as if new.
     fn clear(&mut self);
 }
@@ -285,6 +293,8 @@ pub enum AnyPolicy {
     Lru(Lru),
     /// [`Sieve`].
     Sieve(Sieve),
+    /// [`Random`].
+    Random(Random),
 }
 
 impl AnyPolicy {
@@ -296,6 +306,7 @@ impl AnyPolicy {
             PolicyKind::S3Fifo | PolicyKind::Default => S3Fifo::new(options).map(Self::S3Fifo),
             PolicyKind::Lru => Lru::new(options).map(Self::Lru),
             PolicyKind::Sieve => Sieve::new(options).map(Self::Sieve),
+            PolicyKind::Random => Random::new(options).map(Self::Random),
         }
     }
 }
@@ -307,6 +318,7 @@ macro_rules! each {
             AnyPolicy::S3Fifo($policy) => $call,
             AnyPolicy::Lru($policy) => $call,
             AnyPolicy::Sieve($policy) => $call,
+            AnyPolicy::Random($policy) => $call,
         }
     };
 }
@@ -373,6 +385,10 @@ impl Policy for AnyPolicy {
     #[inline]
     fn uncounted_share(&self) -> Option<u8> {
         each!(self, policy => policy.uncounted_share())
+    }
+
+    fn roams(&self) -> bool {
+        each!(self, policy => policy.roams())
     }
 
     fn clear(&mut self) {

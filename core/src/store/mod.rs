@@ -28,6 +28,7 @@ mod places;
 mod put;
 mod read;
 mod reclaim;
+mod roam;
 mod room;
 mod scan;
 mod shard;

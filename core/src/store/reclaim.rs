@@ -198,6 +198,11 @@ impl Writer<'_> {
 
     #[inline(never)]
     fn begin_job(&mut self, queue: usize) -> bool {
+        if self.state.policy.roams()
+            && let Some(any) = self.any_segment(queue)
+        {
+            return self.open_job(any, queue);
+        }
         let mut victim = self.state.queues[queue].oldest;
         if victim == SEG_NONE {
             return false;
@@ -223,8 +228,12 @@ impl Writer<'_> {
                 return false;
             }
         }
-        self.start_job(victim, queue);
-        self.state.queues[queue].job = self.job_on(victim);
+        self.open_job(victim, queue)
+    }
+
+    fn open_job(&mut self, segment: SegId, queue: usize) -> bool {
+        self.start_job(segment, queue);
+        self.state.queues[queue].job = self.job_on(segment);
         true
     }
 
@@ -248,12 +257,12 @@ impl Writer<'_> {
         None
     }
 
-    fn is_pinned(&self, segment: SegId) -> bool {
+    pub fn is_pinned(&self, segment: SegId) -> bool {
         let meta = self.meta(segment);
         meta.pins.load(Relaxed) != 0 || meta.readers.load(Relaxed) != 0
     }
 
-    fn is_announced(&self, segment: SegId) -> bool {
+    pub fn is_announced(&self, segment: SegId) -> bool {
         let mut found = false;
         guard::for_each_announced(|id| found |= id == segment);
         found

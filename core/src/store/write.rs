@@ -193,14 +193,19 @@ impl Writer<'_> {
         if share == 0 {
             return 0;
         }
+        let most = u128::from(ttl_ms) * u128::from(share) / 100;
+        ((u128::from(self.roll()) * (most + 1)) >> 64) as u64
+    }
+
+    /// Any number.
+    pub fn roll(&mut self) -> u64 {
         // xorshift64 (Marsaglia 2003): spread is all that is asked of it.
         let mut dice = self.state.dice;
         dice ^= dice << 13;
         dice ^= dice >> 7;
         dice ^= dice << 17;
         self.state.dice = dice;
-        let most = u128::from(ttl_ms) * u128::from(share) / 100;
-        ((u128::from(dice) * (most + 1)) >> 64) as u64
+        dice
     }
 
     #[inline(always)]

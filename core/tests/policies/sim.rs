@@ -30,6 +30,7 @@ pub struct Sim<P> {
     memory: Vec<u32>,
     index: HashMap<u64, EntryMeta, BuildHasherDefault<Mixer>>,
     logs: [VecDeque<(u64, u64)>; QUEUES_MAX],
+    dice: u64,
 }
 
 impl<P: Policy> Sim<P> {
@@ -55,6 +56,7 @@ impl<P: Policy> Sim<P> {
             memory,
             index: HashMap::default(),
             logs: Default::default(),
+            dice: 1,
         }
     }
 
@@ -201,6 +203,11 @@ impl<P: Policy> Sim<P> {
     fn make_room(&mut self) {
         let queue = self.ask(|policy, cx| policy.victim_queue(cx));
         assert!(queue < self.policy.queues(), "queue {queue} is none of the policy's");
+        if self.policy.roams() {
+            self.dice = mix(self.dice);
+            let log = &mut self.logs[usize::from(queue)];
+            log.rotate_left((self.dice % log.len() as u64) as usize);
+        }
         let log = &mut self.logs[usize::from(queue)];
         let key = loop {
             let &slot = log.front().expect("the queue named has entries");

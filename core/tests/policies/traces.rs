@@ -9,9 +9,13 @@
 //! HYPERCACHE_TRACES_ALL=1 cargo test --release -p hypercache-core --test policies traces -- --nocapture
 //! ```
 
+use crate::sim::mix;
 use crate::trace::{self, Figure, Request, Trace, TraceFile, Unit};
 use hypercache_core::{PolicyKind, Pool, PoolConfig, Read, Store, StoreConfig};
+use std::collections::HashMap;
 use std::io::Write;
+use std::mem::MaybeUninit;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 /// A policy, its options, and the policy of the reference that it must match.
@@ -46,24 +50,12 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 fn compare(kind: PolicyKind, options: &'static str, name: &'static str) {
     let wanted = &Match { kind, options, name };
     let _alone = ONE_AT_A_TIME.lock();
-    let folder = trace::default_folder();
-    if !folder.exists() {
-        // Past the capture of the test's output, so that nobody takes this for a check.
-        let _ = writeln!(
-            std::io::stderr(),
-            "NOT CHECKED: miss ratios on traces, because there is no folder {}; HYPERCACHE_TRACES \
-             names another",
-            folder.display()
-        );
-        return;
-    }
-    let most =
-        if std::env::var_os("HYPERCACHE_TRACES_ALL").is_some() { u64::MAX } else { FILE_MAX };
+    let Some(folder) = folder() else { return };
     let figures = trace::reference(&folder).unwrap();
     let files = trace::list(&folder).unwrap();
     let points: Vec<_> = files
         .iter()
-        .filter(|file| file.bytes <= most)
+        .filter(|file| file.bytes <= file_max())
         .flat_map(|file| measure(file, &figures, wanted))
         .collect();
     judge(wanted.name, &points);
@@ -73,6 +65,30 @@ fn compare(kind: PolicyKind, options: &'static str, name: &'static str) {
         .map(|point| format!("{}: {:.4}, not {:.4}\n", point.what, point.ours, point.reference))
         .collect();
     assert!(far.is_empty(), "{} of {} points are off:\n{}", far.len(), points.len(), far.concat());
+}
+
+/// The folder of the traces, if it is there.
+fn folder() -> Option<PathBuf> {
+    let folder = trace::default_folder();
+    if folder.exists() {
+        return Some(folder);
+    }
+    // Past the capture of the test's output, so that nobody takes this for a check.
+    let _ = writeln!(
+        std::io::stderr(),
+        "NOT CHECKED: miss ratios on traces, because there is no folder {}; HYPERCACHE_TRACES \
+         names another",
+        folder.display()
+    );
+    None
+}
+
+fn file_max() -> u64 {
+    if std::env::var_os("HYPERCACHE_TRACES_ALL").is_some() { u64::MAX } else { FILE_MAX }
+}
+
+fn requests(file: &TraceFile) -> Vec<Request> {
+    Trace::open(&file.path).and_then(Iterator::collect).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The mean difference of one policy; the largest is said.
@@ -91,8 +107,7 @@ fn judge(name: &str, points: &[Point]) {
 
 fn measure(file: &TraceFile, figures: &[Figure], wanted: &Match) -> Vec<Point> {
     let Match { kind, options, name } = *wanted;
-    let requests: Vec<Request> =
-        Trace::open(&file.path).and_then(Iterator::collect).unwrap_or_else(|e| panic!("{e}"));
+    let requests = requests(file);
     let rows = figures.iter().filter(|figure| {
         figure.trace == file.name
             && figure.policy == name
@@ -101,7 +116,7 @@ fn measure(file: &TraceFile, figures: &[Figure], wanted: &Match) -> Vec<Point> {
     });
     let measured = rows.map(|row| {
         let store = store(kind, options, row.capacity);
-        let misses = requests.iter().filter(|request| !hits(&store, request.id)).count();
+        let misses = requests.iter().filter(|request| !hits(&store, request.id, &[])).count();
         assert!(store.stats().entries <= row.capacity);
         Point {
             what: format!("{} at {}", file.name, row.capacity),
@@ -127,12 +142,12 @@ fn store(kind: PolicyKind, options: &str, entries: u64) -> Store {
 }
 
 /// A look-up, and a write if it misses.
-fn hits(store: &Store, id: u64) -> bool {
+fn hits(store: &Store, id: u64, value: &[u8]) -> bool {
     let key = id.to_le_bytes();
-    match store.get_with(&key, &mut [], false).unwrap() {
+    match store.get_with(&key, &mut [const { MaybeUninit::uninit() }; 200], false).unwrap() {
         Read::Hit(_) => true,
         Read::Miss | Read::SmallBuffer(_) => {
-            store.set(&key, &[]).unwrap();
+            store.set(&key, value).unwrap();
             false
         }
     }
@@ -161,4 +176,61 @@ fn s3fifo_of_the_paper() {
 #[test]
 fn s3fifo() {
     compare(PolicyKind::S3Fifo, "", "s3fifo-t1");
+}
+
+/// Each victim drawn from all entries.
+struct Uniform {
+    capacity: usize,
+    entries: Vec<u64>,
+    places: HashMap<u64, usize>,
+    dice: u64,
+}
+
+impl Uniform {
+    fn request(&mut self, key: u64) -> bool {
+        if self.places.contains_key(&key) {
+            return true;
+        }
+        if self.entries.len() == self.capacity {
+            self.dice = mix(self.dice);
+            let at = (self.dice % self.capacity as u64) as usize;
+            self.places.remove(&self.entries.swap_remove(at));
+            if let Some(&moved) = self.entries.get(at) {
+                self.places.insert(moved, at);
+            }
+        }
+        self.places.insert(key, self.entries.len());
+        self.entries.push(key);
+        false
+    }
+}
+
+/// libCacheSim's own choice is not uniform, so this has another reference. Values are long enough
+/// for a dozen segments.
+#[test]
+fn random_is_nearly_uniform() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let Some(folder) = folder() else { return };
+    let mut differences = Vec::new();
+    for file in trace::list(&folder).unwrap().iter().filter(|file| file.bytes <= file_max()) {
+        let requests = requests(file);
+        for capacity in [1_000, 10_000] {
+            // Where a loop hardly outgrows the cache, one draw decides much.
+            if requests.len() < 10 * capacity {
+                continue;
+            }
+            let (entries, places) = (Vec::new(), HashMap::new());
+            let mut twin = Uniform { capacity, entries, places, dice: 1 };
+            let store = store(PolicyKind::Random, "", capacity as u64);
+            let count = |count: usize, hit: bool| count + usize::from(!hit);
+            let expected = requests.iter().map(|r| twin.request(r.id)).fold(0, count);
+            let misses = requests.iter().map(|r| hits(&store, r.id, &[0; 200])).fold(0, count);
+            let difference = misses.abs_diff(expected) as f64 / requests.len() as f64;
+            assert!(difference < 0.03, "{} at {capacity}: {difference:.4} off", file.name);
+            differences.push(difference);
+        }
+    }
+    let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+    println!("random: {} points, mean difference {mean:.5}", differences.len());
+    assert!(mean < TOLERANCE_MEAN, "the mean difference is {mean:.5}");
 }

@@ -3,8 +3,8 @@
 //! the same order.
 
 use crate::sim::{Event, Sim, mix};
-use hypercache_core::PolicyKind;
 use hypercache_core::eviction::AnyPolicy;
+use hypercache_core::{PolicyKind, Pool, PoolConfig, StoreConfig};
 use std::collections::{HashMap, VecDeque};
 
 trait Twin {
@@ -338,5 +338,39 @@ fn s3fifo() {
             let what = format!("s3fifo {options} {capacity}/{entries}");
             compare(sim, twin, capacity * 2, sizes, &what);
         }
+    }
+}
+
+/// Under a stream of new keys an entry's chance to be there after as many insertions as there are
+/// entries is 1/e, and 1/e^2 after twice as many.
+#[test]
+fn random_forgets_exponentially() {
+    let pool = Pool::create(&PoolConfig::new(16 << 20)).unwrap();
+    for options in ["keep=0", "keep=50", "keep=90"] {
+        let config = StoreConfig {
+            policy: PolicyKind::Random,
+            policy_options: Some(options.into()),
+            ..StoreConfig::default()
+        };
+        let store = pool.open_store(&config).unwrap();
+        let mut key = 0_u64;
+        let mut fill = |inserts: u64| {
+            for _ in 0..inserts {
+                store.set(&key.to_le_bytes(), &[0; 40]).unwrap();
+                key += 1;
+            }
+            key
+        };
+        fill(400_000);
+        let entries = store.stats().entries;
+        let end = fill(3 * entries);
+        for (laps, share) in [(1, 0.368), (2, 0.135)] {
+            let newest = end - laps * entries;
+            let asked = newest - entries / 4..newest + entries / 4;
+            let there = asked.clone().filter(|key| store.contains(&key.to_le_bytes()).unwrap());
+            let found = there.count() as f64 / asked.count() as f64;
+            assert!((found - share).abs() < 0.1, "{options}: {found:.3} after {laps} laps");
+        }
+        store.destroy();
     }
 }

@@ -34,13 +34,23 @@ pub fn pool_config(input: &mut Input<'_>) -> PoolConfig {
 /// Four bytes.
 pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
     let (kind, limits, times, values) = (input.byte(), input.byte(), input.byte(), input.byte());
-    let policy = [PolicyKind::S3Fifo, PolicyKind::Lru, PolicyKind::Fifo, PolicyKind::Default]
-        [usize::from(kind & 3)];
+    let policy = [
+        PolicyKind::S3Fifo,
+        PolicyKind::Lru,
+        PolicyKind::Fifo,
+        PolicyKind::Default,
+        PolicyKind::Sieve,
+        PolicyKind::Random,
+        PolicyKind::Sieve,
+        PolicyKind::Random,
+    ][usize::from(kind & 3 | values >> 4 & 4)];
     let options = match (policy, kind >> 5) {
         (PolicyKind::S3Fifo, 0) => Some("small=50,ghost=0,threshold=3"),
         (PolicyKind::S3Fifo, 1) => Some("small=1,ghost=400"),
         (PolicyKind::Lru, 0) => Some("share=0"),
         (PolicyKind::Lru, 1) => Some("share=99"),
+        (PolicyKind::Random, 0) => Some("keep=0"),
+        (PolicyKind::Random, 1) => Some("keep=90"),
         _ => None,
     };
     StoreConfig {
