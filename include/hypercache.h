@@ -301,8 +301,8 @@ HC_API HC_MUST_USE hc_status hc_pool_validate(hc_pool *pool, hc_error *err /* [n
 
 /* ---- Stores ------------------------------------------------------------------------- */
 
-/* Built in: S3FIFO (the default), SIEVE, LRU, FIFO, RANDOM. The others are HC_ERR_UNSUPPORTED in this
- * release. */
+/* Built in: S3FIFO (the default), SIEVE, LRU, FIFO, RANDOM, SESSION. The others are
+ * HC_ERR_UNSUPPORTED in this release. */
 #define HC_POLICY_DEFAULT  INT32_C(0)  /* the best we know; may change in a minor release */
 #define HC_POLICY_S3FIFO   INT32_C(1)
 #define HC_POLICY_SIEVE    INT32_C(2)
@@ -564,7 +564,7 @@ HC_API void                  hc_abandon(hc_draft *draft /* [nullable] */);
 #define HC_MATCH_ALL     INT32_C(0)
 #define HC_MATCH_PREFIX  INT32_C(1)  /* pattern: bytes */
 #define HC_MATCH_GLOB    INT32_C(2)  /* pattern: bytes; '*' any run, '?' one byte, '\' quotes */
-#define HC_MATCH_SESSION INT32_C(3)  /* entries written with this session */
+#define HC_MATCH_SESSION INT32_C(3)  /* entries of this session; O(1) with HC_POLICY_SESSION */
 #define HC_MATCH_TYPE    INT32_C(4)
 
 typedef struct hc_match {
@@ -621,13 +621,13 @@ typedef struct hc_store_stats {
     uint64_t rejected;        /* too large, no space, no memory           */
     uint64_t written_bytes;   /* to the log by writes                     */
     uint64_t moved_bytes;     /* to the log by reclaim                    */
-    uint64_t filter_skips;    /* later, as the next six: 0                */
+    uint64_t filter_skips;    /* later, as the next two: 0                */
     uint64_t leases;
     uint64_t lease_waits;
-    uint64_t sessions;
-    uint64_t sessions_idle;
-    uint64_t sessions_expired;
-    uint64_t sessions_ended;
+    uint64_t sessions;        /* with HC_POLICY_SESSION: live             */
+    uint64_t sessions_idle;   /* of these                                 */
+    uint64_t sessions_expired; /* too old                                 */
+    uint64_t sessions_ended;  /* for room                                 */
     uint64_t faults;          /* caught bugs; alert on any                */
     uint32_t poisoned_shards;
     uint32_t reserved;

@@ -140,16 +140,19 @@ pub enum PolicyKind {
     Sieve,
     /// Any entry.
     Random,
+    /// By session: too old, idle, oldest.
+    Session,
 }
 
 impl PolicyKind {
     /// Every policy by its name, in the order of the documentation.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("s3fifo", Self::S3Fifo),
         ("sieve", Self::Sieve),
         ("lru", Self::Lru),
         ("fifo", Self::Fifo),
         ("random", Self::Random),
+        ("session", Self::Session),
     ];
 
     /// What [`PolicyKind::Default`] stands for; every other kind is itself.
@@ -157,7 +160,9 @@ impl PolicyKind {
     pub fn resolved(self) -> Self {
         match self {
             Self::Default => Self::S3Fifo,
-            Self::S3Fifo | Self::Fifo | Self::Lru | Self::Sieve | Self::Random => self,
+            Self::S3Fifo | Self::Fifo | Self::Lru | Self::Sieve | Self::Random | Self::Session => {
+                self
+            }
         }
     }
 
@@ -170,6 +175,7 @@ impl PolicyKind {
             Self::Lru => "lru",
             Self::Sieve => "sieve",
             Self::Random => "random",
+            Self::Session => "session",
         }
     }
 

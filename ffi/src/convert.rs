@@ -197,11 +197,11 @@ pub(crate) fn policy(policy: i32) -> Result<PolicyKind> {
         HC_POLICY_FIFO => return Ok(PolicyKind::Fifo),
         HC_POLICY_SIEVE => return Ok(PolicyKind::Sieve),
         HC_POLICY_RANDOM => return Ok(PolicyKind::Random),
+        HC_POLICY_SESSION => return Ok(PolicyKind::Session),
         HC_POLICY_WTINYLFU => "HC_POLICY_WTINYLFU",
         HC_POLICY_LFU => "HC_POLICY_LFU",
         HC_POLICY_TTL => "HC_POLICY_TTL",
         HC_POLICY_HYBRID => "HC_POLICY_HYBRID",
-        HC_POLICY_SESSION => "HC_POLICY_SESSION",
         HC_POLICY_ADAPTIVE => "HC_POLICY_ADAPTIVE",
         _ => "unknown",
     };
@@ -220,6 +220,7 @@ pub(crate) const fn policy_number(kind: PolicyKind) -> i32 {
         PolicyKind::Lru => HC_POLICY_LRU,
         PolicyKind::Sieve => HC_POLICY_SIEVE,
         PolicyKind::Random => HC_POLICY_RANDOM,
+        PolicyKind::Session => HC_POLICY_SESSION,
     }
 }
 

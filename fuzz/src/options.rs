@@ -75,6 +75,7 @@ fn kind(input: &mut Input<'_>) -> PolicyKind {
         PolicyKind::Default,
         PolicyKind::Sieve,
         PolicyKind::Random,
+        PolicyKind::Session,
     ])
 }
 
@@ -86,6 +87,12 @@ fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
         }
         PolicyKind::Lru => &[("share", 0, 99)],
         PolicyKind::Random => &[("keep", 0, 90)],
+        PolicyKind::Session => &[
+            ("session_ttl", 1, 1_000_000_000),
+            ("idle_timeout", 1, 1_000_000_000),
+            ("grace", 0, 1_000_000_000),
+            ("sessions", 0, 1 << 20),
+        ],
         PolicyKind::Fifo | PolicyKind::Sieve => &[],
     }
 }

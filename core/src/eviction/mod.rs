@@ -38,7 +38,7 @@
 //! | `sieve` | passed by the hand, not passed yet | a survivor moves to the other queue, newcomers are appended behind what the hand has yet to see; when the hand's queue is empty the two swap roles: the same order as a hand over one list |
 //! | `wtinylfu` | window, main | frequency sketch in `memory`; the window's tail competes as in `adaptive`, from `judge` instead of `place`; hits reach the sketch through the store's ring of promotions |
 //! | `lfu`, `ttl`, `hybrid`, `random` | log | the best of a bounded window at the cursor instead of the first; counters of 8 bits in `memory`, by fingerprint; queues by expiry for `ttl` |
-//! | `session` | log | rows of sessions in `memory`; an entry of an ended session is dead, which `judge` sees by [`EntryMeta::session`] |
+//! | `session` | log | entries of sessions that live are kept; which ones end is decided over the whole store ([`sessions`]), and what they had is dead before `judge` is asked |
 //!
 //! What a later policy needs beyond this (looking at a window, hearing of hits) is a method with a
 //! default body, so that the policies here stay as they are.
@@ -49,16 +49,20 @@ mod lru;
 mod options;
 mod random;
 mod s3fifo;
+mod session;
+pub mod sessions;
 mod sieve;
 
 pub use fifo::Fifo;
 pub use lru::Lru;
 pub use random::Random;
 pub use s3fifo::S3Fifo;
+pub use session::Session;
 pub use sieve::Sieve;
 
 use crate::config::PolicyKind;
 use crate::error::Result;
+use sessions::SessionLimits;
 
 /// The most queues a policy may have.
 pub const QUEUES_MAX: usize = 2;
@@ -80,7 +84,7 @@ pub struct EntryMeta {
     pub position: u64,
     /// When it expires; `u64::MAX`: never.
     pub expires_ms: u64,
-    /// Its session; 0: none.
+    /// Its session, or the ticket of it ([`sessions`]); 0: none.
     pub session: u64,
 }
 
@@ -187,6 +191,9 @@ pub enum Placement {
     Decline,
 }
 
+/// What [`Policy::kept_max`] is unless a policy says otherwise.
+const KEPT_MAX: u32 = 32;
+
 /// The most live entries a contest may look at.
 pub const CONTEST_MAX: usize = 64;
 
@@ -278,6 +285,16 @@ pub trait Policy {
         false
     }
 
+    /// Entries kept or moved in a row after which one goes, whatever the verdict.
+    fn kept_max(&self) -> u32 {
+        KEPT_MAX
+    }
+
+    /// When sessions end, of a policy that goes by them.
+    fn sessions(&self) -> Option<SessionLimits> {
+        None
+    }
+
     /// The shard was emptied: forget everything, as if new.
     fn clear(&mut self);
 }
@@ -295,6 +312,8 @@ pub enum AnyPolicy {
     Sieve(Sieve),
     /// [`Random`].
     Random(Random),
+    /// [`Session`].
+    Session(Session),
 }
 
 impl AnyPolicy {
@@ -307,6 +326,7 @@ impl AnyPolicy {
             PolicyKind::Lru => Lru::new(options).map(Self::Lru),
             PolicyKind::Sieve => Sieve::new(options).map(Self::Sieve),
             PolicyKind::Random => Random::new(options).map(Self::Random),
+            PolicyKind::Session => Session::new(options).map(Self::Session),
         }
     }
 }
@@ -319,6 +339,7 @@ macro_rules! each {
             AnyPolicy::Lru($policy) => $call,
             AnyPolicy::Sieve($policy) => $call,
             AnyPolicy::Random($policy) => $call,
+            AnyPolicy::Session($policy) => $call,
         }
     };
 }
@@ -389,6 +410,14 @@ impl Policy for AnyPolicy {
 
     fn roams(&self) -> bool {
         each!(self, policy => policy.roams())
+    }
+
+    fn kept_max(&self) -> u32 {
+        each!(self, policy => policy.kept_max())
+    }
+
+    fn sessions(&self) -> Option<SessionLimits> {
+        each!(self, policy => policy.sessions())
     }
 
     fn clear(&mut self) {

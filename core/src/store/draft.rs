@@ -172,15 +172,14 @@ impl Drop for Draft {
 
 impl StoreInner {
     fn draft_block(&self, bytes: usize) -> Result<NonNull<u8>> {
-        let mut round = 0;
+        let mut patience = super::room::Patience::default();
         loop {
             if let Some(block) =
                 self.pool.raw().alloc(self.space(), bytes, 16, Owner::Pin, false)?
             {
                 return Ok(block);
             }
-            self.obtain_room(bytes as u64, round)?;
-            round += 1;
+            self.obtain_room(bytes as u64, &mut patience)?;
         }
     }
 }

@@ -31,6 +31,7 @@ mod reclaim;
 mod roam;
 mod room;
 mod scan;
+mod session;
 mod shard;
 mod telemetry;
 #[cfg(any(test, feature = "testing"))]
@@ -57,6 +58,7 @@ use crate::pool::{Pool, SegMeta};
 use crate::stats::{Counters, LatencyHistogram, LatencyOp, Tally};
 use crate::types::{DeleteOutcome, KEY_LEN_MAX, Read, Ttl};
 use places::Places;
+use room::Patience;
 use shard::{Shard, Writer};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -79,6 +81,7 @@ pub(crate) struct StoreInner {
     space: *const Space,
     shards_mask: usize,
     promotes: bool,
+    sessions: Option<session::SessionTable>,
     places: Places,
     hash: KeyHash,
     clock: Clock,
@@ -268,11 +271,13 @@ impl StoreInner {
         fork::check(self.generation)?;
         let shard = self.shard_of(hash);
         shard.table.prefetch(hash);
-        let mut round = 0;
+        let mut patience = Patience::default();
+        let mut has_begun = has_begun;
         loop {
             let mut writer = shard.lock(self)?;
-            if round == 0 && !has_begun {
+            if !has_begun {
                 writer.begin(hash, bytes);
+                has_begun = true;
             }
             #[cfg(any(test, feature = "testing"))]
             testing::maybe_panic(hash);
@@ -289,9 +294,8 @@ impl StoreInner {
                     }
                     return Ok(value);
                 }
-                Step::Room => self.obtain_room(u64::from(bytes), round)?,
+                Step::Room => self.obtain_room(u64::from(bytes), &mut patience)?,
             }
-            round += 1;
         }
     }
 

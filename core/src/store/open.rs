@@ -122,6 +122,7 @@ impl StoreInner {
             shards: Box::new([]),
             shards_mask: shards as usize - 1,
             promotes: policy.promote_after().is_some(),
+            sessions: None,
             places: Places::new(space),
             space: std::ptr::from_ref(space),
             latency: config
@@ -131,9 +132,10 @@ impl StoreInner {
             clock,
             id,
             inline_max: inline_max(seg_bytes),
-            straight_max: match config.default_ttl_ms {
-                0 => inline_max(seg_bytes) - entry::FIELDS_MAX,
-                _ => 0,
+            straight_max: if config.default_ttl_ms == 0 && policy.sessions().is_none() {
+                inline_max(seg_bytes) - entry::FIELDS_MAX
+            } else {
+                0
             },
             value_len_max: AtomicU64::new(config.value_len_max),
             limit_bytes: AtomicU64::new(config.limit_bytes),
@@ -169,6 +171,9 @@ impl StoreInner {
             made.push(Shard::new(table, tail, policy.clone(), share, random_u64()));
         }
         inner.shards = made.into();
+        if let Some(limits) = policy.sessions() {
+            inner.sessions = Some(inner.open_sessions(limits, &inner.config)?);
+        }
         Ok(inner)
     }
 
@@ -211,6 +216,7 @@ impl StoreInner {
             shard.table.close();
             writer.tear_down();
         }
+        self.close_sessions();
         self.space().harvest(true);
     }
 
@@ -223,6 +229,9 @@ impl StoreInner {
             }
         }
         self.invalidate(&Match::All)?;
+        if let Some(sessions) = self.sessions() {
+            sessions.clear();
+        }
         for shard in &self.shards {
             let mut writer = shard.lock(self)?;
             writer.ask(|policy, cx| {

@@ -295,7 +295,7 @@ impl StoreInner {
                     };
                     let options = PutOptions {
                         ttl: Ttl::Keep,
-                        session: entry.session(),
+                        session: self.session_out(entry.session()),
                         flags: entry.app(),
                         ..PutOptions::default()
                     };

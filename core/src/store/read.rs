@@ -289,10 +289,13 @@ impl<G: Guard> Hit<'_, G> {
         &self.found.entry
     }
 
-    /// Whether the entry's time is over; `left` in milliseconds otherwise.
+    /// The milliseconds until the entry's time is over; fails if that, or its session, is over.
     #[inline(always)]
     pub fn time_left(&self) -> std::result::Result<Option<u64>, ()> {
         let expires = self.found.entry.expires();
+        if self.store.has_ended(&self.found.entry) {
+            return Err(());
+        }
         if expires == NEVER {
             return Ok(None);
         }
@@ -308,6 +311,7 @@ impl<G: Guard> Hit<'_, G> {
         }
         self.found.line.count_hit(self.found.slot, self.found.tag);
         self.store.counters.hit(self.guard.slot_index());
+        self.store.refresh_session(&self.found.entry);
         if self.store.promotes {
             ask_promotion(self.store, self.found.shard, self.found.location);
         }
@@ -376,7 +380,7 @@ pub fn info_of(store: &StoreInner, entry: &Entry, location: u32, ttl_ms: Option<
         len: entry.value_len(),
         version: store.version_of(location),
         ttl_ms,
-        session: entry.session(),
+        session: store.session_out(entry.session()),
         value_type: entry.value_type(),
         flags: entry.app(),
     }

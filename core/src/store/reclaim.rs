@@ -10,7 +10,7 @@
 //! entries are copied, in order, into a segment that takes the victim's place in the chain.
 //!
 //! Invariants: one call passes a bounded number of bytes and entries; a policy that keeps
-//! everything is overruled after [`KEPT_MAX`] entries; if there is no segment to move an entry
+//! everything is overruled after as many entries as it says; if there is no segment to move an entry
 //! into, it is evicted, so reclaim never waits for memory; a segment that a reader announces now,
 //! or a view pins, is passed over before any of its entries is unlinked.
 
@@ -22,8 +22,6 @@ use crate::pool::space::{SEG_NONE, SegId};
 use crate::stats::Tally;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Entries kept in a row after which one goes, whatever the policy says.
-const KEPT_MAX: u32 = 32;
 /// Bytes of debt from which on it is paid.
 const LUMP: i64 = 1024;
 /// Entries passed, most of them dead, until one is evicted for the bound on entries.
@@ -198,6 +196,9 @@ impl Writer<'_> {
 
     #[inline(never)]
     fn begin_job(&mut self, queue: usize) -> bool {
+        if self.store.sessions().is_some() {
+            self.store.make_session_room();
+        }
         if self.state.policy.roams()
             && let Some(any) = self.any_segment(queue)
         {
@@ -316,14 +317,13 @@ impl Writer<'_> {
         let meta = self.meta_of(hash, &live, &extent);
         let verdict = self.ask(|policy, cx| policy.judge(cx, &meta));
         let bytes = u64::from(extent.log_bytes);
-        let may_stay = self.state.queues[queue].job.kept < KEPT_MAX;
         let target = match verdict {
             Verdict::Evict => None,
             Verdict::Keep { hits } => Some((queue, hits)),
             Verdict::Move { queue: to, hits } => Some((usize::from(to) % QUEUES_MAX, hits)),
         };
         if let Some((to, hits)) = target
-            && may_stay
+            && self.state.queues[queue].job.kept < self.state.policy.kept_max()
             && matches!(self.make_head(to, extent.log_bytes), Ok(true))
         {
             self.state.queues[queue].job.kept += 1;
@@ -342,7 +342,9 @@ impl Writer<'_> {
     pub fn expire(&mut self, hash: u64, live: Live) -> Step {
         let extent = self.extent(&live);
         self.forget(hash, live);
-        self.shard.counters().count(Tally::Expired);
+        if !self.store.was_counted(&live.entry) {
+            self.shard.counters().count(Tally::Expired);
+        }
         let passed = u64::from(extent.log_bytes);
         Step { passed, freed: extent.full, runs: extent.run_bytes }
     }

@@ -24,8 +24,9 @@ const ROUNDS: u32 = 2_000;
 /// Attempts that were given room and still lacked some, after which a call gives up: what it needs
 /// at once is more than the store or pool can hold beside it.
 const FRUITLESS: u32 = 48;
-/// The same while the pool's limit is on its way down: some fifth of a second.
-const SHRINK_ROUNDS: u32 = 300;
+/// The same while the pool's limit is on its way down: a second and a half, for the thread that
+/// lowers it may be without a processor.
+const SHRINK_ROUNDS: u32 = 1_500;
 /// Heads opened between two looks at the other stores of the pool.
 const REBALANCE_EVERY: u32 = 8;
 /// Threads that read, for each processor, from which on they are a crowd.
@@ -53,12 +54,23 @@ fn processors() -> usize {
         .get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
 
+/// What one call has waited for room so far.
+#[derive(Default)]
+pub struct Patience {
+    /// Attempts.
+    rounds: u32,
+    /// Those for whose failure neither readers nor a limit on its way down can be blamed. Counted
+    /// apart: a shrink that is over must not leave a call that waited for it without patience.
+    fruitless: u32,
+}
+
 impl StoreInner {
-    /// Obtains room for `bytes` more, or waits a little for it. `round` counts the attempts of
-    /// one call.
+    /// Obtains room for `bytes` more, or waits a little for it.
     #[cold]
-    pub fn obtain_room(&self, bytes: u64, round: u32) -> Result<()> {
+    pub fn obtain_room(&self, bytes: u64, patience: &mut Patience) -> Result<()> {
         let space = self.space();
+        let round = patience.rounds;
+        patience.rounds += 1;
         let wanted = bytes.max(space.seg_bytes());
         space.harvest(true);
         if self.available() > 0 && round == 0 {
@@ -71,18 +83,20 @@ impl StoreInner {
         // against it.
         let shrinks = space.is_driven_down() || self.shrinking.load(Ordering::Relaxed);
         let most = match (readers_hold, shrinks) {
-            (true, _) => ROUNDS,
             (false, true) => SHRINK_ROUNDS,
-            (false, false) => FRUITLESS,
+            (true, _) | (false, false) => ROUNDS,
         };
-        if round > most {
+        // A limit that stands above its target takes what is given as long as something is.
+        let sinks = given > 0 && space.excess_bytes() > 0;
+        patience.fruitless += u32::from(!readers_hold && !shrinks && !sinks);
+        if round > most || patience.fruitless > FRUITLESS {
             return Err(NO_SPACE);
         }
         if (given > 0 || harvest.bytes > 0 || self.available() > 0) && !(shrinks && round > 16) {
             // Others may have taken it; the next attempt shows.
             return Ok(());
         }
-        if !readers_hold && !shrinks && round > 8 {
+        if !readers_hold && !shrinks && patience.fruitless > 8 {
             return Err(NO_SPACE);
         }
         // Readers hold what was emptied; they leave as soon as they get a processor.
@@ -156,13 +170,12 @@ impl StoreInner {
         // As it is charged: else a store whose own limit is short of less than a page would not be
         // asked for it, and others would.
         let bytes = bytes.next_multiple_of(4096);
-        let mut round = 0;
+        let mut patience = Patience::default();
         loop {
             if let Some(run) = self.take_run(bytes, Fill::Any)? {
                 return Ok(run);
             }
-            self.obtain_room(bytes, round)?;
-            round += 1;
+            self.obtain_room(bytes, &mut patience)?;
         }
     }
 

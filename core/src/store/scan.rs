@@ -80,7 +80,7 @@ impl Scan {
             };
             let writer = shard.lock(&store.0)?;
             let mut first: Option<(u64, Live)> = None;
-            let wanted = self.wanted();
+            let wanted = store.0.match_kept(self.wanted());
             let next = writer.visit_bucket(position, |hash, live| {
                 let order = hash.reverse_bits();
                 let entry = live.entry;

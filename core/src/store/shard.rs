@@ -475,11 +475,11 @@ impl Writer<'_> {
         self.state.view.capacity_bytes = segments + self.state.run_bytes;
     }
 
-    /// Whether the entry's time is over.
+    /// Whether the entry's time is over, or its session.
     #[inline(always)]
     pub fn is_expired(&self, entry: &Entry) -> bool {
         let expires = entry.expires();
-        expires != NEVER && expires <= self.store.clock.now_ms()
+        expires != NEVER && expires <= self.store.clock.now_ms() || self.store.has_ended(entry)
     }
 
     /// Carries out what hits asked for since the last writer: entries are appended again.

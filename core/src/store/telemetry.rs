@@ -26,6 +26,11 @@ impl StoreInner {
             out.dead_bytes += writer.dead_bytes();
             out.poisoned_shards += u32::from(shard.table.geometry().is_poisoned());
         }
+        self.expire_sessions();
+        if let Some(sessions) = self.sessions() {
+            out.entries = out.entries.saturating_sub(sessions.dead_entries());
+            (out.sessions, out.sessions_idle) = sessions.count(self.clock.now_ms());
+        }
         self.counters.fill(self.shards.iter().map(|shard| shard.counters()), &mut out);
         out
     }

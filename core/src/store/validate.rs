@@ -4,6 +4,7 @@ use super::shard::{COMPACT_FROM, Stage, Writer};
 use super::{Store, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{SEG_NONE, SegId};
+use crate::stats::Tally;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -31,6 +32,14 @@ impl StoreInner {
             sum += writer.check().map_err(|what| {
                 Error::new(ErrorKind::Internal, format!("shard {number}: {what}"))
             })?;
+        }
+        if let Some(sessions) = self.sessions()
+            && self.shards.iter().all(|shard| shard.counters().get(Tally::Faults) == 0)
+        {
+            let queues = writers.iter().flat_map(|writer| &writer.state.view.queues);
+            let held = queues.map(|queue| queue.bytes).sum();
+            equal("bytes of all sessions", held, sessions.bytes_held())
+                .map_err(|what| Error::new(ErrorKind::Internal, what))?;
         }
         let used = self.used.load(Relaxed);
         // A value on its way into a run of its own is charged before a slot names it.

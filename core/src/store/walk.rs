@@ -63,6 +63,10 @@ impl Writer<'_> {
 impl StoreInner {
     /// Removes what matches, shard by shard, bucket by bucket; returns how many.
     pub fn invalidate(&self, wanted: &Match<'_>) -> Result<u64> {
+        self.check_open()?;
+        if let Some(entries) = self.end_session(wanted) {
+            return Ok(entries);
+        }
         let mut removed = 0;
         for shard in &self.shards {
             removed += self.invalidate_shard(shard, wanted)?;
@@ -108,8 +112,10 @@ impl Writer<'_> {
             for &(hash, location) in &doomed[..count] {
                 if let Some(live) = self.find_at(hash, location) {
                     self.forget(hash, live);
-                    self.shard.counters().count(Tally::Invalidated);
-                    removed += 1;
+                    if !self.store.was_counted(&live.entry) {
+                        self.shard.counters().count(Tally::Invalidated);
+                        removed += 1;
+                    }
                 }
             }
             if count < REMOVALS {

@@ -138,7 +138,7 @@ impl Writer<'_> {
             value_len: source.len(),
             value_type: options.value_type,
             expires: self.expiry(options.ttl, found.as_ref()),
-            session: options.session,
+            session: self.store.session_in(options.session),
             app: options.flags,
             run: match source {
                 Source::Inline(_) => None,
@@ -224,6 +224,7 @@ impl Writer<'_> {
         let location = self.append(old.queue, bytes, shape, key, |at| fill(at, source));
         self.shard.table.relocate(live.place, location, hits);
         self.count_out(old.queue, old.full);
+        self.leave_session(&live.entry, old.full);
         self.state.payload -= old.payload;
         self.account_new(old.queue, bytes, shape);
         self.bury(live.slot.location, old.log_bytes);
@@ -332,6 +333,7 @@ impl Writer<'_> {
     fn account_new(&mut self, queue: usize, bytes: u32, shape: &Shape) {
         let run = shape.run.map_or(0, |run| self.store.space().run_charge(run));
         self.count_in(queue, u64::from(bytes) + run);
+        self.join_session(shape.session, u64::from(bytes) + run);
         if let Some(run) = shape.run {
             self.adopt_run(run);
         }
@@ -447,6 +449,8 @@ impl Writer<'_> {
         self.shard.table.relocate(live.place, location, hits);
         let counted = &mut self.state.view.queues[queue];
         counted.bytes = counted.bytes + u64::from(bytes) - u64::from(old_log);
+        self.leave_session(&live.entry, u64::from(old_log));
+        self.join_session(live.entry.session(), u64::from(bytes));
         self.bury(live.slot.location, old_log);
         Ok(true)
     }

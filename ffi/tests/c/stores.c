@@ -57,7 +57,8 @@ static void bad_configs(void) {
 
 static void policies(void) {
     static const int32_t kinds[] = {HC_POLICY_DEFAULT, HC_POLICY_S3FIFO, HC_POLICY_LRU,
-                                    HC_POLICY_FIFO,    HC_POLICY_SIEVE,  HC_POLICY_RANDOM};
+                                    HC_POLICY_FIFO,    HC_POLICY_SIEVE,  HC_POLICY_RANDOM,
+                                    HC_POLICY_SESSION};
     for (size_t i = 0; i < COUNT(kinds); i++) {
         hc_pool *pool = make_pool(2 * MIB);
         hc_store_config c;

@@ -41,7 +41,7 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         PolicyKind::Default,
         PolicyKind::Sieve,
         PolicyKind::Random,
-        PolicyKind::Sieve,
+        PolicyKind::Session,
         PolicyKind::Random,
     ][usize::from(kind & 3 | values >> 4 & 4)];
     let options = match (policy, kind >> 5) {
@@ -51,6 +51,8 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         (PolicyKind::Lru, 1) => Some("share=99"),
         (PolicyKind::Random, 0) => Some("keep=0"),
         (PolicyKind::Random, 1) => Some("keep=90"),
+        (PolicyKind::Session, 0) => Some("sessions=3,grace=0"),
+        (PolicyKind::Session, 1) => Some("session_ttl=2,idle_timeout=1"),
         _ => None,
     };
     StoreConfig {
