@@ -216,7 +216,9 @@ impl StoreInner {
             shard.table.close();
             writer.tear_down();
         }
-        self.close_sessions();
+        if let Some(sessions) = self.sessions() {
+            sessions.clear();
+        }
         self.space().harvest(true);
     }
 
@@ -396,6 +398,7 @@ impl Drop for StoreInner {
             return;
         }
         self.destroy();
+        self.close_sessions();
         self.space().discharge(self.fixed_bytes);
     }
 }

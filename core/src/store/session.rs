@@ -51,15 +51,15 @@ impl StoreInner {
             self.obtain_room(bytes, &mut patience)?;
         };
         // SAFETY: the run was just taken for this, zeroed, with room for as many bytes; it is given
-        // back once the store is destroyed and every reader that was inside has left.
+        // back with the last reference to the store.
         let sessions = unsafe { Sessions::new(self.space().run_addr(run), limits) };
         Ok(SessionTable { run, sessions })
     }
 
-    /// Gives the table back; readers may still be looking at it.
-    pub(super) fn close_sessions(&self) {
-        if let Some(table) = &self.sessions {
-            self.retire_run_inside(table.run);
+    /// Gives the table back. The store has no references left, so nobody is looking at it.
+    pub(super) fn close_sessions(&mut self) {
+        if let Some(table) = self.sessions.take() {
+            self.give_run(table.run);
         }
     }
 
