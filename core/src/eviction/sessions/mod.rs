@@ -43,7 +43,7 @@ const ENDS_MAX: u32 = 64;
 /// many.
 const DEAD_SHARE: u64 = 4;
 /// A session inside its grace stands while one byte in so many is dead or of no session.
-const LEFT_SHARE: u64 = 64;
+const LEFT_SHARE: u64 = 16;
 
 /// When sessions end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ impl Twin {
             return self.live.iter().position(|group| idle_s(group) == most_idle);
         }
         let in_grace = self.now_ms - self.live[0].began_ms < LIMITS.grace_ms;
-        (!in_grace || free * 64 < free + owned).then_some(0)
+        (!in_grace || free * 16 < free + owned).then_some(0)
     }
 }
 
