@@ -142,14 +142,17 @@ pub enum PolicyKind {
     Random,
     /// By session: too old, idle, oldest.
     Session,
+    /// Least frequently used, with counts that decay.
+    Lfu,
 }
 
 impl PolicyKind {
     /// Every policy by its name, in the order of the documentation.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("s3fifo", Self::S3Fifo),
         ("sieve", Self::Sieve),
         ("lru", Self::Lru),
+        ("lfu", Self::Lfu),
         ("fifo", Self::Fifo),
         ("random", Self::Random),
         ("session", Self::Session),
@@ -160,9 +163,13 @@ impl PolicyKind {
     pub fn resolved(self) -> Self {
         match self {
             Self::Default => Self::S3Fifo,
-            Self::S3Fifo | Self::Fifo | Self::Lru | Self::Sieve | Self::Random | Self::Session => {
-                self
-            }
+            Self::S3Fifo
+            | Self::Fifo
+            | Self::Lru
+            | Self::Sieve
+            | Self::Random
+            | Self::Lfu
+            | Self::Session => self,
         }
     }
 
@@ -176,6 +183,7 @@ impl PolicyKind {
             Self::Sieve => "sieve",
             Self::Random => "random",
             Self::Session => "session",
+            Self::Lfu => "lfu",
         }
     }
 

@@ -249,3 +249,19 @@ fn end_of_life() {
     drop(view);
     assert!(small > 0);
 }
+
+#[test]
+fn what_is_used_stays_under_lru_whatever_its_length() {
+    for len in [100, 3_000, 60_000] {
+        let pool = pool(8);
+        let config = StoreConfig { policy: PolicyKind::Lru, ..StoreConfig::default() };
+        let store = pool.open_store(&config).unwrap();
+        let value = vec![7; len];
+        store.set(b"used", &value).unwrap();
+        for i in 0..4 * 8 * MIB / len as u64 {
+            store.set(&key(i), &value).unwrap();
+            assert!(store.get_vec(b"used").unwrap().is_some(), "{len} bytes, after {i} others");
+        }
+        check(&store);
+    }
+}

@@ -76,6 +76,7 @@ fn kind(input: &mut Input<'_>) -> PolicyKind {
         PolicyKind::Sieve,
         PolicyKind::Random,
         PolicyKind::Session,
+        PolicyKind::Lfu,
     ])
 }
 
@@ -86,6 +87,7 @@ fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
             &[("small", 1, 90), ("ghost", 0, 400), ("threshold", 1, 3)]
         }
         PolicyKind::Lru => &[("share", 0, 99)],
+        PolicyKind::Lfu => &[("decay", 0, 10_000)],
         PolicyKind::Random => &[("keep", 0, 90)],
         PolicyKind::Session => &[
             ("session_ttl", 1, 1_000_000_000),

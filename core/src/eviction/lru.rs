@@ -3,7 +3,7 @@
 //!
 //! A list would be written at every hit. Here a hit on an entry that is still among the newest
 //! does nothing, because it would hardly change its place; only hits on older ones ask for a move.
-//! `share` is where old begins, in per cent of the queue's live bytes behind the head: 0 is exact
+//! `share` is where old begins, in per cent of the queue's length behind the head: 0 is exact
 //! LRU with a copy a hit, larger values copy less and err by at most that share of the order.
 //! Against exact LRU at 56 points of real traces and capacities of at least 1,000 entries, the miss
 //! ratio differs by at most 0.2 points at the default of 25, 0.5 at 33, 1.0 at 50, 2.0 at 66.

@@ -15,7 +15,9 @@
 //!
 //! Hits never call a policy. They saturate the two-bit access counter in the index, which comes
 //! back as [`EntryMeta::hits`]; what else a hit does is declared ahead
-//! ([`Policy::promote_after`], [`Policy::uncounted_share`]) so that readers need no lock.
+//! ([`Policy::promote_after`], [`Policy::uncounted_share`]) so that readers need no lock. A policy
+//! that has to know of hits before its cursor comes by is told by writers, later
+//! ([`Policy::hears_at`], [`Policy::heard`]).
 //!
 //! **Invariants.** A policy is plain data: no pointer, no heap, so that it can live in shared
 //! memory or in a file. What grows with the number of entries lives in [`Context::memory`], which
@@ -43,8 +45,11 @@
 //! What a later policy needs beyond this (looking at a window, hearing of hits) is a method with a
 //! default body, so that the policies here stay as they are.
 
+mod any;
+mod counts;
 mod fifo;
 mod ghost;
+mod lfu;
 mod lru;
 mod options;
 mod random;
@@ -53,19 +58,19 @@ mod session;
 pub mod sessions;
 mod sieve;
 
+pub use any::{AnyPolicy, Called};
 pub use fifo::Fifo;
+pub use lfu::Lfu;
 pub use lru::Lru;
 pub use random::Random;
 pub use s3fifo::S3Fifo;
 pub use session::Session;
 pub use sieve::Sieve;
 
-use crate::config::PolicyKind;
-use crate::error::Result;
 use sessions::SessionLimits;
 
 /// The most queues a policy may have.
-pub const QUEUES_MAX: usize = 2;
+pub const QUEUES_MAX: usize = 8;
 /// The largest value of the access counter.
 pub const HITS_MAX: u8 = 3;
 
@@ -164,6 +169,14 @@ pub struct Context<'a> {
     pub memory: &'a mut [u32],
 }
 
+impl Context<'_> {
+    /// The same once more.
+    #[inline(always)]
+    pub(crate) fn apart(&mut self) -> Context<'_> {
+        Context { view: self.view, memory: self.memory }
+    }
+}
+
 /// Where a new key goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
@@ -230,6 +243,24 @@ pub enum Verdict {
     },
 }
 
+/// What becomes of an entry whose hits a policy hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It stays where it is, with this counter.
+    Stay {
+        /// The counter.
+        hits: u8,
+    },
+    /// It is appended to this queue, which may be its own, with this counter; if there is no room
+    /// for that, it stays.
+    Append {
+        /// The queue.
+        queue: u8,
+        /// The counter.
+        hits: u8,
+    },
+}
+
 /// The decisions of an eviction policy. The module says who asks what, and when.
 pub trait Policy {
     /// How many queues it keeps, 1 to [`QUEUES_MAX`].
@@ -269,14 +300,37 @@ pub trait Policy {
     /// The entry was deleted, expired or invalidated.
     fn removed(&mut self, cx: &mut Context<'_>, entry: &EntryMeta);
 
-    /// A hit on an entry that is further than this many 256ths of its queue's live bytes behind
-    /// the head appends it again. `None`: hits move nothing.
+    /// A hit on an entry that is further behind the head than this many 256ths of its queue's length
+    /// in the log appends it again. `None`: hits move nothing.
     fn promote_after(&self) -> Option<u8>;
 
     /// Hits on an entry within this many 256ths of queue 0's live bytes behind its head are not
     /// counted: they are one use, seen twice. `None`: all count.
     fn uncounted_share(&self) -> Option<u8> {
         None
+    }
+
+    /// Newcomers go to the queues below this one.
+    fn newcomer_queues(&self) -> u8 {
+        self.queues()
+    }
+
+    /// A hit that takes the access counter of an entry to this number is told to
+    /// [`Policy::heard`], before the next write of the shard does anything else. `None`: hits are
+    /// not told. Not together with [`Policy::promote_after`].
+    fn hears_at(&self) -> Option<u8> {
+        None
+    }
+
+    /// Whether hits are worth a reader's time: it has the policy hear of them at once, if the shard
+    /// is free. Otherwise those are lost that come between the one that is told and the next write.
+    fn hears_all(&self) -> bool {
+        false
+    }
+
+    /// An entry was hit as often as its counter says since the counter was last set.
+    fn heard(&mut self, _cx: &mut Context<'_>, entry: &EntryMeta) -> Heard {
+        Heard::Stay { hits: entry.hits }
     }
 
     /// Whether the cursor of a queue, having passed a segment, goes on with any other one, each as
@@ -297,130 +351,4 @@ pub trait Policy {
 
     /// The shard was emptied: forget everything, as if new.
     fn clear(&mut self);
-}
-
-/// Every policy that is built in, dispatched without a pointer.
-#[derive(Clone, Debug)]
-pub enum AnyPolicy {
-    /// [`Fifo`].
-    Fifo(Fifo),
-    /// [`S3Fifo`].
-    S3Fifo(S3Fifo),
-    /// [`Lru`].
-    Lru(Lru),
-    /// [`Sieve`].
-    Sieve(Sieve),
-    /// [`Random`].
-    Random(Random),
-    /// [`Session`].
-    Session(Session),
-}
-
-impl AnyPolicy {
-    /// The policy of this kind, with options `"name=value,..."`. Options it does not know are
-    /// refused by name, with those it knows.
-    pub fn new(kind: PolicyKind, options: Option<&str>) -> Result<Self> {
-        match kind.resolved() {
-            PolicyKind::Fifo => Fifo::new(options).map(Self::Fifo),
-            PolicyKind::S3Fifo | PolicyKind::Default => S3Fifo::new(options).map(Self::S3Fifo),
-            PolicyKind::Lru => Lru::new(options).map(Self::Lru),
-            PolicyKind::Sieve => Sieve::new(options).map(Self::Sieve),
-            PolicyKind::Random => Random::new(options).map(Self::Random),
-            PolicyKind::Session => Session::new(options).map(Self::Session),
-        }
-    }
-}
-
-macro_rules! each {
-    ($any:expr, $policy:ident => $call:expr) => {
-        match $any {
-            AnyPolicy::Fifo($policy) => $call,
-            AnyPolicy::S3Fifo($policy) => $call,
-            AnyPolicy::Lru($policy) => $call,
-            AnyPolicy::Sieve($policy) => $call,
-            AnyPolicy::Random($policy) => $call,
-            AnyPolicy::Session($policy) => $call,
-        }
-    };
-}
-
-impl Policy for AnyPolicy {
-    #[inline]
-    fn queues(&self) -> u8 {
-        each!(self, policy => policy.queues())
-    }
-
-    fn memory_words(&self, entries: u64) -> usize {
-        each!(self, policy => policy.memory_words(entries))
-    }
-
-    fn memory_changed(&mut self) {
-        each!(self, policy => policy.memory_changed());
-    }
-
-    #[inline]
-    fn prefetch(&self, memory: &[u32], fingerprint: u32) {
-        each!(self, policy => policy.prefetch(memory, fingerprint));
-    }
-
-    #[inline]
-    fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement {
-        each!(self, policy => policy.place(cx, entry))
-    }
-
-    #[inline]
-    fn weigh(&mut self, cx: &mut Context<'_>, newcomer: &EntryMeta, tail: &EntryMeta) -> Bout {
-        each!(self, policy => policy.weigh(cx, newcomer, tail))
-    }
-
-    #[inline]
-    fn replace(&mut self, cx: &mut Context<'_>, old: &EntryMeta) -> u8 {
-        each!(self, policy => policy.replace(cx, old))
-    }
-
-    #[inline]
-    fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
-        each!(self, policy => policy.victim_queue(cx))
-    }
-
-    #[inline]
-    fn judge(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict {
-        each!(self, policy => policy.judge(cx, entry))
-    }
-
-    #[inline]
-    fn evicted(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) {
-        each!(self, policy => policy.evicted(cx, entry));
-    }
-
-    #[inline]
-    fn removed(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) {
-        each!(self, policy => policy.removed(cx, entry));
-    }
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        each!(self, policy => policy.promote_after())
-    }
-
-    #[inline]
-    fn uncounted_share(&self) -> Option<u8> {
-        each!(self, policy => policy.uncounted_share())
-    }
-
-    fn roams(&self) -> bool {
-        each!(self, policy => policy.roams())
-    }
-
-    fn kept_max(&self) -> u32 {
-        each!(self, policy => policy.kept_max())
-    }
-
-    fn sessions(&self) -> Option<SessionLimits> {
-        each!(self, policy => policy.sessions())
-    }
-
-    fn clear(&mut self) {
-        each!(self, policy => policy.clear());
-    }
 }

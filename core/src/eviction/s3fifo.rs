@@ -64,12 +64,13 @@ impl S3Fifo {
         })
     }
 
+    #[inline(always)]
     fn main_part(&self, of: u64) -> u64 {
         of - share(of, self.small_pct)
     }
 
     /// As long as the capacity stays, so does the window.
-    #[inline]
+    #[inline(always)]
     fn window(&mut self, view: &View) -> Window {
         let by_entries = view.by_entries();
         let capacity = view.capacity();
@@ -121,9 +122,9 @@ impl Policy for S3Fifo {
         old.hits
     }
 
-    #[inline]
+    #[inline(always)]
     fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
-        let [small, main] = cx.view.queues;
+        let [small, main, ..] = &cx.view.queues;
         if main.entries == 0 || small.entries == 0 {
             return if small.entries == 0 { MAIN } else { SMALL };
         }

@@ -8,7 +8,6 @@
 //! Nothing happens in a shard whose entries never had a time to live.
 
 use super::shard::{Stage, Writer};
-use crate::eviction::QUEUES_MAX;
 use crate::pool::space::{SEG_NONE, SegId};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -48,7 +47,7 @@ impl Writer<'_> {
     fn sweep(&mut self) {
         let mut sweep = self.state.expiry;
         if sweep.seg == SEG_NONE || !self.is_where_it_was(&sweep) {
-            sweep.queue = (sweep.queue + 1) % QUEUES_MAX;
+            sweep.queue = (sweep.queue + 1) % usize::from(self.store.queues);
             sweep.seg = self.state.queues[sweep.queue].oldest;
             sweep.at = 0;
             if sweep.seg == SEG_NONE {

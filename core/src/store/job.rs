@@ -37,8 +37,6 @@ pub struct Sighted {
 pub struct Job {
     /// The segment; [`SEG_NONE`]: no job.
     pub seg: SegId,
-    /// Entries that the job kept since it last evicted one.
-    pub kept: u32,
     /// Bytes passed.
     at: u32,
     /// Bytes looked at.
@@ -56,7 +54,7 @@ impl Job {
     /// A job on a segment whose first entry is at this offset.
     pub const fn on(seg: SegId, at: u32) -> Self {
         let sight = [Sighted { hash: 0, at: 0, bytes: 0 }; SIGHT];
-        Self { seg, kept: 0, at, seen: at, next: 0, end: 0, sight }
+        Self { seg, at, seen: at, next: 0, end: 0, sight }
     }
 
     /// Whether it has a segment.

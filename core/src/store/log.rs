@@ -17,6 +17,19 @@ const LINE: usize = 64;
 /// Bytes behind a new entry that are asked for, at most.
 const WRITE_AHEAD_MAX: usize = 512;
 
+/// What writes the value of a new entry. Not only closures, since those cannot be told to be inlined.
+pub trait FillValue {
+    /// Writes it to this place.
+    fn fill(self, at: *mut u8);
+}
+
+impl<F: FnOnce(*mut u8)> FillValue for F {
+    #[inline(always)]
+    fn fill(self, at: *mut u8) {
+        self(at);
+    }
+}
+
 impl Writer<'_> {
     /// Whether the head of a queue has room for so many bytes.
     #[inline(always)]
@@ -221,7 +234,7 @@ impl Writer<'_> {
         self.retired = true;
     }
 
-    /// Appends an entry of so many (rounded) bytes, whose value `fill_value` writes; the caller
+    /// Appends an entry of so many (rounded) bytes, whose value `value` writes; the caller
     /// made room. Returns its location; nobody sees it before a slot names it.
     #[inline(always)]
     pub fn append(
@@ -230,15 +243,15 @@ impl Writer<'_> {
         bytes: u32,
         shape: &Shape,
         key: &[u8],
-        fill_value: impl FnOnce(*mut u8),
+        value: impl FillValue,
     ) -> u32 {
         let head = self.state.heads[queue].segment;
         let location = self.claim(head, bytes, shape.expires);
         self.head_filled(queue, bytes);
         let at = self.places.address(location).cast_mut();
         // SAFETY: `claim` set this place aside, inside the segment, for this entry alone.
-        let value = unsafe { shape.write(at, key) };
-        fill_value(value);
+        let value_at = unsafe { shape.write(at, key) };
+        value.fill(value_at);
         // The next entry, if it is as long, is written without waiting for its lines.
         let (len, behind) = (bytes as usize, at.wrapping_add(bytes as usize + LINE));
         let mut ahead = 0;

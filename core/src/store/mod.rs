@@ -19,6 +19,7 @@ mod draft;
 mod entry;
 mod expiry;
 mod handle;
+mod hear;
 mod index;
 mod job;
 mod log;
@@ -80,8 +81,16 @@ pub(crate) struct StoreInner {
     latency: Option<Box<[LatencyHistogram; 3]>>,
     space: *const Space,
     shards_mask: usize,
+    /// Hits may ask for something: a promotion, or to be heard of.
     promotes: bool,
     sessions: Option<session::SessionTable>,
+    /// The count at which a hit is heard of; 0: never.
+    hears_at: u8,
+    /// The reader whose hit is heard of sees to it that it is.
+    hears_all: bool,
+    /// Queues of the policy, and those that newcomers go to.
+    queues: u8,
+    newcomer_queues: u8,
     places: Places,
     hash: KeyHash,
     clock: Clock,

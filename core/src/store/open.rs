@@ -121,8 +121,12 @@ impl StoreInner {
             slot_tag: crate::memory::guard::tag_of(pool.generation()),
             shards: Box::new([]),
             shards_mask: shards as usize - 1,
-            promotes: policy.promote_after().is_some(),
             sessions: None,
+            promotes: policy.promote_after().is_some() || policy.hears_at().is_some(),
+            hears_at: policy.hears_at().unwrap_or(0),
+            hears_all: policy.hears_all(),
+            queues: policy.queues(),
+            newcomer_queues: policy.newcomer_queues(),
             places: Places::new(space),
             space: std::ptr::from_ref(space),
             latency: config
@@ -216,23 +220,25 @@ impl StoreInner {
             shard.table.close();
             writer.tear_down();
         }
-        if let Some(sessions) = self.sessions() {
-            sessions.clear();
-        }
+        self.reset_sessions();
         self.space().harvest(true);
     }
 
     /// Removes everything, and puts poisoned shards back in service.
     pub fn clear(&self) -> Result<()> {
         crate::memory::fork::check(self.generation)?;
+        let mut has_reopened = false;
         for shard in &self.shards {
             if shard.table.geometry().is_poisoned() {
                 self.reopen(shard)?;
+                has_reopened = true;
             }
         }
         self.invalidate(&Match::All)?;
-        if let Some(sessions) = self.sessions() {
-            sessions.clear();
+        if has_reopened {
+            self.reset_sessions();
+        } else if let Some(sessions) = self.sessions() {
+            sessions.end_all();
         }
         for shard in &self.shards {
             let mut writer = shard.lock(self)?;

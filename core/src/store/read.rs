@@ -14,10 +14,10 @@
 //! The first line of the entry is touched *before* the announcement, so that a thread which loses
 //! its processor while it waits for memory seldom holds a segment back.
 
-use super::StoreInner;
 use super::entry::{Entry, NEVER};
 use super::index::line::{Line, tag_of};
-use super::shard::{CLOSED, POISONED, Shard, Writer};
+use super::shard::{Asked, CLOSED, POISONED, Shard, Writer};
+use super::{StoreInner, hear};
 use crate::error::{Error, Result};
 use crate::memory::fork::FORKED;
 use crate::memory::guard::{Guard, Inside, Seated};
@@ -309,12 +309,14 @@ impl<G: Guard> Hit<'_, G> {
         if peek {
             return;
         }
-        self.found.line.count_hit(self.found.slot, self.found.tag);
+        let Found { shard, line, slot, tag, location, .. } = self.found;
+        if self.store.promotes {
+            ask(self.store, shard, line, slot, tag, location);
+        } else {
+            line.count_hit(slot, tag);
+        }
         self.store.counters.hit(self.guard.slot_index());
         self.store.refresh_session(&self.found.entry);
-        if self.store.promotes {
-            ask_promotion(self.store, self.found.shard, self.found.location);
-        }
     }
 
     /// Counts a miss: the entry's time was over.
@@ -357,8 +359,18 @@ impl<G: Guard> Hit<'_, G> {
     }
 }
 
-/// Asks for a promotion of the entry at a location, if it is old enough in its queue.
+/// Counts a hit that may ask for something.
 #[inline(never)]
+fn ask(store: &StoreInner, shard: &Shard, line: &Line, slot: usize, tag: u16, location: u32) {
+    if store.hears_at != 0 {
+        return hear::tell(store, shard, line, slot, tag, location);
+    }
+    line.count_hit(slot, tag);
+    ask_promotion(store, shard, location);
+}
+
+/// Asks for a promotion of the entry at a location, if it is old enough in its queue.
+#[inline]
 fn ask_promotion(store: &StoreInner, shard: &Shard, location: u32) {
     let meta = store.space().meta(store.places.segment_of(location));
     let queue = usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F);
@@ -368,7 +380,7 @@ fn ask_promotion(store: &StoreInner, shard: &Shard, location: u32) {
         .promote_before
         .get(queue)
         .is_some_and(|before| position < before.load(Ordering::Relaxed));
-    if is_old && shard.ask_promotion(location) {
+    if is_old && matches!(shard.ask_promotion(location), Asked::Due | Asked::LostAndDue) {
         store.promotions_due.store(true, Ordering::Relaxed);
     }
 }

@@ -108,7 +108,7 @@ impl Writer<'_> {
                 break;
             }
         }
-        for queue in 0..QUEUES_MAX {
+        for queue in 0..usize::from(self.store.queues) {
             self.look_ahead(Task::Evict(queue));
         }
         self.look_ahead(Task::Compact);
@@ -178,7 +178,9 @@ impl Writer<'_> {
 
     #[inline(always)]
     fn evict_step(&mut self) -> Option<Step> {
-        let wanted = self.ask(|policy, cx| policy.victim_queue(cx));
+        // Not by a closure, which the compiler would call.
+        let (policy, mut cx) = self.policy();
+        let wanted = policy.victim_queue(&mut cx);
         let wanted = usize::from(wanted) % QUEUES_MAX;
         let queue = if self.ready_job(wanted) {
             wanted
@@ -323,14 +325,14 @@ impl Writer<'_> {
             Verdict::Move { queue: to, hits } => Some((usize::from(to) % QUEUES_MAX, hits)),
         };
         if let Some((to, hits)) = target
-            && self.state.queues[queue].job.kept < self.state.policy.kept_max()
+            && self.state.kept < self.state.policy.kept_max()
             && matches!(self.make_head(to, extent.log_bytes), Ok(true))
         {
-            self.state.queues[queue].job.kept += 1;
+            self.state.kept += 1;
             self.move_entry(live, extent, to, hits);
             return Step { passed: bytes, freed: 0, runs: 0 };
         }
-        self.state.queues[queue].job.kept = 0;
+        self.state.kept = 0;
         self.ask(|policy, cx| policy.evicted(cx, &meta));
         self.shard.counters().count(Tally::Evicted);
         self.shard.counters().add(Tally::EvictedBytes, extent.payload);

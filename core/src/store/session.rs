@@ -63,6 +63,20 @@ impl StoreInner {
         }
     }
 
+    /// Ends all sessions where a shard was taken down with what it held.
+    #[cold]
+    pub(super) fn reset_sessions(&self) {
+        let Some(sessions) = self.sessions() else { return };
+        let (mut bytes, mut entries) = (0, 0);
+        for shard in &self.shards {
+            for queue in &shard.lock_any(self).state.view.queues {
+                bytes += queue.bytes;
+                entries += queue.entries;
+            }
+        }
+        sessions.reset(bytes, entries);
+    }
+
     #[inline(always)]
     pub(super) fn sessions(&self) -> Option<&Sessions> {
         self.sessions.as_ref().map(|table| &table.sessions)

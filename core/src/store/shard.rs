@@ -114,6 +114,19 @@ impl Head {
     pub const NONE: Self = Self { segment: SEG_NONE, room: 0 };
 }
 
+/// What became of a hit that asks for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is in the ring.
+    Noted,
+    /// It is in the ring, which is due to be drained.
+    Due,
+    /// The ring is full.
+    Lost,
+    /// The ring is full, and due to be drained.
+    LostAndDue,
+}
+
 /// Memory of a policy: words in a run of the shard's own.
 pub struct PolicyMemory {
     /// The run.
@@ -183,6 +196,8 @@ pub struct State {
     pub run_bytes: u64,
     /// Random state of the jitter.
     pub dice: u64,
+    /// Entries that reclaim kept since it last evicted one.
+    pub kept: u32,
 }
 
 impl Written {
@@ -226,6 +241,7 @@ impl Shard {
                 runs: SEG_NONE,
                 run_bytes: 0,
                 dice: seed | 1,
+                kept: 0,
             }),
         }
     }
@@ -235,15 +251,18 @@ impl Shard {
         (size_of::<Self>() + RING * size_of::<AtomicU32>()) as u64
     }
 
-    /// Remembers that an entry asks for promotion; forgets it when the ring is full. True if the
-    /// ring is due to be drained, once in as many calls as it is long.
-    pub fn ask_promotion(&self, location: u32) -> bool {
+    /// Remembers that an entry asks for something; forgets it when the ring is full. The ring is due
+    /// to be drained once in as many calls as it is long.
+    #[inline]
+    pub fn ask_promotion(&self, location: u32) -> Asked {
         // It may wrap: then the ring is filled once more.
         let at = self.ring_len.fetch_add(1, Ordering::Relaxed) as usize;
+        let is_due = at % RING == RING - 1;
         if let Some(cell) = self.ring.get(at) {
             cell.store(location, Ordering::Release);
+            return if is_due { Asked::Due } else { Asked::Noted };
         }
-        at % RING == RING - 1
+        if is_due { Asked::LostAndDue } else { Asked::Lost }
     }
 
     fn take_promotions(&self, mut each: impl FnMut(u32)) {
@@ -461,12 +480,19 @@ impl Writer<'_> {
         }
     }
 
+    /// The policy, and what it decides on.
+    #[inline(always)]
+    pub fn policy(&mut self) -> (&mut AnyPolicy, Context<'_>) {
+        let state = &mut *self.state;
+        let memory = state.memory.as_mut().map_or(&mut [][..], PolicyMemory::words_mut);
+        (&mut state.policy, Context { view: &state.view, memory })
+    }
+
     /// Asks the policy something.
     #[inline(always)]
     pub fn ask<R>(&mut self, question: impl FnOnce(&mut AnyPolicy, &mut Context<'_>) -> R) -> R {
-        let state = &mut *self.state;
-        let memory = state.memory.as_mut().map_or(&mut [][..], PolicyMemory::words_mut);
-        question(&mut state.policy, &mut Context { view: &state.view, memory })
+        let (policy, mut cx) = self.policy();
+        question(policy, &mut cx)
     }
 
     /// Says what live entries may take at most, after segments or runs came or went.
@@ -500,9 +526,17 @@ impl Writer<'_> {
     /// Tells readers from which age on a hit asks for promotion.
     fn mark_promotions(&mut self) {
         let Some(share) = self.state.policy.promote_after() else { return };
-        for (queue, mark) in self.state.view.queues.iter().zip(&self.shard.promote_before) {
-            let behind = queue.bytes * u64::from(share) / 256;
-            mark.store(queue.head.saturating_sub(behind), Ordering::Relaxed);
+        let queues = usize::from(self.store.queues).min(QUEUES_MAX);
+        let marks = &self.shard.promote_before[..queues];
+        for (number, mark) in marks.iter().enumerate() {
+            let (head, oldest) =
+                (self.state.view.queues[number].head, self.state.queues[number].oldest);
+            // By places in the log: of a long value only what stands there tells its age.
+            let span = match oldest {
+                SEG_NONE => 0,
+                segment => head.saturating_sub(self.meta(segment).position.load(Ordering::Relaxed)),
+            };
+            mark.store(head - span * u64::from(share) / 256, Ordering::Relaxed);
         }
     }
 
@@ -520,6 +554,9 @@ impl Writer<'_> {
         }
         let hash = self.hash_at(location);
         let Some(live) = self.find_at(hash, location) else { return };
+        if self.store.hears_at != 0 {
+            return self.hear(hash, &live);
+        }
         let queue = self.queue_of(location);
         let before = self.shard.promote_before[queue].load(Ordering::Relaxed);
         if self.position_of(location) < before && self.pay_for_move(&live) {

@@ -8,6 +8,7 @@
 use super::entry::{NEVER, Shape};
 use super::index::Table;
 use super::index::line::Line;
+use super::log::FillValue;
 use super::put::Straight;
 use super::shard::{CLOSED, Live, Writer, fingerprint};
 use crate::error::Result;
@@ -221,7 +222,7 @@ impl Writer<'_> {
         let old = self.extent(live);
         let meta = self.meta_of(hash, live, &old);
         let hits = self.ask(|policy, cx| policy.replace(cx, &meta));
-        let location = self.append(old.queue, bytes, shape, key, |at| fill(at, source));
+        let location = self.append(old.queue, bytes, shape, key, source);
         self.shard.table.relocate(live.place, location, hits);
         self.count_out(old.queue, old.full);
         self.leave_session(&live.entry, old.full);
@@ -239,7 +240,7 @@ impl Writer<'_> {
         if !self.make_entry_room() {
             return Ok(false);
         }
-        for queue in 0..usize::from(self.state.policy.queues()) {
+        for queue in 0..usize::from(self.store.newcomer_queues) {
             if !self.make_head(queue, bytes)? {
                 return Ok(false);
             }
@@ -314,7 +315,7 @@ impl Writer<'_> {
                 return None;
             }
         };
-        let location = self.append(queue, bytes, shape, key, |at| fill(at, source));
+        let location = self.append(queue, bytes, shape, key, source);
         let shard = self.shard;
         if !shard.table.insert(&mut self.state.tail, home, hash, location, hits) {
             // Cannot be: `make_insert_room` saw a vacancy under this same lock. The bytes are
@@ -426,6 +427,9 @@ impl Writer<'_> {
             }
         }
         shard.table.count_hit(live.place);
+        if self.store.hears_at != 0 {
+            self.hear_of(hash, key);
+        }
         Ok(Step::Done(true))
     }
 
@@ -456,11 +460,13 @@ impl Writer<'_> {
     }
 }
 
-/// Writes the inline value of a new entry.
-#[inline(always)]
-fn fill(at: *mut u8, source: Source<'_>) {
-    if let Source::Inline(value) = source {
-        // SAFETY: the append that calls this set as many bytes aside, which nobody else sees yet.
-        unsafe { copy::value(value.as_ptr(), at, value.len()) };
+impl FillValue for Source<'_> {
+    #[inline(always)]
+    fn fill(self, at: *mut u8) {
+        if let Source::Inline(value) = self {
+            // SAFETY: the append that calls this set as many bytes aside, which nobody else sees
+            // yet.
+            unsafe { copy::value(value.as_ptr(), at, value.len()) };
+        }
     }
 }

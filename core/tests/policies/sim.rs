@@ -5,7 +5,8 @@
 //! policy decided in the last call is in [`Sim::events`], for twins to compare with.
 
 use hypercache_core::eviction::{
-    Bout, CONTEST_MAX, Context, EntryMeta, HITS_MAX, Placement, Policy, QUEUES_MAX, Verdict, View,
+    Bout, CONTEST_MAX, Context, EntryMeta, HITS_MAX, Heard, Placement, Policy, QUEUES_MAX, Verdict,
+    View,
 };
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -82,15 +83,31 @@ impl<P: Policy> Sim<P> {
             None => true,
         };
         let promoted = self.policy.promote_after().is_some_and(behind);
+        let hits_before = entry.hits;
         if counted {
             entry.hits = (entry.hits + 1).min(HITS_MAX);
         }
+        let entry = *entry;
+        if self.policy.hears_at() == Some(hits_before + 1) {
+            self.hear(key, &entry);
+        }
         if promoted {
-            let (queue, hits) = (entry.queue, entry.hits);
-            self.append_again(key, queue, hits);
+            self.append_again(key, entry.queue, entry.hits);
             self.events.push(Event::Promoted { key });
         }
         true
+    }
+
+    fn hear(&mut self, key: u64, entry: &EntryMeta) {
+        match self.ask(|policy, cx| policy.heard(cx, entry)) {
+            Heard::Stay { hits } => {
+                self.index.entry(key).and_modify(|entry| entry.hits = hits);
+            }
+            Heard::Append { queue, hits } => {
+                self.append_again(key, queue, hits);
+                self.events.push(Event::Moved { key, queue });
+            }
+        }
     }
 
     /// A write.

@@ -169,6 +169,11 @@ fn sieve() {
 }
 
 #[test]
+fn lfu() {
+    compare(PolicyKind::Lfu, "decay=0", "lfu");
+}
+
+#[test]
 fn s3fifo_of_the_paper() {
     compare(PolicyKind::S3Fifo, "threshold=2", "s3fifo");
 }

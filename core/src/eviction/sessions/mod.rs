@@ -478,16 +478,27 @@ impl Sessions {
         [&self.dead, &self.unowned, &self.owned].map(|sum| sum.bytes.load(Relaxed)).iter().sum()
     }
 
-    /// Ends all sessions and forgets what they had. The store is empty.
-    pub fn clear(&self) {
-        let mut lists = self.lists.lock();
+    /// Ends all sessions.
+    pub fn end_all(&self) {
+        self.end_all_under(&mut self.lists.lock());
+    }
+
+    fn end_all_under(&self, lists: &mut Lists) {
         while lists.oldest != NONE {
             let oldest = lists.oldest;
-            self.end_row(&mut lists, oldest);
+            self.end_row(lists, oldest);
         }
+    }
+
+    /// Ends all sessions where entries went without leaving; so many are left, and are taken for
+    /// dead.
+    pub fn reset(&self, bytes: u64, entries: u64) {
+        let mut lists = self.lists.lock();
+        self.end_all_under(&mut lists);
         for sum in [&self.dead, &self.unowned, &self.owned] {
             sum.clear();
         }
+        self.dead.add(bytes, entries);
     }
 
     /// The slots where an id may be, in the order in which they are looked at.

@@ -174,7 +174,10 @@ fn ends_what_the_twin_ends() {
             }
         }
         assert!(ends.evicted.sessions > 0);
-        sessions.clear();
+        sessions.end_all();
+        let had = twin.live.iter().map(|group| group.bytes.len() as u64).sum::<u64>();
+        assert_eq!(sessions.dead_entries(), twin.dead.len() as u64 + had);
+        sessions.reset(0, 0);
         assert_eq!((sessions.count(twin.now_ms), sessions.bytes_held()), ((0, 0), 0));
     }
 }

@@ -158,6 +158,22 @@ impl Line {
         }
     }
 
+    /// Takes a hit back that took the count to `hits`; a lost race is dropped.
+    #[inline]
+    pub fn uncount_hit(&self, slot: usize, tag: u16, hits: u8) {
+        let word = tag | u16::from(hits);
+        let less = word - 1;
+        let _ = self.tags[slot].compare_exchange(word, less, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Sets the hits of a slot that is in use. Under the lock; hits that readers count meanwhile are
+    /// lost.
+    #[inline]
+    pub fn set_hits(&self, slot: usize, hits: u8) {
+        let tag = self.tags[slot].load(Ordering::Relaxed) & TAG_MASK;
+        self.tags[slot].store(tag | u16::from(hits), Ordering::Relaxed);
+    }
+
     /// The hits in a slot.
     #[inline(always)]
     pub fn hits(&self, slot: usize) -> u8 {

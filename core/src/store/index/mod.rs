@@ -419,6 +419,12 @@ impl Table {
         unsafe { &*place.line }.hits(place.slot)
     }
 
+    /// Sets the hits of a slot.
+    pub fn set_hits(&self, place: Place, hits: u8) {
+        // SAFETY: as in `relocate`.
+        unsafe { &*place.line }.set_hits(place.slot, hits);
+    }
+
     /// Counts a hit on a slot.
     pub fn count_hit(&self, place: Place) {
         // SAFETY: as in `relocate`.
