@@ -197,6 +197,17 @@ fn what_has_no_session_goes_before_one_that_is_in_use() {
 }
 
 #[test]
+fn a_destroyed_store_has_no_sessions() {
+    let it = Fixture::new(4, "");
+    it.put(1, 1);
+    it.store.set(&key(2), b"of no session").unwrap();
+    it.store.destroy();
+    assert_eq!(it.store.stats().sessions, 0);
+    it.store.validate().unwrap();
+    assert!(it.store.invalidate(Match::Session(1)).is_err());
+}
+
+#[test]
 fn a_full_table_ends_the_oldest() {
     let it = Fixture::new(4, "sessions=10");
     for session in 1..=25 {

@@ -6,7 +6,7 @@ mod support;
 
 use hypercache_core::types::{DeleteOutcome, IncrOutcome, PutOutcome};
 use hypercache_core::{Match, PolicyKind, Pool, PutMode, PutOptions, Store, StoreConfig, Ttl};
-use support::{check, key, pool};
+use support::{MIB, check, key, pool};
 
 fn store(pool: &Pool) -> Store {
     pool.open_store(&StoreConfig { hash_seed: 7, ..StoreConfig::default() }).unwrap()
