@@ -6,6 +6,7 @@ pub mod cache;
 pub mod commands;
 pub mod drive;
 pub mod measure;
+pub mod miss_ratio;
 pub mod report;
 pub mod trace;
 pub mod workload;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
-use hypercache_bench::commands::{churn, limit, raw, speed, tail};
+use hypercache_bench::commands::{churn, limit, miss_ratio, raw, speed, tail};
 
 #[derive(Parser)]
 #[command(version, about, long_about = None)]
@@ -23,6 +23,7 @@ enum Command {
     Churn(churn::Args),
     Raw(raw::Args),
     Replay(replay::Args),
+    MissRatio(miss_ratio::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Churn(args) => churn::run(&args),
         Command::Raw(args) => raw::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::MissRatio(args) => miss_ratio::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 pub mod churn;
 pub mod limit;
+pub mod miss_ratio;
 pub mod raw;
 pub mod replay;
 pub mod speed;

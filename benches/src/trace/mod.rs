@@ -13,12 +13,14 @@
 mod csv;
 mod error;
 mod folder;
+mod manifest;
 mod oracle;
 mod reference;
 
 pub use error::{Result, TraceError};
 pub use folder::{TraceFile, default_folder, list};
-pub use reference::{Figure, Unit, reference};
+pub use manifest::classes;
+pub use reference::{FIGURES_HEADER, Figure, Unit, figures, reference};
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};

@@ -1,6 +1,8 @@
-//! `reference.csv` of a folder of traces: what other caches and simulators miss on them.
+//! Tables of miss ratios: `reference.csv` of a folder of traces says what other caches and simulators
+//! miss on them, and what is measured here is written in the same columns.
 
 use super::{Result, TraceError};
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -11,6 +13,23 @@ pub enum Unit {
     Objects,
     /// Every object counts its size.
     Bytes,
+}
+
+impl Unit {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Objects => "objects",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// One row: a policy on a trace at a capacity.
@@ -32,26 +51,43 @@ pub struct Figure {
     pub byte_miss_ratio: f64,
 }
 
-const HEADER: &str = "trace,unit,policy,fraction,capacity,miss_ratio,byte_miss_ratio";
+/// The first line of a table of figures.
+pub const FIGURES_HEADER: &str = "trace,unit,policy,fraction,capacity,miss_ratio,byte_miss_ratio";
 
 /// The rows of the folder's `reference.csv`.
 pub fn reference(folder: impl AsRef<Path>) -> Result<Vec<Figure>> {
-    let path = folder.as_ref().join("reference.csv");
+    figures(folder.as_ref().join("reference.csv"))
+}
+
+/// The rows of a table of figures.
+pub fn figures(path: impl AsRef<Path>) -> Result<Vec<Figure>> {
+    let path = path.as_ref();
     let text =
-        fs::read_to_string(&path).map_err(|error| TraceError::file(&path, &error.to_string()))?;
+        fs::read_to_string(path).map_err(|error| TraceError::file(path, &error.to_string()))?;
     let mut lines = text.lines();
-    if lines.next() != Some(HEADER) {
-        return Err(TraceError::line(&path, 1, format!("the header {HEADER} is expected")));
+    if lines.next() != Some(FIGURES_HEADER) {
+        return Err(TraceError::line(path, 1, format!("the header {FIGURES_HEADER} is expected")));
     }
     lines
         .enumerate()
         .map(|(at, line)| {
             row(line).ok_or_else(|| {
-                let what = format!("\"{line}\" is no row; {HEADER} are expected");
-                TraceError::line(&path, at as u64 + 2, what)
+                let what = format!("\"{line}\" is no row; {FIGURES_HEADER} are expected");
+                TraceError::line(path, at as u64 + 2, what)
             })
         })
         .collect()
+}
+
+impl fmt::Display for Figure {
+    /// The row, as [`figures`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trace, unit, policy, fraction, capacity, miss_ratio, byte_miss_ratio } = self;
+        write!(
+            f,
+            "{trace},{unit},{policy},{fraction},{capacity},{miss_ratio:.6},{byte_miss_ratio:.6}"
+        )
+    }
 }
 
 fn row(line: &str) -> Option<Figure> {

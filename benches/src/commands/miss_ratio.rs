@@ -1,0 +1,152 @@
+//! `miss-ratio`: policies and libraries on a folder of traces, beside its `reference.csv`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args as ClapArgs, ValueEnum};
+
+use super::shown_as_typed;
+use crate::miss_ratio::contender::{Contender, Shards};
+use crate::miss_ratio::grid::Wanted;
+use crate::miss_ratio::results::Results;
+use crate::miss_ratio::run::{self, Plan};
+use crate::miss_ratio::summary::{self, Cells, Sizes};
+use crate::miss_ratio::{equal, page};
+use crate::report::progress;
+use crate::trace::{self, Figure, TraceFile, Unit};
+
+/// Compare miss ratios on a folder of traces, with libraries and with its reference.csv
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// Folder of traces [default: what HYPERCACHE_TRACES names, else ../shared/traces]
+    #[arg(long, value_name = "DIR")]
+    traces: Option<PathBuf>,
+    /// Policies with their options, and libraries, such as s3fifo:threshold=2,lru,moka
+    /// [default: every policy of the store, moka, quick_cache and foyer]
+    #[arg(long, value_name = "LIST")]
+    policies: Option<String>,
+    /// No other libraries
+    #[arg(long)]
+    no_peers: bool,
+    /// Only capacities in this unit
+    #[arg(long, value_enum)]
+    unit: Option<UnitArg>,
+    /// The least capacity in objects
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    min_objects: u64,
+    /// Only recorded traces: none whose name begins with syn_
+    #[arg(long)]
+    real_only: bool,
+    /// Only traces whose name contains one of these
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// At most so many shards, a power of two; the reference's policies have one
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "default_shards")]
+    shards: u32,
+    /// As many shards as the store chooses
+    #[arg(long)]
+    default_shards: bool,
+    /// Cells at once [default: one a processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Write a row for every cell to this file, and leave out those whose row is there
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Write a page with a curve for each trace to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Hit ratios in the same resident memory instead of the same capacity
+    #[arg(long, conflicts_with_all = ["html", "unit", "min_objects"])]
+    equal_memory: bool,
+}
+
+/// What a capacity counts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum UnitArg {
+    /// Every object 1.
+    Objects,
+    /// Every object its size.
+    Bytes,
+}
+shown_as_typed!(UnitArg);
+
+/// Runs what is missing and prints the tables.
+pub fn run(args: &Args) -> Result<()> {
+    let folder = args.traces.clone().unwrap_or_else(trace::default_folder);
+    let mut files = trace::list(&folder).with_context(|| {
+        format!("no traces in {}; --traces or HYPERCACHE_TRACES names a folder", folder.display())
+    })?;
+    files.retain(|file| {
+        let named = args.only.is_empty() || args.only.iter().any(|part| file.name.contains(part));
+        named && (!args.real_only || summary::is_real(&file.name))
+    });
+    if files.is_empty() {
+        bail!("{}: there are no such traces in it", folder.display());
+    }
+    let threads = match args.threads {
+        Some(0) => bail!("--threads is 0; at least 1 is allowed"),
+        Some(threads) => threads,
+        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let shards = if args.default_shards { Shards::Chosen } else { Shards::AtMost(args.shards) };
+    let with_peers = !args.no_peers;
+    if with_peers && args.policies.is_none() && !cfg!(feature = "peers") {
+        bail!("this program was built without the feature `peers`; --no-peers leaves them out");
+    }
+    if args.equal_memory {
+        return equal::run(&equal::Plan {
+            files,
+            policies: args.policies.clone(),
+            with_peers,
+            csv: args.csv.clone(),
+        });
+    }
+    let contenders = match &args.policies {
+        Some(list) => {
+            let mut list = Contender::parse_list(list, shards)?;
+            list.retain(|one| with_peers || matches!(one, Contender::Ours(_)));
+            list
+        }
+        None => Contender::all(shards, with_peers),
+    };
+    let unit = args.unit.map(|unit| match unit {
+        UnitArg::Objects => Unit::Objects,
+        UnitArg::Bytes => Unit::Bytes,
+    });
+    let plan =
+        Plan { files, contenders, wanted: Wanted { unit, min_objects: args.min_objects }, threads };
+    let mut results = Results::open(args.csv.as_deref())?;
+    let bar = progress(1, "miss ratios");
+    let done = run::run(&plan, &mut results, &bar);
+    bar.finish_and_clear();
+    let done = done?;
+    println!("{} cells run, {} were there", done.run, done.found);
+    for note in &done.notes {
+        println!("note: {note}");
+    }
+    let reference =
+        if folder.join("reference.csv").exists() { trace::reference(&folder)? } else { Vec::new() };
+    let measured = asked_for(results.rows(), &plan);
+    let cells = Cells::new(&measured, &reference);
+    let sizes = Sizes::new(reference.iter().chain(&measured));
+    let classes: BTreeMap<_, _> = trace::classes(&folder)?.into_iter().collect();
+    summary::print(&cells, &classes, &sizes);
+    if let Some(path) = &args.html {
+        let page = page::page(&cells, &classes);
+        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("page: {}", path.display());
+    }
+    Ok(())
+}
+
+/// Of all rows of the file, also those of earlier runs with other policies, the ones of the
+/// traces and capacities asked for.
+fn asked_for(rows: &[Figure], plan: &Plan) -> Vec<Figure> {
+    let asked = |row: &&Figure| {
+        plan.files.iter().any(|file: &TraceFile| file.name == row.trace)
+            && plan.wanted.unit.is_none_or(|unit| unit == row.unit)
+            && row.capacity >= plan.wanted.min_objects
+    };
+    rows.iter().filter(asked).cloned().collect()
+}
