@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{churn, limit, miss_ratio, raw, speed, tail};
+use hypercache_bench::miss_ratio::equal;
 
 #[derive(Parser)]
 #[command(version, about, long_about = None)]
@@ -24,6 +25,8 @@ enum Command {
     Raw(raw::Args),
     Replay(replay::Args),
     MissRatio(miss_ratio::Args),
+    #[command(hide = true)]
+    MissRatioChild(equal::ChildArgs),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Raw(args) => raw::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::MissRatio(args) => miss_ratio::run(&args),
+        Command::MissRatioChild(args) => equal::run_child(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

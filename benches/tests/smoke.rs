@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -224,6 +225,159 @@ fn replay_of_a_trace() {
     }
 }
 
+/// A folder of traces that goes away with it.
+struct Traces(PathBuf);
+
+impl Traces {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("hc-bench-traces-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    /// Requests for `objects` objects, the more often the smaller their number, with sizes that are
+    /// a function of it.
+    fn draw(&self, name: &str, objects: u64, requests: u64, size: impl Fn(u64) -> u64) {
+        let mut text = String::from("id,size\n");
+        let mut state = 1_u64;
+        let mut below = |most: u64| {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            (state >> 33) % most
+        };
+        for _ in 0..requests {
+            let most = below(objects) + 1;
+            let object = below(most);
+            text.push_str(&format!("{object},{}\n", size(object)));
+        }
+        std::fs::write(self.0.join(format!("{name}.csv")), text).unwrap();
+    }
+}
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn miss_ratio() {
+    let traces = Traces::new("miss-ratio");
+    traces.draw("sized", 3_000, 20_000, |object| 50 + object % 7 * 100);
+    traces.draw("syn_unsized", 2_000, 20_000, |_| 1);
+    std::fs::write(traces.0.join("manifest.csv"), "name,class\nsized,\"web, so to speak\"\n")
+        .unwrap();
+    let (csv, html) = (Scratch::new("miss-ratio"), Scratch::new("miss-ratio-page"));
+    let policies = if cfg!(feature = "peers") {
+        "fifo,s3fifo:threshold=2,small=20,lru,moka,quick_cache,foyer-s3fifo,foyer-lfu"
+    } else {
+        "fifo,s3fifo:threshold=2,small=20,lru"
+    };
+    let asked = ["--policies", policies, "--csv", csv.path(), "--html", html.path()];
+    let run = || run(&[&["miss-ratio", "--traces", traces.path()][..], &asked].concat());
+
+    let out = run();
+    for words in ["avoided", "by class of trace", "web, so to speak", "s3fifo:threshold=2;small=20"]
+    {
+        assert!(out.contains(words), "no {words:?} in\n{out}");
+    }
+    let rows = csv.rows();
+    let contenders = if cfg!(feature = "peers") { 7 } else { 3 };
+    // 10 and 30 % of each in objects, and 1, 3, 10 and 30 % of bytes that are not too small.
+    let cells = rows.len() / contenders;
+    assert!(cells >= 6 && rows.len() == cells * contenders, "{} rows", rows.len());
+    for row in &rows {
+        let [ratio, bytes] = ["miss_ratio", "byte_miss_ratio"].map(|column| number(row, column));
+        assert!((0.05..1.0).contains(&ratio) && (0.05..1.0).contains(&bytes), "{row:?}");
+        assert!(row["unit"] == "bytes" || ratio == bytes, "{row:?}");
+        // Larger is better in such a trace, whatever the policy.
+        let larger = rows.iter().filter(|other| {
+            ["trace", "unit", "policy"].iter().all(|&column| row[column] == other[column])
+                && number(other, "capacity") > number(row, "capacity")
+        });
+        for other in larger {
+            assert!(number(other, "miss_ratio") < ratio, "{row:?}, {other:?}");
+        }
+    }
+    let page = std::fs::read_to_string(html.path()).unwrap();
+    assert!(page.matches("<svg").count() > 4 && page.contains("sized"));
+
+    let text = std::fs::read_to_string(csv.path()).unwrap();
+    assert!(run().contains(&format!("0 cells run, {} were there", rows.len())));
+    assert_eq!(std::fs::read_to_string(csv.path()).unwrap(), text);
+    // As if broken off in the middle of a row.
+    std::fs::write(csv.path(), &text[..text.len() - 9]).unwrap();
+    assert!(run().contains(&format!("1 cells run, {} were there", rows.len() - 1)));
+    assert_eq!(csv.rows().len(), rows.len());
+}
+
+#[test]
+fn equal_memory() {
+    let traces = Traces::new("equal-memory");
+    traces.draw("large", 20_000, 60_000, |object| 500 + object % 11 * 100);
+    traces.draw("small", 1_000, 5_000, |_| 100);
+    let csv = Scratch::new("equal-memory");
+    let mut args = vec!["miss-ratio", "--traces", traces.path(), "--equal-memory"];
+    args.extend(["--csv", csv.path()]);
+    if !cfg!(feature = "peers") {
+        args.push("--no-peers");
+    }
+    let out = run(&args);
+    assert!(out.contains("Left out, all of it fits into 8 MiB: small."), "{out}");
+    let rows = csv.rows();
+    assert_eq!(rows.len(), if cfg!(feature = "peers") { 4 } else { 1 });
+    for row in &rows {
+        assert_eq!(number(row, "budget"), f64::from(8 << 20));
+        assert!((0.05..1.0).contains(&number(row, "miss_ratio")), "{row:?}");
+        // The search may end where a library leaps; ours does not.
+        let off = number(row, "rss") / f64::from(8 << 20) - 1.0;
+        let most = if row["library"].starts_with("hypercache") { 0.03 } else { 0.3 };
+        assert!(off.abs() <= most, "{row:?}");
+    }
+    assert!(run(&args).contains(&format!("0 searches to run, {} were there", rows.len())));
+}
+
+/// On recorded traces FIFO through the store is the simulators' FIFO.
+#[test]
+fn miss_ratios_of_the_real_folder() {
+    let folder = hypercache_bench::trace::default_folder();
+    if !folder.exists() {
+        // Past the capture of the test's output, so that nobody takes this for a check.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT CHECKED: the miss-ratio tool on real traces, because there is no folder {}; \
+             HYPERCACHE_TRACES names another",
+            folder.display()
+        );
+        return;
+    }
+    let csv = Scratch::new("miss-ratio-real");
+    let folder_path = folder.to_str().unwrap();
+    let args = ["--only", "lirs,web07", "--policies", "fifo", "--csv", csv.path()];
+    let out = run(&[&["miss-ratio", "--traces", folder_path][..], &args].concat());
+    assert!(out.contains("real traces"), "{out}");
+    let measured = hypercache_bench::trace::figures(csv.path()).unwrap();
+    let reference = hypercache_bench::trace::reference(&folder).unwrap();
+    let mut compared = 0;
+    for ours in measured {
+        let twin = reference.iter().find(|theirs| {
+            (&theirs.trace, &theirs.policy, theirs.unit, theirs.capacity)
+                == (&ours.trace, &ours.policy, ours.unit, ours.capacity)
+        });
+        if let Some(twin) = twin {
+            compared += 1;
+            assert_eq!(ours.fraction, twin.fraction, "{ours}");
+            assert!((ours.miss_ratio - twin.miss_ratio).abs() < 0.001, "{ours} {twin}");
+        }
+    }
+    assert!(compared >= 10, "only {compared} cells are in both");
+}
+
 #[test]
 fn wrong_arguments_are_named() {
     for (args, named) in [
@@ -235,9 +389,14 @@ fn wrong_arguments_are_named() {
         (&["replay", "--threads", "0"], "--threads"),
         (&["replay", "--policy-options", "speed=11"], "speed"),
         (&["replay", "--limit", "4096"], "limit_bytes"),
+        (&["miss-ratio", "--no-peers", "--traces", "/nowhere"], "/nowhere"),
+        (&["miss-ratio", "--policies", "clever"], "clever"),
+        (&["miss-ratio", "--policies", "lru:speed=11"], "speed"),
         (&["dance"], "dance"),
         #[cfg(not(feature = "peers"))]
         (&["churn", "--caches", "moka"], "built without the feature `peers`"),
+        #[cfg(not(feature = "peers"))]
+        (&["miss-ratio", "--policies", "moka"], "built without the feature `peers`"),
     ] {
         let program = env!("CARGO_BIN_EXE_hypercache-bench");
         let done = Command::new(program).args(args).output().unwrap();

@@ -13,8 +13,17 @@ const PROGRAM: &str = "hypercache-bench";
 /// Subcommands that compare HyperCache with no other cache.
 const ALONE: [&str; 2] = ["raw", "replay"];
 
+/// How the comparison of miss ratios is asked for, beside its name as a subcommand.
+const MISS_RATIO: (&str, &str) = ("--miss-ratio", "miss-ratio");
+/// Its option that leaves the other caches out.
+const NO_PEERS: &str = "--no-peers";
+
 pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
-    let alone = args.first().is_some_and(|name| ALONE.contains(&name.as_str()));
+    let args = with_subcommand(args);
+    let alone = args.first().is_some_and(|name| {
+        ALONE.contains(&name.as_str())
+            || name == MISS_RATIO.1 && args.iter().any(|arg| arg == NO_PEERS)
+    });
     let peers = if alone { Peers::Without } else { Peers::With };
     let mut cargo = building(tree, peers);
     let status = process::in_the_open(&mut cargo)?;
@@ -23,6 +32,16 @@ pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
     }
     let status = process::in_the_open(program(tree).args(args))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `--miss-ratio`, wherever it stands, as the subcommand that it means.
+fn with_subcommand(args: &[String]) -> Vec<String> {
+    let (option, name) = MISS_RATIO;
+    let rest = args.iter().filter(|arg| *arg != option).cloned();
+    if rest.clone().count() == args.len() {
+        return args.to_vec();
+    }
+    std::iter::once(name.to_owned()).chain(rest).collect()
 }
 
 /// Whether the caches that HyperCache is compared with are built in: they are most of what there is
@@ -46,4 +65,22 @@ pub fn building(tree: &Tree, peers: Peers) -> Command {
 /// The built program, run in the user's own folder, so that paths mean what they meant there.
 pub fn program(tree: &Tree) -> Command {
     Command::new(tree.target.join("release").join(PROGRAM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_subcommand;
+
+    #[test]
+    fn the_option_is_the_subcommand() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (typed, meant) in [
+            ("--miss-ratio --no-peers", "miss-ratio --no-peers"),
+            ("--traces x --miss-ratio", "miss-ratio --traces x"),
+            ("miss-ratio --no-peers", "miss-ratio --no-peers"),
+            ("speed --ops hit", "speed --ops hit"),
+        ] {
+            assert_eq!(with_subcommand(&words(typed)), words(meant));
+        }
+    }
 }

@@ -18,9 +18,14 @@ pub struct Ours {
 impl Ours {
     /// A store that may use the whole pool.
     pub fn new(spec: &Spec) -> Result<Self> {
+        Self::with(spec, &StoreConfig::default())
+    }
+
+    /// The same with a store of this configuration.
+    pub fn with(spec: &Spec, store: &StoreConfig) -> Result<Self> {
         let config = PoolConfig { prefault: spec.prefault, ..PoolConfig::new(spec.budget) };
         let pool = Pool::create(&config)?;
-        let store = pool.open_store(&StoreConfig::default())?;
+        let store = pool.open_store(store)?;
         Ok(Self { pool, store })
     }
 

@@ -1,7 +1,7 @@
 //! `miss-ratio`: policies and libraries on a folder of traces, beside its `reference.csv`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, ValueEnum};
@@ -73,49 +73,29 @@ shown_as_typed!(UnitArg);
 
 /// Runs what is missing and prints the tables.
 pub fn run(args: &Args) -> Result<()> {
-    let folder = args.traces.clone().unwrap_or_else(trace::default_folder);
-    let mut files = trace::list(&folder).with_context(|| {
-        format!("no traces in {}; --traces or HYPERCACHE_TRACES names a folder", folder.display())
-    })?;
-    files.retain(|file| {
-        let named = args.only.is_empty() || args.only.iter().any(|part| file.name.contains(part));
-        named && (!args.real_only || summary::is_real(&file.name))
-    });
-    if files.is_empty() {
-        bail!("{}: there are no such traces in it", folder.display());
-    }
+    let contenders = args.contenders()?;
     let threads = match args.threads {
         Some(0) => bail!("--threads is 0; at least 1 is allowed"),
         Some(threads) => threads,
         None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
-    let shards = if args.default_shards { Shards::Chosen } else { Shards::AtMost(args.shards) };
-    let with_peers = !args.no_peers;
-    if with_peers && args.policies.is_none() && !cfg!(feature = "peers") {
-        bail!("this program was built without the feature `peers`; --no-peers leaves them out");
-    }
+    let folder = args.traces.clone().unwrap_or_else(trace::default_folder);
+    let files = args.files(&folder)?;
     if args.equal_memory {
         return equal::run(&equal::Plan {
             files,
             policies: args.policies.clone(),
-            with_peers,
+            with_peers: !args.no_peers,
+            threads,
             csv: args.csv.clone(),
         });
     }
-    let contenders = match &args.policies {
-        Some(list) => {
-            let mut list = Contender::parse_list(list, shards)?;
-            list.retain(|one| with_peers || matches!(one, Contender::Ours(_)));
-            list
-        }
-        None => Contender::all(shards, with_peers),
-    };
     let unit = args.unit.map(|unit| match unit {
         UnitArg::Objects => Unit::Objects,
         UnitArg::Bytes => Unit::Bytes,
     });
-    let plan =
-        Plan { files, contenders, wanted: Wanted { unit, min_objects: args.min_objects }, threads };
+    let wanted = Wanted { unit, min_objects: args.min_objects };
+    let plan = Plan { files, contenders, wanted, threads };
     let mut results = Results::open(args.csv.as_deref())?;
     let bar = progress(1, "miss ratios");
     let done = run::run(&plan, &mut results, &bar);
@@ -125,12 +105,49 @@ pub fn run(args: &Args) -> Result<()> {
     for note in &done.notes {
         println!("note: {note}");
     }
+    report(args, &folder, &asked_for(results.rows(), &plan))
+}
+
+impl Args {
+    fn contenders(&self) -> Result<Vec<Contender>> {
+        let shards = if self.default_shards { Shards::Chosen } else { Shards::AtMost(self.shards) };
+        let with_peers = !self.no_peers;
+        let contenders = match &self.policies {
+            Some(list) => Contender::parse_list(list, shards)?,
+            None => Contender::all(shards, with_peers),
+        };
+        let is_peer = |one: &Contender| matches!(one, Contender::Peer(_));
+        let needs_peers = contenders.iter().any(is_peer) || self.equal_memory && with_peers;
+        if needs_peers && !cfg!(feature = "peers") {
+            bail!(
+                "this program was built without the feature `peers`; --no-peers and --policies \
+                 leave other libraries out"
+            );
+        }
+        Ok(contenders)
+    }
+
+    fn files(&self, folder: &Path) -> Result<Vec<TraceFile>> {
+        let mut files = trace::list(folder)
+            .context("--traces or HYPERCACHE_TRACES names a folder of traces")?;
+        files.retain(|file| {
+            let named =
+                self.only.is_empty() || self.only.iter().any(|part| file.name.contains(part));
+            named && (!self.real_only || summary::is_real(&file.name))
+        });
+        if files.is_empty() {
+            bail!("{}: there are no such traces in it", folder.display());
+        }
+        Ok(files)
+    }
+}
+
+fn report(args: &Args, folder: &Path, measured: &[Figure]) -> Result<()> {
     let reference =
-        if folder.join("reference.csv").exists() { trace::reference(&folder)? } else { Vec::new() };
-    let measured = asked_for(results.rows(), &plan);
-    let cells = Cells::new(&measured, &reference);
-    let sizes = Sizes::new(reference.iter().chain(&measured));
-    let classes: BTreeMap<_, _> = trace::classes(&folder)?.into_iter().collect();
+        if folder.join("reference.csv").exists() { trace::reference(folder)? } else { Vec::new() };
+    let cells = Cells::new(measured, &reference);
+    let sizes = Sizes::new(reference.iter().chain(measured));
+    let classes: BTreeMap<_, _> = trace::classes(folder)?.into_iter().collect();
     summary::print(&cells, &classes, &sizes);
     if let Some(path) = &args.html {
         let page = page::page(&cells, &classes);

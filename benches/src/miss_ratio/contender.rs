@@ -128,6 +128,7 @@ impl Contender {
         let (policy, _) = label.split_once('/').unwrap_or((label, ""));
         match policy {
             "s3fifo" | "s3fifo:threshold=1" => "s3fifo-t1",
+            "lru:share=0" => "lru",
             "s3fifo:threshold=2" => "s3fifo",
             "lfu:decay=0" => "lfu",
             "wtinylfu:window=1;adapt=0" => "wtinylfu",

@@ -21,6 +21,7 @@
 //! The figure of merit is the S3-FIFO paper's: the share of FIFO's misses that a policy avoids
 //! ([`summary`]).
 
+pub mod chart;
 pub mod contender;
 pub mod equal;
 pub mod grid;

@@ -113,7 +113,9 @@ fn by_bytes(trace: &Loaded, size: &Size, policy: &Policy) -> Result<Outcome> {
     Ok(best.unwrap_or(Outcome { missed: Missed::default(), full: 0.0, evicted: true, failures: 0 }))
 }
 
-fn config(policy: &Policy) -> StoreConfig {
+/// The configuration of a store with this policy.
+#[must_use]
+pub fn config(policy: &Policy) -> StoreConfig {
     StoreConfig {
         policy: policy.kind,
         policy_options: policy.options.clone(),

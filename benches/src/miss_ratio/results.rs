@@ -22,24 +22,8 @@ impl Results {
     /// that was broken off is dropped.
     pub fn open(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
-        let named = || format!("cannot write {}", path.display());
-        let text = if path.exists() {
-            fs::read_to_string(path).with_context(named)?
-        } else {
-            String::new()
-        };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        if whole == 0 && !FIGURES_HEADER.starts_with(&text) {
-            bail!("{}: it is there and has no header {FIGURES_HEADER}", path.display());
-        }
-        let out = OpenOptions::new().create(true).append(true).open(path).with_context(named)?;
-        out.set_len(whole as u64).with_context(named)?;
-        let mut results = Self { rows: Vec::new(), out: Some(out) };
-        if whole == 0 {
-            results.line(FIGURES_HEADER).with_context(named)?;
-        }
-        results.rows = figures(path)?;
-        Ok(results)
+        let out = append_to(path, FIGURES_HEADER)?.1;
+        Ok(Self { rows: figures(path)?, out: Some(out) })
     }
 
     /// All rows.
@@ -61,18 +45,36 @@ impl Results {
 
     /// Adds a row. It reaches the file at once.
     pub fn add(&mut self, row: Figure) -> Result<()> {
-        self.line(&row.to_string())?;
+        if let Some(out) = &mut self.out {
+            // In one piece, so that a row is there or is not.
+            out.write_all(format!("{row}\n").as_bytes())?;
+        }
         self.rows.push(row);
         Ok(())
     }
+}
 
-    fn line(&mut self, line: &str) -> Result<()> {
-        // In one piece, so that a row is there or is not.
-        if let Some(out) = &mut self.out {
-            out.write_all(format!("{line}\n").as_bytes())?;
-        }
-        Ok(())
+/// Opens a table for further rows, creating it with this header if it is not there, and returns
+/// its text. A last row that was broken off is dropped; a file with another header is refused.
+pub fn append_to(path: &Path, header: &str) -> Result<(String, File)> {
+    let named = || format!("cannot write {}", path.display());
+    let mut text = match path.exists() {
+        true => fs::read_to_string(path).with_context(named)?,
+        false => String::new(),
+    };
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    let begun = if whole == 0 { header.starts_with(&text) } else { false };
+    if !begun && text.lines().next() != Some(header) {
+        bail!("{}: it is there and has no header {header}", path.display());
     }
+    let mut out = OpenOptions::new().create(true).append(true).open(path).with_context(named)?;
+    out.set_len(whole as u64).with_context(named)?;
+    text.truncate(whole);
+    if whole == 0 {
+        text = format!("{header}\n");
+        out.write_all(text.as_bytes()).with_context(named)?;
+    }
+    Ok((text, out))
 }
 
 #[cfg(test)]

@@ -1,0 +1,181 @@
+//! Charts of the page, as SVG.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::page::{Look, escape};
+use super::summary::{Source, Standing};
+
+/// Miss ratios of a policy by fraction.
+#[derive(Clone, Debug)]
+pub struct Curve {
+    /// The policy.
+    pub name: String,
+    /// How it is drawn.
+    pub look: Look,
+    /// Fraction and miss ratio, by fraction.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A range of values on a range of the drawing.
+struct Scale {
+    values: (f64, f64),
+    places: (f64, f64),
+}
+
+impl Scale {
+    fn at(&self, value: f64) -> f64 {
+        let share = (value - self.values.0) / (self.values.1 - self.values.0);
+        self.places.0 + share.clamp(0.0, 1.0) * (self.places.1 - self.places.0)
+    }
+}
+
+/// Miss ratio over cache size, which is on a logarithmic scale.
+pub fn curves(out: &mut String, curves: &[Curve]) {
+    const SIZE: (f64, f64) = (320.0, 200.0);
+    let all = || curves.iter().flat_map(|curve| curve.points.iter().copied());
+    let (mut least, mut most) = (f64::MAX, f64::MIN);
+    let (mut low, mut high) = (f64::MAX, f64::MIN);
+    for (fraction, ratio) in all() {
+        (least, most) = (least.min(fraction), most.max(fraction));
+        (low, high) = (low.min(ratio), high.max(ratio));
+    }
+    let step = step_for(high - low);
+    let low = ((low / step).floor() * step).max(0.0);
+    let high = (high / step).ceil() * step;
+    let x = Scale {
+        // A little beside the outermost points, and some width where there is only one.
+        values: (least.log10() - 0.1, most.log10() + 0.1),
+        places: (42.0, SIZE.0 - 6.0),
+    };
+    let y = Scale { values: (low, high.max(low + step)), places: (SIZE.1 - 22.0, 8.0) };
+    let _ = writeln!(out, "<svg viewBox=\"0 0 {} {}\" role=\"img\">", SIZE.0, SIZE.1);
+    let mut tick = low;
+    while tick <= y.values.1 + step / 2.0 {
+        let at = y.at(tick);
+        let _ = writeln!(
+            out,
+            "<path class=\"axis\" d=\"M{:.1} {at:.1}H{:.1}\"/><text class=\"faint\" x=\"{:.1}\" \
+             y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            x.places.0,
+            x.places.1,
+            x.places.0 - 5.0,
+            at + 4.0,
+            percent(tick, step)
+        );
+        tick += step;
+    }
+    let mut fractions: Vec<f64> = all().map(|(fraction, _)| fraction).collect();
+    fractions.sort_by(f64::total_cmp);
+    fractions.dedup();
+    for fraction in fractions {
+        let _ = writeln!(
+            out,
+            "<text class=\"faint\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} %</text>",
+            x.at(fraction.log10()),
+            SIZE.1 - 6.0,
+            fraction * 100.0
+        );
+    }
+    for Curve { name, look, points } in curves.iter().filter(|curve| !curve.points.is_empty()) {
+        let _ = write!(out, "<g><path class=\"curve {}\" ", look.dash);
+        let _ = write!(out, "style=\"stroke:{}\" d=\"", look.colour);
+        for (at, &(fraction, ratio)) in points.iter().enumerate() {
+            let letter = if at == 0 { 'M' } else { 'L' };
+            let _ = write!(out, "{letter}{:.1} {:.1}", x.at(fraction.log10()), y.at(ratio));
+        }
+        let _ = write!(out, "\"><title>{}</title></path>", escape(name));
+        for &(fraction, ratio) in points {
+            let _ = write!(
+                out,
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.2\" style=\"fill:{}\"><title>{} {} %: \
+                 {:.2} %</title></circle>",
+                x.at(fraction.log10()),
+                y.at(ratio),
+                look.colour,
+                escape(name),
+                fraction * 100.0,
+                ratio * 100.0
+            );
+        }
+        out.push_str("</g>\n");
+    }
+    out.push_str("</svg>\n");
+}
+
+/// A round distance between ticks, for four or so of them.
+fn step_for(range: f64) -> f64 {
+    let rough = (range / 4.0).max(0.000_5);
+    let power = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|step| step * power >= rough);
+    step.unwrap_or(10.0) * power
+}
+
+fn percent(ratio: f64, step: f64) -> String {
+    let digits = if step < 0.001 { 2 } else { usize::from(step < 0.01 || step == 0.025) };
+    format!("{:.digits$} %", ratio * 100.0)
+}
+
+/// Mean and 10th percentile of every standing, a row each.
+pub fn standings(out: &mut String, standings: &[Standing], looks: &BTreeMap<String, Look>) {
+    const ROW: f64 = 18.0;
+    const LEAST: f64 = -0.15;
+    let height = ROW * standings.len() as f64 + 34.0;
+    let most = standings.iter().map(|standing| standing.mean).fold(0.05, f64::max);
+    let x = Scale { values: (LEAST, (most * 20.0).ceil() / 20.0), places: (210.0, 850.0) };
+    let _ = writeln!(out, "<svg viewBox=\"0 0 900 {height}\" role=\"img\">");
+    let ticks = ((x.values.1 - LEAST) / 0.05).round() as i32;
+    for tick in 0..=ticks {
+        let value = LEAST + 0.05 * f64::from(tick);
+        let at = x.at(value);
+        let _ = writeln!(
+            out,
+            "<path class=\"axis\" d=\"M{at:.1} 4V{:.1}\"/><text class=\"faint\" x=\"{at:.1}\" \
+             y=\"{:.1}\" text-anchor=\"middle\">{:.0} %</text>",
+            height - 26.0,
+            height - 10.0,
+            // No zero below zero.
+            (value * 100.0).round() + 0.0
+        );
+    }
+    for (at, standing) in standings.iter().enumerate() {
+        let y = 6.0 + ROW * (at as f64 + 0.5);
+        let here = standing.source == Source::Here;
+        let look = looks.get(&standing.policy).filter(|_| here);
+        let colour = look.map_or("var(--faint)", |look| look.colour.as_str());
+        let (mean, p10) = (x.at(standing.mean), x.at(standing.p10));
+        let _ = writeln!(
+            out,
+            "<g><text class=\"{}\" x=\"202\" y=\"{:.1}\" text-anchor=\"end\">{}</text><path \
+             class=\"curve\" style=\"stroke:{colour}\" d=\"M{p10:.1} {y:.1}H{mean:.1}\"/><circle \
+             cx=\"{mean:.1}\" cy=\"{y:.1}\" r=\"{}\" style=\"fill:{colour}\"/><title>{}: mean \
+             {:+.4}, 10th percentile {:+.4}, worst {:+.3}, {} cells</title></g>",
+            if here { "strong" } else { "faint" },
+            y + 4.0,
+            escape(&standing.policy),
+            if here { 5 } else { 3 },
+            escape(&standing.policy),
+            standing.mean,
+            standing.p10,
+            standing.worst.0,
+            standing.cells
+        );
+    }
+    out.push_str("</svg>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_and_steps() {
+        let scale = Scale { values: (0.0, 2.0), places: (100.0, 0.0) };
+        assert_eq!((scale.at(0.5), scale.at(9.0)), (75.0, 0.0));
+        for (range, step) in [(0.4, 0.1), (0.9, 0.25), (0.03, 0.01), (0.0, 0.000_5)] {
+            assert!((step_for(range) - step).abs() < 1e-9, "{range}: {}", step_for(range));
+        }
+        assert_eq!(percent(0.25, 0.1), "25 %");
+        assert_eq!(percent(0.025, 0.005), "2.5 %");
+    }
+}
