@@ -12,7 +12,8 @@
 //! - `bytes`: the reference counts the bytes of objects and nothing else, and holds them exactly.
 //!   A store's limit covers headers, keys, index, ghosts and what is dead or held back in the log
 //!   as well. So the limit is looked for ([`ours`]) at which the *values* that are live in the
-//!   store, on the mean from the first eviction on, are what the capacity says. What the rest
+//!   store, on the mean from the first eviction on, are as many bytes as an exact FIFO queue of that
+//!   capacity holds ([`exact`]), or up to half a hundredth less. What the rest
 //!   costs is the matter of the second table ([`equal`]), in which everything counts.
 //!   Capacities under 2 MiB are too small for a pool: there, all sizes and the capacity are taken
 //!   times the same whole number, which changes no decision that is made on sizes. Libraries weigh
@@ -24,6 +25,7 @@
 pub mod chart;
 pub mod contender;
 pub mod equal;
+pub mod exact;
 pub mod grid;
 pub mod loaded;
 pub mod ours;

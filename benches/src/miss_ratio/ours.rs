@@ -6,6 +6,7 @@ use anyhow::Result;
 use hypercache_core::{Copied, Pool, PoolConfig, Store, StoreConfig};
 
 use super::contender::{Policy, Shards};
+use super::exact::{self, Live};
 use super::grid::Size;
 use super::loaded::{Loaded, Missed};
 use crate::trace::Unit;
@@ -17,12 +18,13 @@ const ROOM_AN_ENTRY: u64 = 256;
 const ROOM: u64 = 4 << 20;
 /// Capacities in bytes are taken times a whole number until they are at least this.
 const SCALED_LEAST: u64 = 2 << 20;
-/// How far the live values may be off the capacity, on the mean, for a limit to be the right one.
-const TOLERANCE: f64 = 0.005;
+/// A limit is right where so much is live, on the mean, of what an exact cache of the capacity
+/// holds: never more, because miss ratios may fall by points within a hundredth of a capacity.
+const RIGHT: std::ops::RangeInclusive<f64> = 0.995..=1.0;
+/// What the search for it aims at.
+const AIM: f64 = 0.997_5;
 /// Replays after which the nearest limit has to do.
 const REPLAYS_MAX: u32 = 8;
-/// Samples of the live values in a replay.
-const SAMPLES: usize = 2048;
 /// Length of the keys.
 const KEY_LEN: u64 = 8;
 
@@ -31,8 +33,7 @@ const KEY_LEN: u64 = 8;
 pub struct Outcome {
     /// What was missed.
     pub missed: Missed,
-    /// What was live, by the capacity: the mean from the first eviction on; the most there ever
-    /// was where nothing was evicted.
+    /// What was live, on the mean, by what an exact cache of the capacity holds.
     pub full: f64,
     /// Whether anything was evicted.
     pub evicted: bool,
@@ -44,7 +45,7 @@ impl Outcome {
     /// Whether the store held what it should have, so that the miss ratio is one of this capacity.
     #[must_use]
     pub fn is_fair(&self) -> bool {
-        !self.evicted || (0.98..=1.02).contains(&self.full)
+        !self.evicted || (0.98..=1.01).contains(&self.full)
     }
 }
 
@@ -64,10 +65,11 @@ fn by_objects(trace: &Loaded, capacity: u64, policy: &Policy) -> Result<Outcome>
         value_len: &|_| Some(0),
         live: &|store| store.stats().entries,
     };
-    subject.replay(ROOM + capacity * ROOM_AN_ENTRY, &config, capacity)
+    subject.replay(ROOM + capacity * ROOM_AN_ENTRY, &config, capacity as f64)
 }
 
-/// Looks for the limit at which the live values are `size.capacity` bytes.
+/// Looks for the limit at which the live values are, on the mean, what an exact FIFO queue of
+/// `size.capacity` bytes holds: somewhat less than those, as the next object seldom fits exactly.
 fn by_bytes(trace: &Loaded, size: &Size, policy: &Policy) -> Result<Outcome> {
     let capacity = size.capacity;
     let scale = SCALED_LEAST.div_ceil(capacity);
@@ -86,18 +88,19 @@ fn by_bytes(trace: &Loaded, size: &Size, policy: &Policy) -> Result<Outcome> {
             stats.payload_bytes - KEY_LEN * stats.entries
         },
     };
+    let held = exact::fifo(trace, capacity, u64::from).1.mean() * scale as f64;
     // A twelfth more and 40 bytes an entry are near what most traces need.
     let mut limit = target + target / 12 + 40 * size.objects + (128 << 10);
     let mut before: Option<(u64, f64)> = None;
     let mut best: Option<Outcome> = None;
     for _ in 0..REPLAYS_MAX {
-        let outcome = subject.replay(limit, &config, target)?;
-        let off = |outcome: &Outcome| (outcome.full - 1.0).abs();
+        let outcome = subject.replay(limit, &config, held)?;
+        let off = |outcome: &Outcome| (outcome.full - AIM).abs();
         if best.is_none_or(|best| off(&outcome) < off(&best)) {
             best = Some(outcome);
         }
         let all_fits = !outcome.evicted && outcome.full <= 1.0;
-        if all_fits || off(&outcome) <= TOLERANCE {
+        if all_fits || RIGHT.contains(&outcome.full) {
             return Ok(outcome);
         }
         // Along the line through the last two limits where it rises, else in proportion.
@@ -106,7 +109,7 @@ fn by_bytes(trace: &Loaded, size: &Size, policy: &Policy) -> Result<Outcome> {
             .filter(|slope| (0.2..5.0).contains(&(slope * target as f64)))
             .unwrap_or(outcome.full / limit as f64);
         before = Some((limit, outcome.full));
-        let next = limit as f64 + (1.0 - outcome.full) / slope;
+        let next = limit as f64 + (AIM - outcome.full) / slope;
         limit = (next as u64).clamp(limit / 2, limit * 2);
         limit = limit.max(hypercache_core::config::POOL_LIMIT_MIN);
     }
@@ -140,7 +143,7 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    fn replay(&self, limit: u64, config: &StoreConfig, capacity: u64) -> Result<Outcome> {
+    fn replay(&self, limit: u64, config: &StoreConfig, held: f64) -> Result<Outcome> {
         let pool = Pool::create(&PoolConfig::new(limit))?;
         let store = pool.open_store(config)?;
         let lens: Vec<Option<usize>> =
@@ -148,31 +151,19 @@ impl Subject<'_> {
         let longest = lens.iter().flatten().copied().max().unwrap_or(0);
         let value = vec![0; longest];
         let mut buf = vec![MaybeUninit::uninit(); longest];
-        let mut outcome =
-            Outcome { missed: Missed::default(), full: 0.0, evicted: false, failures: 0 };
-        let (mut samples, mut sum, mut most) = (0_u64, 0_u64, 0_u64);
-        let stride = self.trace.requests.len().div_ceil(SAMPLES);
-        for requests in self.trace.requests.chunks(stride) {
+        let (mut missed, mut live, mut failures) = (Missed::default(), Live::default(), 0);
+        for requests in exact::pieces(self.trace) {
             for &object in requests {
                 let key = u64::from(object).to_le_bytes();
                 let hit = matches!(store.copy(&key, &mut buf)?, Copied::Hit { .. });
-                let size = self.trace.sizes[object as usize];
-                outcome.missed.count((self.weigh)(size), hit);
+                missed.count((self.weigh)(self.trace.sizes[object as usize]), hit);
                 if !hit && let Some(len) = lens[object as usize] {
-                    outcome.failures += u64::from(store.set(&key, &value[..len]).is_err());
+                    failures += u64::from(store.set(&key, &value[..len]).is_err());
                 }
             }
-            let live = (self.live)(&store);
-            most = most.max(live);
-            if outcome.evicted || store.stats().evicted > 0 {
-                outcome.evicted = true;
-                samples += 1;
-                sum += live;
-            }
+            live.sample((self.live)(&store), store.stats().evicted > 0);
         }
-        let live = if samples > 0 { sum as f64 / samples as f64 } else { most as f64 };
-        outcome.full = live / capacity as f64;
-        Ok(outcome)
+        Ok(Outcome { missed, full: live.mean() / held, evicted: live.evicted(), failures })
     }
 }
 
@@ -195,29 +186,6 @@ mod tests {
         Loaded { name: "drawn".into(), requests, sizes, unique_bytes, has_sizes: true }
     }
 
-    /// FIFO with exact capacity, in 20 lines.
-    fn fifo(trace: &Loaded, capacity: u64, weigh: impl Fn(u32) -> u64) -> Missed {
-        let (mut queue, mut used) = (std::collections::VecDeque::new(), 0);
-        let mut there = vec![false; trace.sizes.len()];
-        let mut missed = Missed::default();
-        for &object in &trace.requests {
-            let size = weigh(trace.sizes[object as usize]);
-            missed.count(size, there[object as usize]);
-            if there[object as usize] || size > capacity {
-                continue;
-            }
-            while used + size > capacity {
-                let Some(gone) = queue.pop_front() else { break };
-                there[gone as usize] = false;
-                used -= weigh(trace.sizes[gone as usize]);
-            }
-            queue.push_back(object);
-            there[object as usize] = true;
-            used += size;
-        }
-        missed
-    }
-
     #[test]
     fn fifo_of_the_store_is_fifo_at_the_same_capacity() {
         let trace = trace(100_000, 4_000);
@@ -234,10 +202,10 @@ mod tests {
             let outcome = replay(&trace, &Size { unit, fraction, capacity, objects }, &policy);
             let outcome = outcome.unwrap();
             let exact = match unit {
-                Unit::Objects => fifo(&trace, capacity, |_| 1),
-                Unit::Bytes => fifo(&trace, capacity, u64::from),
+                Unit::Objects => exact::fifo(&trace, capacity, |_| 1),
+                Unit::Bytes => exact::fifo(&trace, capacity, u64::from),
             };
-            let (ours, exact) = (outcome.missed, exact);
+            let (ours, exact) = (outcome.missed, exact.0);
             assert_eq!((ours.requests, ours.bytes), (exact.requests, exact.bytes));
             assert!(outcome.is_fair() && outcome.failures == 0, "{outcome:?}");
             let off = (ours.ratio() - exact.ratio()).abs();

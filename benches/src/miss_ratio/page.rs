@@ -114,7 +114,7 @@ fn summary(out: &mut String, cells: &Cells, looks: &BTreeMap<String, Look>) {
     let _ = write!(
         out,
         "<h2>Share of FIFO's misses that are avoided</h2>\n<p>Over {which}, {most} cells of trace \
-         and size, both units. The dot is the mean, the bar reaches down to the 10th percentile. \
+         and size, both units. The dot is the mean, the bar reaches to the 10th percentile (cut at -15 %). \
          What was measured here is in colour; the rest is from the folder's reference.csv.</p>\n"
     );
     chart::standings(out, &standings, looks);

@@ -14,6 +14,17 @@ use super::grid::Size;
 use super::loaded::{Loaded, Missed};
 use crate::trace::Unit;
 
+/// Drives a cache whose `get` and `insert` are called as all of theirs are.
+macro_rules! drive {
+    ($trace:expr, $size:expr, $cache:expr) => {{
+        let cache = $cache;
+        let insert = |object, weight| {
+            cache.insert(object, weight);
+        };
+        drive($trace, $size.unit, |object| cache.get(&object).is_some(), insert)
+    }};
+}
+
 /// Replays a trace at a capacity.
 pub fn replay(trace: &Loaded, size: &Size, peer: Peer) -> Result<Missed> {
     let hasher = RandomState::with_seeds(1, 2, 3, 4);
@@ -23,14 +34,7 @@ pub fn replay(trace: &Loaded, size: &Size, peer: Peer) -> Result<Missed> {
                 .max_capacity(size.capacity)
                 .weigher(|_: &u32, &weight: &u32| weight)
                 .build_with_hasher(hasher);
-            drive(
-                trace,
-                size.unit,
-                |object| cache.get(&object).is_some(),
-                |object, weight| {
-                    cache.insert(object, weight);
-                },
-            )
+            drive!(trace, size, cache)
         }
         Peer::Quick => {
             let options = OptionsBuilder::new()
@@ -40,41 +44,25 @@ pub fn replay(trace: &Loaded, size: &Size, peer: Peer) -> Result<Missed> {
                 .map_err(|error| anyhow!("{error}"))?;
             let lifecycle = DefaultLifecycle::default();
             let cache = quick_cache::sync::Cache::with_options(options, Weight, hasher, lifecycle);
-            drive(
-                trace,
-                size.unit,
-                |object| cache.get(&object).is_some(),
-                |object, weight| {
-                    cache.insert(object, weight);
-                },
-            )
+            drive!(trace, size, cache)
         }
-        Peer::FoyerS3Fifo => foyer(trace, size, S3FifoConfig::default(), hasher),
-        Peer::FoyerLfu => foyer(trace, size, LfuConfig::default(), hasher),
+        Peer::FoyerS3Fifo => drive!(trace, size, foyer(size, S3FifoConfig::default(), hasher)),
+        Peer::FoyerLfu => drive!(trace, size, foyer(size, LfuConfig::default(), hasher)),
     })
 }
 
+/// In one shard, as the reference has it.
 fn foyer(
-    trace: &Loaded,
     size: &Size,
     eviction: impl Into<EvictionConfig>,
     hasher: RandomState,
-) -> Missed {
-    let cache: foyer_memory::Cache<u32, u32, RandomState, CacheProperties> =
-        CacheBuilder::new(size.capacity as usize)
-            .with_shards(1)
-            .with_eviction_config(eviction)
-            .with_hash_builder(hasher)
-            .with_weighter(|_: &u32, &weight: &u32| weight as usize)
-            .build();
-    drive(
-        trace,
-        size.unit,
-        |object| cache.get(&object).is_some(),
-        |object, weight| {
-            cache.insert(object, weight);
-        },
-    )
+) -> foyer_memory::Cache<u32, u32, RandomState, CacheProperties> {
+    CacheBuilder::new(size.capacity as usize)
+        .with_shards(1)
+        .with_eviction_config(eviction)
+        .with_hash_builder(hasher)
+        .with_weighter(|_: &u32, &weight: &u32| weight as usize)
+        .build()
 }
 
 #[derive(Clone)]
