@@ -142,15 +142,18 @@ pub enum PolicyKind {
     Random,
     /// By session: too old, idle, oldest.
     Session,
+    /// A window and a segmented queue between which a frequency sketch decides (TOS'17).
+    WTinyLfu,
     /// Least frequently used, with counts that decay.
     Lfu,
 }
 
 impl PolicyKind {
     /// Every policy by its name, in the order of the documentation.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("s3fifo", Self::S3Fifo),
         ("sieve", Self::Sieve),
+        ("wtinylfu", Self::WTinyLfu),
         ("lru", Self::Lru),
         ("lfu", Self::Lfu),
         ("fifo", Self::Fifo),
@@ -169,6 +172,7 @@ impl PolicyKind {
             | Self::Sieve
             | Self::Random
             | Self::Lfu
+            | Self::WTinyLfu
             | Self::Session => self,
         }
     }
@@ -183,6 +187,7 @@ impl PolicyKind {
             Self::Sieve => "sieve",
             Self::Random => "random",
             Self::Session => "session",
+            Self::WTinyLfu => "wtinylfu",
             Self::Lfu => "lfu",
         }
     }

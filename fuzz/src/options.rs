@@ -77,6 +77,7 @@ fn kind(input: &mut Input<'_>) -> PolicyKind {
         PolicyKind::Random,
         PolicyKind::Session,
         PolicyKind::Lfu,
+        PolicyKind::WTinyLfu,
     ])
 }
 
@@ -87,6 +88,7 @@ fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
             &[("small", 1, 90), ("ghost", 0, 400), ("threshold", 1, 3)]
         }
         PolicyKind::Lru => &[("share", 0, 99)],
+        PolicyKind::WTinyLfu => &[("window", 1, 80), ("adapt", 0, 1)],
         PolicyKind::Lfu => &[("decay", 0, 10_000)],
         PolicyKind::Random => &[("keep", 0, 90)],
         PolicyKind::Session => &[

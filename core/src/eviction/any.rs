@@ -7,8 +7,8 @@
 //! set nothing.
 
 use super::{
-    Bout, Context, EntryMeta, Fifo, Heard, Lfu, Lru, Placement, Policy, Random, S3Fifo, Session,
-    SessionLimits, Sieve, Verdict,
+    Bout, Context, Duel, EntryMeta, Fifo, Heard, Lfu, Lru, Placement, Policy, Random, S3Fifo,
+    Session, SessionLimits, Sieve, Verdict, WTinyLfu,
 };
 use crate::config::PolicyKind;
 use crate::error::Result;
@@ -37,6 +37,8 @@ pub enum Called {
     Random(Random),
     /// [`Session`].
     Session(Session),
+    /// [`WTinyLfu`].
+    WTinyLfu(WTinyLfu),
 }
 
 impl AnyPolicy {
@@ -53,6 +55,7 @@ impl AnyPolicy {
             PolicyKind::Lfu => Called::Lfu(Lfu::new(options)?),
             PolicyKind::Random => Called::Random(Random::new(options)?),
             PolicyKind::Session => Called::Session(Session::new(options)?),
+            PolicyKind::WTinyLfu => Called::WTinyLfu(WTinyLfu::new(options)?),
         };
         Ok(Self::Called(called))
     }
@@ -102,6 +105,11 @@ macro_rules! dispatch {
             #[$inline]
             fn judge(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict {
                 match self { $(Self::$variant(policy) => policy.judge(&mut cx.apart(), &{ *entry })),* }
+            }
+
+            #[$inline]
+            fn duel(&mut self, cx: &mut Context<'_>, entry: &EntryMeta, rival: &EntryMeta) -> Duel {
+                match self { $(Self::$variant(policy) => policy.duel(cx, entry, rival)),* }
             }
 
             #[$inline]
@@ -162,4 +170,4 @@ macro_rules! dispatch {
 }
 
 dispatch!(AnyPolicy, inline(always), Fifo, S3Fifo, Lru, Called);
-dispatch!(Called, cold, Sieve, Lfu, Random, Session);
+dispatch!(Called, cold, Sieve, Lfu, Random, WTinyLfu, Session);

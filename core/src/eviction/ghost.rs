@@ -22,6 +22,8 @@
 //! than once in 30,000 look-ups while a bucket is found by at most 14 bits of the fingerprint, and
 //! 8 in 2^(32 - b) when it takes b more bits than that allows.
 
+use super::prefetch;
+
 /// Words in a bucket.
 const BUCKET: usize = 8;
 /// Bits of the clock in a word.
@@ -212,19 +214,6 @@ fn age(now: u32, word: u32) -> u32 {
     let then = word & CLOCK;
     let ago = now.wrapping_sub(then);
     ago.wrapping_add(if ago.cast_signed() < 0 { CLOCK } else { 0 })
-}
-
-#[inline(always)]
-fn prefetch(word: *const u32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program can see and cannot fault, whatever the
-    // address; SSE is part of every x86-64 processor.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(word.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = word;
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ mod s3fifo;
 mod session;
 pub mod sessions;
 mod sieve;
+mod sketch;
+mod wtinylfu;
 
 pub use any::{AnyPolicy, Called};
 pub use fifo::Fifo;
@@ -66,6 +68,7 @@ pub use random::Random;
 pub use s3fifo::S3Fifo;
 pub use session::Session;
 pub use sieve::Sieve;
+pub use wtinylfu::WTinyLfu;
 
 use sessions::SessionLimits;
 
@@ -241,6 +244,24 @@ pub enum Verdict {
         /// The counter.
         hits: u8,
     },
+    /// It meets the live entry at the cursor of another queue: [`Policy::duel`] says which of the
+    /// two goes. If there is none, it goes.
+    Duel {
+        /// The other queue.
+        queue: u8,
+    },
+}
+
+/// Which of two entries goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duel {
+    /// The rival; the entry that met it is appended to the rival's queue with this counter.
+    Win {
+        /// The counter.
+        hits: u8,
+    },
+    /// The entry that met the rival, which stays where it is.
+    Lose,
 }
 
 /// What becomes of an entry whose hits a policy hears of.
@@ -292,6 +313,11 @@ pub trait Policy {
 
     /// What becomes of a live entry at the cursor of the queue that was named.
     fn judge(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict;
+
+    /// Which of two entries goes, the one that was judged [`Verdict::Duel`] or its rival.
+    fn duel(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta, _rival: &EntryMeta) -> Duel {
+        Duel::Lose
+    }
 
     /// The entry goes for room: it was judged so, it lost a contest, or there was no room left to
     /// append it again.
@@ -351,4 +377,18 @@ pub trait Policy {
 
     /// The shard was emptied: forget everything, as if new.
     fn clear(&mut self);
+}
+
+/// Asks the processor for a word of a policy's memory.
+#[inline(always)]
+fn prefetch(word: *const u32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing that the program can see and cannot fault, whatever the
+    // address; SSE is part of every x86-64 processor.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(word.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
 }

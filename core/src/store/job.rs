@@ -126,6 +126,13 @@ impl Writer<'_> {
         if seen < fill { Next::Passed { dead } } else { Next::End { dead } }
     }
 
+    /// Takes back that an entry, the last one passed, was passed.
+    pub fn step_back(&mut self, task: Task, entry: Sighted) {
+        let job = self.job(task);
+        job.next -= 1;
+        job.at = entry.at;
+    }
+
     /// Brings the next entries of a job in sight.
     pub fn look_ahead(&mut self, task: Task) {
         let (store, shard) = (self.store, self.shard);

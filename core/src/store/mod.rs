@@ -16,6 +16,7 @@
 mod batch;
 mod copied;
 mod draft;
+mod duel;
 mod entry;
 mod expiry;
 mod handle;

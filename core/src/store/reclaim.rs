@@ -15,8 +15,8 @@
 //! or a view pins, is passed over before any of its entries is unlinked.
 
 use super::job::{Job, Next, Task};
-use super::shard::{COMPACT_FROM, Live, Stage, Writer};
-use crate::eviction::{Policy, QUEUES_MAX, Verdict};
+use super::shard::{COMPACT_FROM, Extent, Live, Stage, Writer};
+use crate::eviction::{EntryMeta, Policy, QUEUES_MAX, Verdict};
 use crate::memory::guard;
 use crate::pool::space::{SEG_NONE, SegId};
 use crate::stats::Tally;
@@ -192,7 +192,7 @@ impl Writer<'_> {
 
     /// Whether the queue has a job, starting one if there is a segment for it.
     #[inline(always)]
-    fn ready_job(&mut self, queue: usize) -> bool {
+    pub fn ready_job(&mut self, queue: usize) -> bool {
         self.state.queues[queue].job.is_open() || self.begin_job(queue)
     }
 
@@ -323,6 +323,9 @@ impl Writer<'_> {
             Verdict::Evict => None,
             Verdict::Keep { hits } => Some((queue, hits)),
             Verdict::Move { queue: to, hits } => Some((usize::from(to) % QUEUES_MAX, hits)),
+            Verdict::Duel { queue: rivals } => {
+                return self.duel(usize::from(rivals) % QUEUES_MAX, hash, live, extent, meta);
+            }
         };
         if let Some((to, hits)) = target
             && self.state.kept < self.state.policy.kept_max()
@@ -332,12 +335,18 @@ impl Writer<'_> {
             self.move_entry(live, extent, to, hits);
             return Step { passed: bytes, freed: 0, runs: 0 };
         }
+        self.evict(&live, &extent, &meta)
+    }
+
+    /// Takes an entry out for room.
+    #[inline(always)]
+    pub fn evict(&mut self, live: &Live, extent: &Extent, meta: &EntryMeta) -> Step {
         self.state.kept = 0;
-        self.ask(|policy, cx| policy.evicted(cx, &meta));
+        self.ask(|policy, cx| policy.evicted(cx, meta));
         self.shard.counters().count(Tally::Evicted);
         self.shard.counters().add(Tally::EvictedBytes, extent.payload);
-        self.remove_entry(&live, &extent);
-        Step { passed: bytes, freed: extent.full, runs: extent.run_bytes }
+        self.remove_entry(live, extent);
+        Step { passed: u64::from(extent.log_bytes), freed: extent.full, runs: extent.run_bytes }
     }
 
     /// Takes an entry out whose time is over.
@@ -360,7 +369,7 @@ impl Writer<'_> {
     }
 
     #[inline(never)]
-    fn finish_job(&mut self, task: Task) -> Step {
+    pub fn finish_job(&mut self, task: Task) -> Step {
         let segment = std::mem::replace(self.job(task), Job::NONE).seg;
         let meta = self.meta(segment);
         debug_assert_eq!(meta.live.load(Relaxed), 0, "a passed segment has nothing live");

@@ -5,8 +5,8 @@
 //! policy decided in the last call is in [`Sim::events`], for twins to compare with.
 
 use hypercache_core::eviction::{
-    Bout, CONTEST_MAX, Context, EntryMeta, HITS_MAX, Heard, Placement, Policy, QUEUES_MAX, Verdict,
-    View,
+    Bout, CONTEST_MAX, Context, Duel, EntryMeta, HITS_MAX, Heard, Placement, Policy, QUEUES_MAX,
+    Verdict, View,
 };
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -244,6 +244,20 @@ impl<P: Policy> Sim<P> {
                 self.append_again(key, queue, hits);
                 self.events.push(Event::Moved { key, queue });
             }
+            Verdict::Duel { queue: rivals } => match self.queue(rivals).first().copied() {
+                None => self.evict(key),
+                Some(rival_key) => {
+                    let rival = self.index[&rival_key];
+                    match self.ask(|policy, cx| policy.duel(cx, &entry, &rival)) {
+                        Duel::Win { hits } => {
+                            self.append_again(key, rivals, hits);
+                            self.events.push(Event::Moved { key, queue: rivals });
+                            self.evict(rival_key);
+                        }
+                        Duel::Lose => self.evict(key),
+                    }
+                }
+            },
         }
     }
 

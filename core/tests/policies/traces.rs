@@ -174,6 +174,11 @@ fn lfu() {
 }
 
 #[test]
+fn wtinylfu_of_the_paper() {
+    compare(PolicyKind::WTinyLfu, "window=1,adapt=0", "wtinylfu");
+}
+
+#[test]
 fn s3fifo_of_the_paper() {
     compare(PolicyKind::S3Fifo, "threshold=2", "s3fifo");
 }

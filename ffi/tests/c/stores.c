@@ -34,7 +34,6 @@ static void bad_configs(void) {
     REFUSED(HC_ERR_UNSUPPORTED, "negative_ttl_ms", negative_ttl_ms, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "negative_pct", negative_pct, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "lease_ms", lease_ms, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_WTINYLFU", policy, HC_POLICY_WTINYLFU);
     REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_TTL", policy, HC_POLICY_TTL);
     REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_HYBRID", policy, HC_POLICY_HYBRID);
     REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_ADAPTIVE", policy, HC_POLICY_ADAPTIVE);
@@ -56,7 +55,7 @@ static void bad_configs(void) {
 static void policies(void) {
     static const int32_t kinds[] = {HC_POLICY_DEFAULT, HC_POLICY_S3FIFO, HC_POLICY_LRU,
                                     HC_POLICY_FIFO,    HC_POLICY_SIEVE,  HC_POLICY_RANDOM,
-                                    HC_POLICY_LFU,     HC_POLICY_SESSION};
+                                    HC_POLICY_LFU,     HC_POLICY_WTINYLFU, HC_POLICY_SESSION};
     for (size_t i = 0; i < COUNT(kinds); i++) {
         hc_pool *pool = make_pool(2 * MIB);
         hc_store_config c;

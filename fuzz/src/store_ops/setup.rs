@@ -41,14 +41,19 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         PolicyKind::Default,
         PolicyKind::Sieve,
         PolicyKind::Random,
-        PolicyKind::Session,
-        PolicyKind::Random,
+        PolicyKind::Lfu,
+        PolicyKind::WTinyLfu,
     ][usize::from(kind & 3 | values >> 4 & 4)];
+    let policy = if times & 0x80 == 0 { policy } else { PolicyKind::Session };
     let options = match (policy, kind >> 5) {
         (PolicyKind::S3Fifo, 0) => Some("small=50,ghost=0,threshold=3"),
         (PolicyKind::S3Fifo, 1) => Some("small=1,ghost=400"),
         (PolicyKind::Lru, 0) => Some("share=0"),
         (PolicyKind::Lru, 1) => Some("share=99"),
+        (PolicyKind::Lfu, 0) => Some("decay=0"),
+        (PolicyKind::Lfu, 1) => Some("decay=1"),
+        (PolicyKind::WTinyLfu, 0) => Some("window=1,adapt=0"),
+        (PolicyKind::WTinyLfu, 1) => Some("window=80"),
         (PolicyKind::Random, 0) => Some("keep=0"),
         (PolicyKind::Random, 1) => Some("keep=90"),
         (PolicyKind::Session, 0) => Some("sessions=3,grace=0"),
