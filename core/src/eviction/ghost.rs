@@ -22,10 +22,8 @@
 //! than once in 30,000 look-ups while a bucket is found by at most 14 bits of the fingerprint, and
 //! 8 in 2^(32 - b) when it takes b more bits than that allows.
 
-use super::prefetch;
+use super::bucket::{BUCKET, bucket_mut, prefetch, same_tags, words};
 
-/// Words in a bucket.
-const BUCKET: usize = 8;
 /// Bits of the clock in a word.
 const CLOCK_BITS: u32 = 14;
 /// How many values the clock has: 1 to this.
@@ -76,16 +74,13 @@ impl Ghosts {
     /// Words of memory for so many ghosts.
     #[must_use]
     pub fn words(ghosts: u64) -> usize {
-        let most = usize::MAX as u64 / 64;
-        ghosts.min(most).next_multiple_of(BUCKET as u64) as usize
+        words(ghosts)
     }
 
     /// Asks the processor for the bucket of this fingerprint.
     #[inline]
     pub fn prefetch(memory: &[u32], fingerprint: u32) {
-        if let Some(bucket) = bucket(memory, fingerprint) {
-            prefetch(bucket.as_ptr());
-        }
+        prefetch(memory, fingerprint);
     }
 
     /// Whether this fingerprint was remembered within the window; forgets it.
@@ -93,7 +88,7 @@ impl Ghosts {
     pub fn recall(&mut self, memory: &mut [u32], fingerprint: u32, window: Window) -> bool {
         let Some(bucket) = bucket_mut(memory, fingerprint) else { return false };
         let wanted = tag(fingerprint);
-        let same = same_tags(bucket, wanted);
+        let same = same_tags::<{ CLOCK_BITS as i32 }>(bucket, wanted);
         // Empty words come last, and look like the tag 0.
         let at = same.trailing_zeros() as usize;
         if at >= BUCKET || bucket[at] == 0 {
@@ -156,56 +151,11 @@ impl Ghosts {
     }
 }
 
-#[inline]
-fn first(len: usize, fingerprint: u32) -> usize {
-    let buckets = (len / BUCKET) as u64;
-    // Beyond 2^32 buckets only the first ones are used: 128 GiB of ghosts in one shard.
-    ((u64::from(fingerprint) * buckets.min(1 << 32)) >> 32) as usize * BUCKET
-}
-
-#[inline]
-fn bucket(memory: &[u32], fingerprint: u32) -> Option<&[u32]> {
-    let first = first(memory.len(), fingerprint);
-    memory.get(first..first + BUCKET)
-}
-
-#[inline]
-fn bucket_mut(memory: &mut [u32], fingerprint: u32) -> Option<&mut [u32; BUCKET]> {
-    let first = first(memory.len(), fingerprint);
-    memory.get_mut(first..)?.first_chunk_mut()
-}
-
 /// The low bits of the fingerprint, shifted above the clock: the bucket is chosen by the high
 /// ones, and the fewer bits the two share the fewer keys are confused.
 #[inline]
 fn tag(fingerprint: u32) -> u32 {
     fingerprint << CLOCK_BITS
-}
-
-/// Bit i is set where word i has this tag.
-#[inline(always)]
-fn same_tags(bucket: &[u32; BUCKET], wanted: u32) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE2 is part of x86_64, and both loads lie inside the bucket.
-    unsafe {
-        use std::arch::x86_64::{
-            _mm_castsi128_ps, _mm_cmpeq_epi32, _mm_loadu_si128, _mm_movemask_ps, _mm_set1_epi32,
-            _mm_srli_epi32, _mm_xor_si128,
-        };
-        let wanted = _mm_set1_epi32(wanted.cast_signed());
-        let half = |at: usize| {
-            let words = _mm_loadu_si128(bucket.as_ptr().add(at).cast());
-            let other = _mm_srli_epi32::<{ CLOCK_BITS as i32 }>(_mm_xor_si128(words, wanted));
-            let same = _mm_cmpeq_epi32(other, _mm_set1_epi32(0));
-            _mm_movemask_ps(_mm_castsi128_ps(same)).cast_unsigned()
-        };
-        half(0) | half(4) << 4
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    bucket
-        .iter()
-        .enumerate()
-        .fold(0, |same, (at, word)| same | u32::from((word ^ wanted) >> CLOCK_BITS == 0) << at)
 }
 
 /// Ticks from the word's time to `now`, both 1 to [`CLOCK`].

@@ -46,6 +46,7 @@
 //! default body, so that the policies here stay as they are.
 
 mod any;
+mod bucket;
 mod counts;
 mod fifo;
 mod ghost;
