@@ -23,6 +23,17 @@ pub(super) fn parse<const N: usize>(
     table: &[Number; N],
     text: Option<&str>,
 ) -> Result<[u64; N]> {
+    parse_words(policy, table, &[], text)
+}
+
+/// [`parse`] where some options are written as one of a few words each: the value is the word's
+/// place among them.
+pub(super) fn parse_words<const N: usize>(
+    policy: &str,
+    table: &[Number; N],
+    words: &[(&str, &[&str])],
+    text: Option<&str>,
+) -> Result<[u64; N]> {
     let mut values = [0; N];
     for (value, option) in values.iter_mut().zip(table) {
         *value = option.default;
@@ -50,6 +61,10 @@ pub(super) fn parse<const N: usize>(
                 format!("policy option \"{name}\" is given twice; once is allowed"),
             ));
         }
+        if let Some((_, words)) = words.iter().find(|(written, _)| *written == name) {
+            *slot = word(name, words, value)?;
+            continue;
+        }
         *slot = match value.parse::<u64>() {
             Ok(number) if (option.least..=option.most).contains(&number) => number,
             Ok(_) | Err(_) => {
@@ -66,6 +81,16 @@ pub(super) fn parse<const N: usize>(
     Ok(values)
 }
 
+fn word(name: &str, words: &[&str], value: &str) -> Result<u64> {
+    words.iter().position(|word| *word == value).map(|at| at as u64).ok_or_else(|| {
+        let words = words.join(", ");
+        Error::new(
+            ErrorKind::Invalid,
+            format!("policy option {name} is \"{value}\"; one of {words} is allowed"),
+        )
+    })
+}
+
 fn known<const N: usize>(policy: &str, table: &[Number; N]) -> String {
     if table.is_empty() {
         return format!("{policy} has no options");
@@ -76,7 +101,7 @@ fn known<const N: usize>(policy: &str, table: &[Number; N]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Number, parse};
+    use super::{Number, parse, parse_words};
     use crate::error::ErrorKind;
 
     const TABLE: [Number; 2] = [
@@ -124,6 +149,11 @@ mod tests {
             let error = parse("p", &TABLE, Some(text)).unwrap_err();
             assert_eq!((error.kind(), error.context()), (kind, sentence), "{text}");
         }
+        let words = [("small", &["few", "many"][..])];
+        assert_eq!(parse_words("p", &TABLE, &words, Some("small=many")).unwrap(), [1, 1]);
+        let error = parse_words("p", &TABLE, &words, Some("small=1")).unwrap_err();
+        let sentence = "policy option small is \"1\"; one of few, many is allowed";
+        assert_eq!((error.kind(), error.context()), (ErrorKind::Invalid, sentence));
         let error = parse("fifo", &[], Some("a=1")).unwrap_err();
         assert_eq!(error.context(), "policy option \"a\" is not known; fifo has no options");
     }
