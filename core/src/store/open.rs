@@ -395,6 +395,7 @@ impl Writer<'_> {
         state.debt = 0;
         state.ratio = 0;
         shard.segments.store(0, Ordering::Relaxed);
+        shard.held.store(0, Ordering::Relaxed);
     }
 }
 

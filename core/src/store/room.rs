@@ -129,7 +129,7 @@ impl StoreInner {
                 .iter()
                 .enumerate()
                 .filter(|(number, _)| !tried[*number])
-                .max_by_key(|(_, shard)| shard.segments.load(Ordering::Relaxed));
+                .max_by_key(|(_, shard)| shard.held.load(Ordering::Relaxed));
             let Some((number, shard)) = richest else { break };
             tried[number] = true;
             if let Ok(mut writer) = shard.lock(self) {

@@ -55,8 +55,10 @@ pub struct Shard {
     ring_len: AtomicU32,
     /// Threads that wait for the lock.
     waiting: AtomicU32,
-    /// Log segments, for choosing the richest shard without its lock.
+    /// Log segments, for sharing out what writes pay without the lock.
     pub segments: AtomicU32,
+    /// Bytes of log segments and of runs, for choosing the richest shard without its lock.
+    pub held: AtomicU64,
     written: Written,
 }
 
@@ -222,6 +224,7 @@ impl Shard {
             ring_len: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             segments: AtomicU32::new(0),
+            held: AtomicU64::new(0),
             written: Written::new(State {
                 ratio: 0,
                 expires: false,
@@ -499,6 +502,7 @@ impl Writer<'_> {
     pub fn update_capacity(&mut self) {
         let segments = u64::from(self.state.segments) * self.store.space().seg_bytes();
         self.state.view.capacity_bytes = segments + self.state.run_bytes;
+        self.shard.held.store(self.state.view.capacity_bytes, Ordering::Relaxed);
     }
 
     /// Whether the entry's time is over, or its session.
