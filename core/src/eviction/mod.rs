@@ -194,8 +194,8 @@ pub enum Placement {
     /// Nowhere yet: it must beat the tail of `queue`.
     ///
     /// The store walks that queue from its cursor, at most [`CONTEST_MAX`] live entries, and shows
-    /// each to [`Policy::weigh`] beside the newcomer. Once the entries staked make room for it,
-    /// the newcomer has won: they are evicted, and it is appended to `queue` with counter 0. If
+    /// each to [`Policy::weigh`] beside the newcomer. Once what is staked is as much as the newcomer
+    /// takes, both in the unit of [`View::size`], the newcomer has won: they are evicted, and it is appended to `queue` with counter 0. If
     /// the policy holds, or nothing is left to walk, it has lost: what was staked stays where it
     /// is, and the newcomer is appended to `lost` with counter 0, or declined without one.
     Contest {
@@ -331,8 +331,8 @@ pub trait Policy {
     /// in the log appends it again. `None`: hits move nothing.
     fn promote_after(&self) -> Option<u8>;
 
-    /// Hits on an entry within this many 256ths of queue 0's live bytes behind its head are not
-    /// counted: they are one use, seen twice. `None`: all count.
+    /// Hits on an entry of queue 0 are not counted while it lies within this many 256ths of the
+    /// queue's length behind its head: they are one use, seen twice. `None`: all count.
     fn uncounted_share(&self) -> Option<u8> {
         None
     }

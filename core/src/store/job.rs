@@ -57,6 +57,16 @@ impl Job {
         Self { seg, at, seen: at, next: 0, end: 0, sight }
     }
 
+    /// Goes back to the entry at this place, the first of the last so many that were handed out.
+    pub fn go_back(&mut self, at: u32, entries: u32) {
+        self.at = at;
+        self.next = self.next.wrapping_sub(entries);
+        if self.end.wrapping_sub(self.next) > SIGHT as u32 {
+            // Others have come in sight since, where it was.
+            (self.seen, self.next) = (at, self.end);
+        }
+    }
+
     /// Whether it has a segment.
     #[inline(always)]
     pub fn is_open(&self) -> bool {

@@ -14,6 +14,7 @@
 //! - an error leaves everything else as it was: [`Store::validate`] holds after any of them.
 
 mod batch;
+mod contest;
 mod copied;
 mod draft;
 mod duel;
@@ -84,6 +85,8 @@ pub(crate) struct StoreInner {
     shards_mask: usize,
     /// Hits may ask for something: a promotion, or to be heard of.
     promotes: bool,
+    /// Every hit counts, and none asks for a promotion.
+    plain_hits: bool,
     sessions: Option<session::SessionTable>,
     /// The count at which a hit is heard of; 0: never.
     hears_at: u8,

@@ -121,6 +121,9 @@ impl StoreInner {
             slot_tag: crate::memory::guard::tag_of(pool.generation()),
             shards: Box::new([]),
             shards_mask: shards as usize - 1,
+            plain_hits: policy.promote_after().is_none()
+                && policy.hears_at().is_none()
+                && policy.uncounted_share().is_none(),
             sessions: None,
             promotes: policy.promote_after().is_some() || policy.hears_at().is_some(),
             hears_at: policy.hears_at().unwrap_or(0),
@@ -396,6 +399,7 @@ impl Writer<'_> {
         state.ratio = 0;
         shard.segments.store(0, Ordering::Relaxed);
         shard.held.store(0, Ordering::Relaxed);
+        self.reset_window();
     }
 }
 

@@ -19,6 +19,7 @@ use super::index::line::{Line, tag_of};
 use super::shard::{Asked, CLOSED, POISONED, Shard, Writer};
 use super::{StoreInner, hear};
 use crate::error::{Error, Result};
+use crate::eviction::HITS_MAX;
 use crate::memory::fork::FORKED;
 use crate::memory::guard::{Guard, Inside, Seated};
 use crate::memory::racy;
@@ -310,10 +311,10 @@ impl<G: Guard> Hit<'_, G> {
             return;
         }
         let Found { shard, line, slot, tag, location, .. } = self.found;
-        if self.store.promotes {
-            ask(self.store, shard, line, slot, tag, location);
-        } else {
+        if self.store.plain_hits {
             line.count_hit(slot, tag);
+        } else if self.store.promotes || line.hits(slot) < HITS_MAX {
+            count_by_rules(self.store, shard, line, slot, tag, location);
         }
         self.store.counters.hit(self.guard.slot_index());
         self.store.refresh_session(&self.found.entry);
@@ -359,23 +360,30 @@ impl<G: Guard> Hit<'_, G> {
     }
 }
 
-/// Counts a hit that may ask for something.
+/// Counts a hit where the policy has rules for that: it may want to hear of it; it may not count
+/// those on the newest of a queue; and one on an old entry may ask for its promotion.
 #[inline(never)]
-fn ask(store: &StoreInner, shard: &Shard, line: &Line, slot: usize, tag: u16, location: u32) {
+fn count_by_rules(
+    store: &StoreInner,
+    shard: &Shard,
+    line: &Line,
+    slot: usize,
+    tag: u16,
+    location: u32,
+) {
     if store.hears_at != 0 {
         return hear::tell(store, shard, line, slot, tag, location);
     }
-    line.count_hit(slot, tag);
-    ask_promotion(store, shard, location);
-}
-
-/// Asks for a promotion of the entry at a location, if it is old enough in its queue.
-#[inline]
-fn ask_promotion(store: &StoreInner, shard: &Shard, location: u32) {
-    let meta = store.space().meta(store.places.segment_of(location));
+    let meta = store.meta(store.places.segment_of(location));
     let queue = usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F);
     let position =
         meta.position.load(Ordering::Relaxed) + u64::from(store.places.offset_of(location));
+    if queue != 0 || position < shard.count_before.load(Ordering::Relaxed) {
+        line.count_hit(slot, tag);
+    }
+    if !store.promotes {
+        return;
+    }
     let is_old = shard
         .promote_before
         .get(queue)

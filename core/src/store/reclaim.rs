@@ -79,6 +79,12 @@ impl Announced {
     }
 }
 
+/// Bytes that a write of so many may pass, or append again, for the room that it takes.
+#[inline(always)]
+pub fn allowance(bytes: u32) -> u64 {
+    4 * u64::from(bytes) + 4 * LUMP.cast_unsigned()
+}
+
 impl Writer<'_> {
     /// Pays for a write of so many bytes. Bounded by a few times as many bytes, and lumps.
     #[inline(always)]
@@ -96,7 +102,7 @@ impl Writer<'_> {
 
     #[inline(never)]
     fn pay_debt(&mut self, bytes: u32) {
-        let mut allowance = 4 * u64::from(bytes) + 4 * LUMP.cast_unsigned();
+        let mut allowance = allowance(bytes);
         while self.state.debt > 0 {
             // Most shards have nothing to compact.
             let compacts = self.state.compacting.is_open() || self.state.binned != 0;

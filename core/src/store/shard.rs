@@ -51,6 +51,8 @@ pub struct Shard {
     pub table: Table,
     /// Entries of queue q that were appended before this place ask for promotion when hit.
     pub promote_before: [AtomicU64; QUEUES_MAX],
+    /// Hits on entries of queue 0 that were appended from this place on are not counted.
+    pub count_before: AtomicU64,
     ring: Box<[AtomicU32; RING]>,
     ring_len: AtomicU32,
     /// Threads that wait for the lock.
@@ -177,6 +179,8 @@ pub struct State {
     pub debt: i64,
     /// Keys and values of live entries.
     pub payload: u64,
+    /// The place of queue 0's head from which on the window of uncounted hits moves.
+    pub window_due: u64,
     pub heads: [Head; QUEUES_MAX],
     pub tail: Tail,
     pub memory: Option<PolicyMemory>,
@@ -202,6 +206,11 @@ pub struct State {
     pub kept: u32,
 }
 
+/// Without a window in which hits are not counted, its end is never reached.
+const NO_WINDOW: u64 = u64::MAX;
+/// The window moves when its queue's head has passed so large a part of it.
+const WINDOW_STEPS: u64 = 8;
+
 impl Written {
     fn new(state: State) -> Self {
         Self { counters: ShardCounters::new(), state: FutexMutex::new(state) }
@@ -220,6 +229,7 @@ impl Shard {
         Self {
             table,
             promote_before: [const { AtomicU64::new(0) }; QUEUES_MAX],
+            count_before: AtomicU64::new(0),
             ring: Box::new([const { AtomicU32::new(0) }; RING]),
             ring_len: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
@@ -230,6 +240,7 @@ impl Shard {
                 expires: false,
                 debt: 0,
                 payload: 0,
+                window_due: if policy.uncounted_share().is_some() { 0 } else { NO_WINDOW },
                 heads: [Head::NONE; QUEUES_MAX],
                 tail,
                 memory: None,
@@ -541,6 +552,37 @@ impl Writer<'_> {
                 segment => head.saturating_sub(self.meta(segment).position.load(Ordering::Relaxed)),
             };
             mark.store(head - span * u64::from(share) / 256, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the window of uncounted hits follow the head of queue 0.
+    #[inline(always)]
+    pub fn follow_head(&mut self) {
+        if self.state.view.queues[0].head >= self.state.window_due {
+            self.move_window();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_window(&mut self) {
+        let Some(share) = self.state.policy.uncounted_share() else { return };
+        let head = self.state.view.queues[0].head;
+        let chain = &self.state.queues[0];
+        let oldest = if chain.job.is_open() { chain.job.seg } else { chain.oldest };
+        let tail = match oldest {
+            SEG_NONE => head,
+            segment => self.meta(segment).position.load(Ordering::Relaxed),
+        };
+        let window = head.saturating_sub(tail) / 256 * u64::from(share);
+        self.shard.count_before.store(head - window, Ordering::Relaxed);
+        self.state.window_due = head + (window / WINDOW_STEPS).max(1);
+    }
+
+    /// The queues were emptied and their heads are at the beginning again.
+    pub fn reset_window(&mut self) {
+        if self.state.window_due != NO_WINDOW {
+            self.state.window_due = 0;
         }
     }
 

@@ -308,12 +308,11 @@ impl Writer<'_> {
         };
         let (queue, hits) = match self.ask(|policy, cx| policy.place(cx, &meta)) {
             Placement::Queue { queue, hits } => (usize::from(queue), hits),
-            // No policy that is built in contests; a newcomer that may not is the loser.
-            Placement::Contest { lost: Some(queue), .. } => (usize::from(queue), 0),
-            Placement::Contest { lost: None, .. } | Placement::Decline => {
-                self.shard.counters().count(Tally::NotAdmitted);
-                return None;
-            }
+            Placement::Contest { queue, lost } => match self.contested(&meta, bytes, queue, lost) {
+                Some(queue) => (queue, 0),
+                None => return self.declined(),
+            },
+            Placement::Decline => return self.declined(),
         };
         let location = self.append(queue, bytes, shape, key, source);
         let shard = self.shard;
@@ -325,9 +324,16 @@ impl Writer<'_> {
             return None;
         }
         self.account_new(queue, bytes, shape);
+        self.follow_head();
         self.shard.counters().count(Tally::Inserts);
         self.adapt_index();
         Some(location)
+    }
+
+    #[cold]
+    fn declined(&self) -> Option<u32> {
+        self.shard.counters().count(Tally::NotAdmitted);
+        None
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Contests: the one question that no policy asks yet, driven by the simplest policy that does.
+//! Contests, driven by the simplest policy that asks for them.
 
 use crate::sim::{Event, Sim};
 use hypercache_core::eviction::{

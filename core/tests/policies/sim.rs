@@ -184,17 +184,12 @@ impl<P: Policy> Sim<P> {
     }
 
     fn contest(&mut self, newcomer: &EntryMeta, queue: u8) -> bool {
+        self.pass_dead(queue);
         let mut staked = Vec::new();
-        let mut staked_bytes = 0;
-        let mut walked = 0;
+        let mut staked_size = 0;
         let mut at = 0;
+        let mut walked = 0;
         while walked < CONTEST_MAX {
-            if self.would_have_room(newcomer.bytes, staked_bytes, staked.len() as u64) {
-                for key in staked {
-                    self.evict(key);
-                }
-                return true;
-            }
             let Some(&slot) = self.logs[usize::from(queue)].get(at) else { return false };
             at += 1;
             if !self.is_live(queue, slot) {
@@ -209,7 +204,13 @@ impl<P: Policy> Sim<P> {
                 }
                 Bout::Stake => {
                     staked.push(slot.0);
-                    staked_bytes += u64::from(tail.bytes);
+                    staked_size += self.view.size(&tail);
+                    if staked_size >= self.view.size(newcomer) {
+                        for key in staked {
+                            self.evict(key);
+                        }
+                        return true;
+                    }
                 }
                 Bout::Hold => return false,
             }
@@ -220,19 +221,14 @@ impl<P: Policy> Sim<P> {
     fn make_room(&mut self) {
         let queue = self.ask(|policy, cx| policy.victim_queue(cx));
         assert!(queue < self.policy.queues(), "queue {queue} is none of the policy's");
+        self.pass_dead(queue);
         if self.policy.roams() {
             self.dice = mix(self.dice);
             let log = &mut self.logs[usize::from(queue)];
             log.rotate_left((self.dice % log.len() as u64) as usize);
+            self.pass_dead(queue);
         }
-        let log = &mut self.logs[usize::from(queue)];
-        let key = loop {
-            let &slot = log.front().expect("the queue named has entries");
-            if self.index.get(&slot.0).is_some_and(|e| (e.queue, e.position) == (queue, slot.1)) {
-                break slot.0;
-            }
-            log.pop_front();
-        };
+        let &(key, _) = self.logs[usize::from(queue)].front().expect("the queue has entries");
         let entry = self.index[&key];
         match self.ask(|policy, cx| policy.judge(cx, &entry)) {
             Verdict::Evict => self.evict(key),
@@ -258,6 +254,15 @@ impl<P: Policy> Sim<P> {
                     }
                 }
             },
+        }
+    }
+
+    /// Brings the cursor of a queue to a live entry.
+    fn pass_dead(&mut self, queue: u8) {
+        while let Some(&slot) = self.logs[usize::from(queue)].front()
+            && !self.is_live(queue, slot)
+        {
+            self.logs[usize::from(queue)].pop_front();
         }
     }
 
@@ -318,15 +323,11 @@ impl<P: Policy> Sim<P> {
     }
 
     fn has_room(&self, bytes: u32) -> bool {
-        self.would_have_room(bytes, 0, 0)
-    }
-
-    fn would_have_room(&self, bytes: u32, less_bytes: u64, less_entries: u64) -> bool {
         let View { queues, capacity_bytes, capacity_entries, .. } = &self.view;
         let used: u64 = queues.iter().map(|queue| queue.bytes).sum();
         let entries: u64 = queues.iter().map(|queue| queue.entries).sum();
-        used - less_bytes + u64::from(bytes) <= *capacity_bytes
-            && (*capacity_entries == 0 || entries - less_entries < *capacity_entries)
+        used + u64::from(bytes) <= *capacity_bytes
+            && (*capacity_entries == 0 || entries < *capacity_entries)
     }
 
     fn check(&self) {
