@@ -154,6 +154,10 @@ macro_rules! dispatch {
                 match self { $(Self::$variant(policy) => policy.roams()),* }
             }
 
+            fn memory_words_within(&self, entries: u64, bytes: u64) -> usize {
+                match self { $(Self::$variant(policy) => policy.memory_words_within(entries, bytes)),* }
+            }
+
             fn kept_max(&self) -> u32 {
                 match self { $(Self::$variant(policy) => policy.kept_max()),* }
             }

@@ -45,6 +45,8 @@
 //! What a later policy needs beyond this (looking at a window, hearing of hits) is a method with a
 //! default body, so that the policies here stay as they are.
 
+mod adaptive;
+mod aged;
 mod any;
 mod bucket;
 mod counts;
@@ -52,6 +54,7 @@ mod fifo;
 mod ghost;
 mod lfu;
 mod lru;
+mod marks;
 mod options;
 mod random;
 mod s3fifo;
@@ -61,6 +64,7 @@ mod sieve;
 mod sketch;
 mod wtinylfu;
 
+pub use adaptive::Adaptive;
 pub use any::{AnyPolicy, Called};
 pub use fifo::Fifo;
 pub use lfu::Lfu;
@@ -290,6 +294,11 @@ pub trait Policy {
 
     /// How many words of memory it wants when `entries` entries fit into the shard.
     fn memory_words(&self, entries: u64) -> usize;
+
+    /// [`Policy::memory_words`] when the entries take so many bytes.
+    fn memory_words_within(&self, entries: u64, _bytes: u64) -> usize {
+        self.memory_words(entries)
+    }
 
     /// The memory handed in from now on is another one, all zero.
     fn memory_changed(&mut self);

@@ -289,7 +289,7 @@ impl Writer<'_> {
         };
         // A bound on entries may promise more than the bytes hold.
         let most = (share / POLICY_SHARE / 4) as usize;
-        let wanted = self.state.policy.memory_words(expected).min(most);
+        let wanted = self.state.policy.memory_words_within(expected, share).min(most);
         let has = self.state.memory.as_ref().map_or(0, |memory| memory.words().len());
         if wanted == has || wanted * 2 <= has * 3 && has * 2 <= wanted * 3 {
             return;
