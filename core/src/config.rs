@@ -146,11 +146,14 @@ pub enum PolicyKind {
     WTinyLfu,
     /// Least frequently used, with counts that decay.
     Lfu,
+    /// Two logs, an age contest for keys that come back, a boundary that moves by marginal hits.
+    Adaptive,
 }
 
 impl PolicyKind {
     /// Every policy by its name, in the order of the documentation.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("adaptive", Self::Adaptive),
         ("s3fifo", Self::S3Fifo),
         ("sieve", Self::Sieve),
         ("wtinylfu", Self::WTinyLfu),
@@ -173,7 +176,8 @@ impl PolicyKind {
             | Self::Random
             | Self::Lfu
             | Self::WTinyLfu
-            | Self::Session => self,
+            | Self::Session
+            | Self::Adaptive => self,
         }
     }
 
@@ -181,6 +185,7 @@ impl PolicyKind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.resolved() {
+            Self::Adaptive => "adaptive",
             Self::S3Fifo | Self::Default => "s3fifo",
             Self::Fifo => "fifo",
             Self::Lru => "lru",

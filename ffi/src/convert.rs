@@ -200,9 +200,9 @@ pub(crate) fn policy(policy: i32) -> Result<PolicyKind> {
         HC_POLICY_LFU => return Ok(PolicyKind::Lfu),
         HC_POLICY_RANDOM => return Ok(PolicyKind::Random),
         HC_POLICY_SESSION => return Ok(PolicyKind::Session),
+        HC_POLICY_ADAPTIVE => return Ok(PolicyKind::Adaptive),
         HC_POLICY_TTL => "HC_POLICY_TTL",
         HC_POLICY_HYBRID => "HC_POLICY_HYBRID",
-        HC_POLICY_ADAPTIVE => "HC_POLICY_ADAPTIVE",
         _ => "unknown",
     };
     let known: Vec<_> = PolicyKind::ALL.iter().map(|(name, _)| *name).collect();
@@ -223,6 +223,7 @@ pub(crate) const fn policy_number(kind: PolicyKind) -> i32 {
         PolicyKind::Lfu => HC_POLICY_LFU,
         PolicyKind::Random => HC_POLICY_RANDOM,
         PolicyKind::Session => HC_POLICY_SESSION,
+        PolicyKind::Adaptive => HC_POLICY_ADAPTIVE,
     }
 }
 

@@ -78,6 +78,7 @@ fn kind(input: &mut Input<'_>) -> PolicyKind {
         PolicyKind::Session,
         PolicyKind::Lfu,
         PolicyKind::WTinyLfu,
+        PolicyKind::Adaptive,
     ])
 }
 
@@ -87,6 +88,7 @@ fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
         PolicyKind::Default | PolicyKind::S3Fifo => {
             &[("small", 1, 90), ("ghost", 0, 400), ("threshold", 1, 3)]
         }
+        PolicyKind::Adaptive => &[("objective", 0, 0), ("ghosts", 0, 8)],
         PolicyKind::Lru => &[("share", 0, 99)],
         PolicyKind::WTinyLfu => &[("window", 1, 80), ("adapt", 0, 1)],
         PolicyKind::Lfu => &[("decay", 0, 10_000)],
@@ -119,6 +121,14 @@ fn wrong(known: &[(&str, u64, u64)], text: &str) -> Option<(&'static str, ErrorK
             return Some(("option given twice", ErrorKind::Invalid, vec![name.to_owned()]));
         }
         named.push(name);
+        if name == "objective" {
+            // The one option that is a word.
+            if !["objects", "bytes"].contains(&value) {
+                let words = [name, value, "objects", "bytes"].map(str::to_owned).to_vec();
+                return Some(("option out of range", ErrorKind::Invalid, words));
+            }
+            continue;
+        }
         if !value.parse::<u64>().is_ok_and(|value| (*least..=*most).contains(&value)) {
             let words = [name, value, &least.to_string(), &most.to_string()];
             let words = words.map(str::to_owned).to_vec();

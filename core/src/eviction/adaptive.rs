@@ -333,7 +333,7 @@ impl Policy for Adaptive {
 
     #[inline]
     fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
-        let [small, main] = cx.view.queues;
+        let [small, main, ..] = cx.view.queues;
         if main.entries == 0 || small.entries == 0 {
             return if small.entries == 0 { MAIN } else { SMALL };
         }

@@ -7,15 +7,18 @@
 //! set nothing.
 
 use super::{
-    Bout, Context, Duel, EntryMeta, Fifo, Heard, Lfu, Lru, Placement, Policy, Random, S3Fifo,
-    Session, SessionLimits, Sieve, Verdict, WTinyLfu,
+    Adaptive, Bout, Context, Duel, EntryMeta, Fifo, Heard, Lfu, Lru, Placement, Policy, Random,
+    S3Fifo, Session, SessionLimits, Sieve, Verdict, WTinyLfu,
 };
 use crate::config::PolicyKind;
 use crate::error::Result;
 
 /// Any policy.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one a shard, and no policy may have a heap")]
 pub enum AnyPolicy {
+    /// [`Adaptive`].
+    Adaptive(Adaptive),
     /// [`Fifo`].
     Fifo(Fifo),
     /// [`S3Fifo`].
@@ -46,6 +49,7 @@ impl AnyPolicy {
     /// refused by name, with those it knows.
     pub fn new(kind: PolicyKind, options: Option<&str>) -> Result<Self> {
         let called = match kind.resolved() {
+            PolicyKind::Adaptive => return Adaptive::new(options).map(Self::Adaptive),
             PolicyKind::Fifo => return Fifo::new(options).map(Self::Fifo),
             PolicyKind::S3Fifo | PolicyKind::Default => {
                 return S3Fifo::new(options).map(Self::S3Fifo);
@@ -173,5 +177,5 @@ macro_rules! dispatch {
     };
 }
 
-dispatch!(AnyPolicy, inline(always), Fifo, S3Fifo, Lru, Called);
+dispatch!(AnyPolicy, inline(always), Adaptive, S3Fifo, Fifo, Lru, Called);
 dispatch!(Called, cold, Sieve, Lfu, Random, WTinyLfu, Session);

@@ -36,7 +36,7 @@
 //! | `fifo` | log | every entry at the cursor goes |
 //! | `lru` | log | a hit on an entry older than a share of the queue appends it again |
 //! | `s3fifo` | small, main | `judge` moves from small to main or keeps in main; `evicted` and `place` write and read ghosts in `memory` |
-//! | `adaptive` | small, main | as `s3fifo`, ghosts with ages; a returning ghost asks for [`Placement::Contest`] against main's tail; `uncounted_share` is the correlation window; the boundary is a field that `place` moves and `victim_queue` obeys; an age in misses is read off marks (place in the log, miss count) that the policy takes each 1/64 of the capacity |
+//! | `adaptive` | small, main | as `s3fifo`, ghosts with ages; a returning ghost asks for [`Placement::Contest`] against main's tail; `uncounted_share` is the correlation window; the boundary is a field that `place` moves and `victim_queue` obeys; an age in misses is read off marks (place in the log, miss count) that the policy takes each 1/64 or less of a queue's length |
 //! | `sieve` | passed by the hand, not passed yet | a survivor moves to the other queue, newcomers are appended behind what the hand has yet to see; when the hand's queue is empty the two swap roles: the same order as a hand over one list |
 //! | `wtinylfu` | window, main | frequency sketch in `memory`; the window's tail competes as in `adaptive`, from `judge` instead of `place`; hits reach the sketch through the store's ring of promotions |
 //! | `lfu`, `ttl`, `hybrid`, `random` | log | the best of a bounded window at the cursor instead of the first; counters of 8 bits in `memory`, by fingerprint; queues by expiry for `ttl` |

@@ -36,7 +36,6 @@ static void bad_configs(void) {
     REFUSED(HC_ERR_UNSUPPORTED, "lease_ms", lease_ms, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_TTL", policy, HC_POLICY_TTL);
     REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_HYBRID", policy, HC_POLICY_HYBRID);
-    REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_ADAPTIVE", policy, HC_POLICY_ADAPTIVE);
     REFUSED(HC_ERR_UNSUPPORTED, "99", policy, 99);
     REFUSED(HC_ERR_UNSUPPORTED, "-1", policy, -1);
 #undef REFUSED
@@ -55,7 +54,8 @@ static void bad_configs(void) {
 static void policies(void) {
     static const int32_t kinds[] = {HC_POLICY_DEFAULT, HC_POLICY_S3FIFO, HC_POLICY_LRU,
                                     HC_POLICY_FIFO,    HC_POLICY_SIEVE,  HC_POLICY_RANDOM,
-                                    HC_POLICY_LFU,     HC_POLICY_WTINYLFU, HC_POLICY_SESSION};
+                                    HC_POLICY_LFU,     HC_POLICY_WTINYLFU, HC_POLICY_SESSION,
+                                    HC_POLICY_ADAPTIVE};
     for (size_t i = 0; i < COUNT(kinds); i++) {
         hc_pool *pool = make_pool(2 * MIB);
         hc_store_config c;

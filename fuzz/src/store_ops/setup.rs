@@ -44,10 +44,16 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         PolicyKind::Lfu,
         PolicyKind::WTinyLfu,
     ][usize::from(kind & 3 | values >> 4 & 4)];
-    let policy = if times & 0x80 == 0 { policy } else { PolicyKind::Session };
+    let policy = match (times & 0x80, kind & 1) {
+        (0, _) => policy,
+        (_, 0) => PolicyKind::Session,
+        _ => PolicyKind::Adaptive,
+    };
     let options = match (policy, kind >> 5) {
         (PolicyKind::S3Fifo, 0) => Some("small=50,ghost=0,threshold=3"),
         (PolicyKind::S3Fifo, 1) => Some("small=1,ghost=400"),
+        (PolicyKind::Adaptive, 0) => Some("ghosts=0"),
+        (PolicyKind::Adaptive, 1) => Some("objective=bytes,ghosts=8"),
         (PolicyKind::Lru, 0) => Some("share=0"),
         (PolicyKind::Lru, 1) => Some("share=99"),
         (PolicyKind::Lfu, 0) => Some("decay=0"),
