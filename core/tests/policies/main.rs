@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 mod contest;
+mod exact;
+mod reduction;
 mod sim;
 #[path = "../../../benches/src/trace/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the benchmarks use the rest of it")]

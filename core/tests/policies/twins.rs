@@ -2,6 +2,7 @@
 //! positions. Every step must have the same outcome: hit or miss, and the same keys evicted in
 //! the same order.
 
+use crate::exact::{Exact, Rules};
 use crate::sim::{Event, Sim, mix};
 use hypercache_core::eviction::AnyPolicy;
 use hypercache_core::{PolicyKind, Pool, PoolConfig, StoreConfig};
@@ -14,7 +15,7 @@ trait Twin {
     fn set(&mut self, key: u64, size: u64) -> Vec<u64>;
     fn remove(&mut self, key: u64);
     /// All keys.
-    fn keys(&self) -> Vec<u64>;
+    fn keys(&mut self) -> Vec<u64>;
 }
 
 /// FIFO, or LRU where `touch` is set: a list with the next victim in front.
@@ -55,7 +56,7 @@ impl Twin for List {
         self.take(key);
     }
 
-    fn keys(&self) -> Vec<u64> {
+    fn keys(&mut self) -> Vec<u64> {
         self.entries.iter().map(|entry| entry.0).collect()
     }
 }
@@ -155,7 +156,7 @@ impl Twin for S3 {
         self.entries.remove(&key);
     }
 
-    fn keys(&self) -> Vec<u64> {
+    fn keys(&mut self) -> Vec<u64> {
         self.small.iter().chain(&self.main).copied().collect()
     }
 }
@@ -176,6 +177,24 @@ impl Hand {
 
     fn find(&self, key: u64) -> Option<usize> {
         self.list.iter().position(|entry| entry.0 == key)
+    }
+}
+
+impl Twin for Exact {
+    fn get(&mut self, key: u64) -> bool {
+        Exact::get(self, key)
+    }
+
+    fn set(&mut self, key: u64, size: u64) -> Vec<u64> {
+        Exact::set(self, key, size)
+    }
+
+    fn remove(&mut self, key: u64) {
+        Exact::remove(self, key);
+    }
+
+    fn keys(&mut self) -> Vec<u64> {
+        Exact::keys(self)
     }
 }
 
@@ -224,7 +243,7 @@ impl Twin for Hand {
         }
     }
 
-    fn keys(&self) -> Vec<u64> {
+    fn keys(&mut self) -> Vec<u64> {
         self.list.iter().map(|entry| entry.0).collect()
     }
 }
@@ -372,5 +391,32 @@ fn random_forgets_exponentially() {
             assert!((found - share).abs() < 0.1, "{options}: {found:.3} after {laps} laps");
         }
         store.destroy();
+    }
+}
+
+/// Capacities at which a tick is one miss and a place has a mark of its own, and one bucket of
+/// ghosts.
+#[test]
+fn adaptive() {
+    for (capacity, sizes) in [(6, 1), (10, 1), (33, 1), (60, 1), (30, 6), (120, 9)] {
+        for by_entries in [false, true] {
+            for objective in ["objects", "bytes"] {
+                if by_entries && sizes > 1 {
+                    continue;
+                }
+                let entries = if by_entries { capacity } else { 0 };
+                let options = format!("objective={objective}");
+                let policy = policy(PolicyKind::Adaptive, &options);
+                let sim = Sim::with_memory(policy, capacity, entries, vec![0; 8]);
+                let twin = Exact::new(Rules {
+                    tag: |key| ((mix(key) >> 32) & 0x1FFF).max(1),
+                    age_max: 384,
+                    objective_bytes: objective == "bytes",
+                    ..Rules::new(capacity, by_entries, 8)
+                });
+                let what = format!("adaptive {options} {capacity}/{entries}");
+                compare(sim, twin, capacity * 2, sizes, &what);
+            }
+        }
     }
 }
