@@ -127,7 +127,7 @@ impl PoolConfig {
 /// Which eviction policy a store uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PolicyKind {
-    /// The best we know; today [`PolicyKind::S3Fifo`].
+    /// The best we know; today [`PolicyKind::Adaptive`].
     #[default]
     Default,
     /// Small queue, main queue with reinsertion, ghost queue (SOSP'23).
@@ -168,7 +168,7 @@ impl PolicyKind {
     #[must_use]
     pub fn resolved(self) -> Self {
         match self {
-            Self::Default => Self::S3Fifo,
+            Self::Default => Self::Adaptive,
             Self::S3Fifo
             | Self::Fifo
             | Self::Lru
@@ -185,8 +185,8 @@ impl PolicyKind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.resolved() {
-            Self::Adaptive => "adaptive",
-            Self::S3Fifo | Self::Default => "s3fifo",
+            Self::Adaptive | Self::Default => "adaptive",
+            Self::S3Fifo => "s3fifo",
             Self::Fifo => "fifo",
             Self::Lru => "lru",
             Self::Sieve => "sieve",

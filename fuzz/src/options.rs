@@ -85,10 +85,8 @@ fn kind(input: &mut Input<'_>) -> PolicyKind {
 /// The options that the documentation gives each policy: name, least, most.
 fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
     match kind {
-        PolicyKind::Default | PolicyKind::S3Fifo => {
-            &[("small", 1, 90), ("ghost", 0, 400), ("threshold", 1, 3)]
-        }
-        PolicyKind::Adaptive => &[("objective", 0, 0), ("ghosts", 0, 8)],
+        PolicyKind::S3Fifo => &[("small", 1, 90), ("ghost", 0, 400), ("threshold", 1, 3)],
+        PolicyKind::Default | PolicyKind::Adaptive => &[("objective", 0, 0), ("ghosts", 0, 8)],
         PolicyKind::Lru => &[("share", 0, 99)],
         PolicyKind::WTinyLfu => &[("window", 1, 80), ("adapt", 0, 1)],
         PolicyKind::Lfu => &[("decay", 0, 10_000)],

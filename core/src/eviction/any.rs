@@ -49,11 +49,11 @@ impl AnyPolicy {
     /// refused by name, with those it knows.
     pub fn new(kind: PolicyKind, options: Option<&str>) -> Result<Self> {
         let called = match kind.resolved() {
-            PolicyKind::Adaptive => return Adaptive::new(options).map(Self::Adaptive),
-            PolicyKind::Fifo => return Fifo::new(options).map(Self::Fifo),
-            PolicyKind::S3Fifo | PolicyKind::Default => {
-                return S3Fifo::new(options).map(Self::S3Fifo);
+            PolicyKind::Adaptive | PolicyKind::Default => {
+                return Adaptive::new(options).map(Self::Adaptive);
             }
+            PolicyKind::Fifo => return Fifo::new(options).map(Self::Fifo),
+            PolicyKind::S3Fifo => return S3Fifo::new(options).map(Self::S3Fifo),
             PolicyKind::Lru => return Lru::new(options).map(Self::Lru),
             PolicyKind::Sieve => Called::Sieve(Sieve::new(options)?),
             PolicyKind::Lfu => Called::Lfu(Lfu::new(options)?),

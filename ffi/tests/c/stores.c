@@ -74,7 +74,7 @@ static void policies(void) {
         CHECK(stats.evicted > 0 && stats.entries > 1000);
         CHECK(stats.used_bytes <= 2 * MIB);
         IS(HC_OK, hc_store_config_get(store, &c));
-        CHECK(c.policy == (kinds[i] == HC_POLICY_DEFAULT ? HC_POLICY_S3FIFO : kinds[i]));
+        CHECK(c.policy == (kinds[i] == HC_POLICY_DEFAULT ? HC_POLICY_ADAPTIVE : kinds[i]));
         IS(HC_OK, hc_pool_validate(pool, NULL));
         hc_store_release(store);
         hc_pool_release(pool);
