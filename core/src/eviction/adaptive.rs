@@ -333,9 +333,8 @@ impl Policy for Adaptive {
 
     #[inline]
     fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
-        let [small, main, ..] = cx.view.queues;
-        if main.entries == 0 || small.entries == 0 {
-            return if small.entries == 0 { MAIN } else { SMALL };
+        if let Some(queue) = cx.view.sole_queue() {
+            return queue;
         }
         let over = cx.view.used(MAIN) as f64 > self.main_part(live(cx.view));
         if over { MAIN } else { SMALL }

@@ -151,6 +151,15 @@ impl View {
         if self.by_entries() { self.capacity_entries } else { self.capacity_bytes }
     }
 
+    /// Where one of the first two queues has no entries: the other one.
+    #[inline(always)]
+    #[must_use]
+    pub fn sole_queue(&self) -> Option<u8> {
+        let [first, second, ..] = &self.queues;
+        let is_sole = first.entries == 0 || second.entries == 0;
+        is_sole.then_some(u8::from(first.entries == 0))
+    }
+
     /// What a queue holds, in the unit of [`View::by_entries`].
     #[inline]
     #[must_use]

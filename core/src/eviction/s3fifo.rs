@@ -124,9 +124,8 @@ impl Policy for S3Fifo {
 
     #[inline(always)]
     fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8 {
-        let [small, main, ..] = &cx.view.queues;
-        if main.entries == 0 || small.entries == 0 {
-            return if small.entries == 0 { MAIN } else { SMALL };
+        if let Some(queue) = cx.view.sole_queue() {
+            return queue;
         }
         // Shares of what is live: room is needed, so that is all that fits, whatever part of the
         // capacity is dead or held back.
