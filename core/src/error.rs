@@ -23,6 +23,10 @@ pub enum ErrorKind {
     Closed,
     /// The handle belongs to the parent process.
     Forked,
+    /// A file operation failed.
+    Io,
+    /// A file fails its checks.
+    Corrupt,
     /// The shard is out of service after a caught fault, until the store is cleared.
     Poisoned,
     /// A broken invariant or a caught fault.
@@ -64,6 +68,12 @@ impl Error {
     #[must_use]
     pub const fn os(kind: ErrorKind, context: &'static str, os_error: i32) -> Self {
         Self { kind, os_error, context: Context::Static(context) }
+    }
+
+    /// A failure of a file operation; the sentence names the file.
+    #[must_use]
+    pub fn io(context: impl Into<String>, error: &std::io::Error) -> Self {
+        Self { os_error: error.raw_os_error().unwrap_or(0), ..Self::new(ErrorKind::Io, context) }
     }
 
     /// What a program acts on.

@@ -43,14 +43,16 @@
 //! What a program needs is named at the root of the crate. The modules are for who builds on the
 //! engine's parts or reads them.
 //!
-//! Imports run one way: `memory <- pool <- eviction <- store`. The eviction policies know no
-//! store; the pool sees its stores as [`pool::Tenant`]s.
+//! Imports run one way: `memory <- pool <- {filter, eviction} <- store`. The eviction policies and
+//! the filter know no store; the pool sees its stores as [`pool::Tenant`]s.
 
 #[cfg(not(loom))]
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod eviction;
+#[cfg(not(loom))]
+pub mod filter;
 #[cfg(not(loom))]
 mod hash;
 #[cfg(not(loom))]
@@ -92,6 +94,8 @@ pub mod store {
 
 pub use config::{PolicyKind, PoolConfig, StoreConfig, Thresholds};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(not(loom))]
+pub use filter::{Filter, FilterConfig, FilterStats};
 #[cfg(not(loom))]
 pub use log::{Severity, set_logger};
 #[cfg(not(loom))]

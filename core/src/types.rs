@@ -1,7 +1,22 @@
 //! The vocabulary that every call shares: what a value is, how it is written, what came of it.
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// The longest key, in bytes. Keys are 0 to this many bytes.
 pub const KEY_LEN_MAX: usize = 65_535;
+
+/// Refuses a key that is longer than any.
+#[inline(always)]
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    if key.len() > KEY_LEN_MAX { Err(long_key(key.len())) } else { Ok(()) }
+}
+
+#[cold]
+#[inline(never)]
+fn long_key(len: usize) -> Error {
+    Error::new(ErrorKind::Invalid, format!("key has {len} bytes; 0 to {KEY_LEN_MAX} are allowed"))
+}
+
 /// The longest value the format can hold, in bytes; a store's `value_len_max` is what counts.
 pub const VALUE_LEN_MAX: u64 = 0xFFFF_FFFF;
 

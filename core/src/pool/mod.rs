@@ -7,7 +7,7 @@
 //! - [`space`]: the reservation, its `tables`, the accounts, and the invariants between them;
 //! - `budget`: used and limit in one word; `layout`: what lies where;
 //! - `segments`: memory by segment and by huge page (`huge`); `runs`: contiguous memory by page;
-//!   `release`: how either goes back to the system;
+//!   `release`: how either goes back to the system; `charged`: tables that belong to no store;
 //! - `waiting`: when memory that was unlinked may be reused;
 //! - `pressure`, `watch`: levels, and who is told of them; `raw`: memory for the application;
 //! - `tenants`: the stores as their pool sees them, and which of them gives when one needs;
@@ -21,6 +21,7 @@
 
 mod alloc;
 mod budget;
+mod charged;
 mod huge;
 mod layout;
 mod limit;
@@ -43,6 +44,7 @@ mod watch;
 mod tests;
 
 pub use alloc::AllocOptions;
+pub use charged::Charged;
 pub use layout::{RUN_BASE, SEG_IDS};
 pub use limit::LimitOutcome;
 pub use pressure::{PressureGauge, Reading};
@@ -88,6 +90,8 @@ pub struct PoolInner {
     slot_tag: u64,
     id: u64,
     alloc_failures: AtomicU64,
+    /// Bytes of tables that belong to no store.
+    charged: AtomicU64,
     /// One `set_limit` steps at a time; a later one is heard at each step.
     retargeting: FutexMutex<()>,
 }
@@ -133,6 +137,7 @@ impl Pool {
             slot_tag: guard::tag_of(generation),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             alloc_failures: AtomicU64::new(0),
+            charged: AtomicU64::new(0),
             retargeting: FutexMutex::new(()),
         };
         inner.space.update_gauge();

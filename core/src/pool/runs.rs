@@ -42,7 +42,7 @@ impl Space {
     /// # Errors
     /// [`crate::ErrorKind::NoMemory`]: the system refused memory that the limit allows.
     pub fn take_run(&self, bytes: u64) -> Result<Option<RunId>> {
-        let taken = self.take_run_with_pages(bytes)?;
+        let taken = self.take_run_with_pages(bytes, true)?;
         Ok(taken.map(|(id, reused)| {
             // SAFETY: the run was taken just now, is this long or longer, and nobody knows it yet.
             unsafe { self.run_addr(id).write_bytes(0, reused as usize) };
@@ -55,11 +55,33 @@ impl Space {
     /// # Errors
     /// As [`Space::take_run`].
     pub fn take_run_dirty(&self, bytes: u64) -> Result<Option<RunId>> {
-        Ok(self.take_run_with_pages(bytes)?.map(|(id, _)| id))
+        Ok(self.take_run_with_pages(bytes, true)?.map(|(id, _)| id))
+    }
+
+    /// [`Space::take_run`] with pages that the system zeroes as they are touched: the call itself
+    /// wipes nothing, however long the run is.
+    ///
+    /// # Errors
+    /// As [`Space::take_run`].
+    pub fn take_run_fresh(&self, bytes: u64) -> Result<Option<RunId>> {
+        Ok(self.take_run_with_pages(bytes, false)?.map(|(id, _)| id))
+    }
+
+    /// Takes the pages of a run away, which stays its holder's and charged: it reads as zeros.
+    /// False: the system declined.
+    #[must_use]
+    pub fn wipe_run(&self, id: RunId) -> bool {
+        self.decommit_run(id)
+    }
+
+    /// Says what the first bytes of a run are to be backed by. False: the system declined.
+    #[must_use]
+    pub fn advise_run(&self, id: RunId, bytes: u64, advice: sys::Advice) -> bool {
+        self.memory.advise(self.layout.runs.offset_of(id - RUN_BASE), bytes, advice)
     }
 
     /// A run, and how many of its first bytes may have been used before; the others are zero.
-    fn take_run_with_pages(&self, bytes: u64) -> Result<Option<(RunId, u64)>> {
+    fn take_run_with_pages(&self, bytes: u64, warm: bool) -> Result<Option<(RunId, u64)>> {
         if bytes > self.limit_max() {
             return Ok(None);
         }
@@ -67,7 +89,8 @@ impl Space {
         let units = grains(bytes);
         for _ in 0..ATTEMPTS {
             let mut state = self.state.lock();
-            let missing = if let Some(id) = self.find_warm(&state, bytes) {
+            let found = if warm { self.find_warm(&state, bytes) } else { None };
+            let missing = if let Some(id) = found {
                 let has = self.run_charge(id);
                 let lacks = units.saturating_sub(grains(has));
                 if self.budget.charge(lacks) {

@@ -23,6 +23,7 @@ impl Pool {
         let counts = self.0.raw.counts();
         let tenants = self.0.tenants.all();
         let tenants_overhead: u64 = tenants.iter().map(|tenant| tenant.overhead_bytes()).sum();
+        let tables = self.0.charged.load(Ordering::Relaxed);
         let heap = space.fixed_bytes();
         PoolStats {
             limit_bytes,
@@ -32,7 +33,7 @@ impl Pool {
             pinned_bytes: space.pinned_bytes(),
             held_bytes: space.held_bytes(),
             app_bytes: counts.app_bytes,
-            overhead_bytes: (space.slack_bytes() + tenants_overhead).min(used_bytes),
+            overhead_bytes: (space.slack_bytes() + tenants_overhead + tables).min(used_bytes),
             resident_bytes: used_bytes.max(heap),
             huge_bytes: space.huge_bytes(),
             stores: tenants.len() as u64,

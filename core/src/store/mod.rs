@@ -52,14 +52,14 @@ pub use scan::{Scan, ScanEntry};
 
 use crate::clock::{Clock, monotonic_ns};
 use crate::config::StoreConfig;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::eviction::Policy;
 use crate::hash::KeyHash;
 use crate::memory::fork;
 use crate::pool::space::{RunId, SegId, Space, Use};
 use crate::pool::{Pool, SegMeta};
 use crate::stats::{Counters, LatencyHistogram, LatencyOp, Tally};
-use crate::types::{DeleteOutcome, KEY_LEN_MAX, Read, Ttl};
+use crate::types::{DeleteOutcome, Read, Ttl, check_key};
 use places::Places;
 use room::Patience;
 use shard::{Shard, Writer};
@@ -416,15 +416,4 @@ fn measured<T>(histogram: &LatencyHistogram, call: impl FnOnce() -> T) -> T {
     let slot = crate::memory::guard::slot_index().unwrap_or(usize::MAX);
     histogram.record(slot, monotonic_ns() - start);
     result
-}
-
-#[inline(always)]
-fn check_key(key: &[u8]) -> Result<()> {
-    if key.len() > KEY_LEN_MAX {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("key has {} bytes; 0 to {KEY_LEN_MAX} are allowed", key.len()),
-        ));
-    }
-    Ok(())
 }

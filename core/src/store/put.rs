@@ -228,6 +228,8 @@ impl StoreInner {
             | ErrorKind::Unsupported
             | ErrorKind::Closed
             | ErrorKind::Forked
+            | ErrorKind::Io
+            | ErrorKind::Corrupt
             | ErrorKind::Poisoned => {}
         }
     }

@@ -1,0 +1,574 @@
+//! Look-ups, adds, removes and growth; see the essay of the module for why they are right.
+
+use super::path::make_room;
+use super::shape::{Base, FIRST_WIDTH_MAX, Place, SLOTS, Shape, WIDTH_MAX};
+use super::stats::{OWNED, Reads};
+use super::table::Table;
+use super::{CAPACITY_MAX, COPIES_MAX, FilterConfig, FilterStats, check_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hash::{KeyHash, random_u64};
+use crate::memory::lock::{FutexGuard, FutexMutex};
+use crate::memory::{fork, guard};
+use crate::pool::Pool;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+/// Tables of a filter that has grown as far as it can: 32,768 times its first size.
+pub const TABLES_MAX: usize = 16;
+const _: () = assert!(FIRST_WIDTH_MAX + (TABLES_MAX as u32) <= WIDTH_MAX);
+/// Slots for a key, as a fraction: the tables are this full when the capacity is reached.
+const FULL: (u64, u64) = (93, 100);
+/// How full a table may be for others to be moved in it. Beyond, paths are long and soon there are
+/// none.
+const MOVING: (u64, u64) = (955, 1000);
+/// Buckets beyond what the capacity takes: tables of a few buckets fill unevenly.
+const SPARE: u64 = 2;
+/// Keys of a batch whose memory is asked for together.
+const GROUP: usize = 32;
+/// Times a reader looks again before it takes the lock.
+const PATIENCE: u32 = 32;
+/// Random keys that a sample looks up.
+const SAMPLES: u64 = 1 << 15;
+
+/// Bits of the version: a writer is moving something, every answer is "maybe"; then a count.
+const ODD: u64 = 1;
+const SATURATED: u64 = 2;
+const STEP: u64 = 4;
+
+const SATURATED_ERROR: Error = Error::fixed(
+    ErrorKind::NoSpace,
+    "the filter is saturated: it answers \"maybe\" for every key; clear it and add the keys anew",
+);
+const GROWN_OUT: Error = Error::fixed(
+    ErrorKind::NoSpace,
+    "the filter has grown as often as it can; make a larger one and add the keys there",
+);
+
+/// What writers count, under their lock.
+#[derive(Debug, Default)]
+pub struct Writer {
+    adds: u64,
+    add_failures: u64,
+    removes: u64,
+    remove_failures: u64,
+    kicks: u64,
+    longest: u64,
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Apart<T>(T);
+
+/// What the handles of a filter share.
+pub struct Inner {
+    pub hash: KeyHash,
+    pub base: Base,
+    slot_tag: u64,
+    first: Table,
+    count: AtomicU32,
+    version: Apart<AtomicU64>,
+    writer: Apart<FutexMutex<Writer>>,
+    reads: Reads,
+    later: [OnceLock<Table>; TABLES_MAX - 1],
+    generation: u64,
+    pub capacity: u64,
+    pub fpr: f64,
+    pub seed: u64,
+    pool: Option<Pool>,
+}
+
+/// Bits of a fingerprint that, compared with eight slots, errs at most that often.
+fn width_for(fpr: f64) -> u32 {
+    let eight = 2.0 * SLOTS as f64;
+    let errs = |width: u32| eight / (2.0_f64.powi(width.cast_signed()) - 1.0);
+    (4..FIRST_WIDTH_MAX).find(|&width| errs(width) <= fpr).unwrap_or(FIRST_WIDTH_MAX)
+}
+
+/// Where a copy of a fingerprint, or an empty slot, is.
+#[derive(Clone, Copy)]
+struct Spot {
+    bucket: u64,
+    slot: usize,
+}
+
+/// What the two buckets of a place hold.
+struct Look {
+    copies: u32,
+    copy: Option<Spot>,
+    free: Option<Spot>,
+}
+
+/// Looks at the two buckets; an empty slot is taken from the emptier one.
+fn look(table: &Table, place: &Place) -> Look {
+    let mut found = Look { copies: 0, copy: None, free: None };
+    let mut most = 0;
+    for bucket in place.buckets {
+        let mut empty = 0;
+        for (slot, fingerprint) in table.lens().bucket(bucket).into_iter().enumerate() {
+            if fingerprint == place.fingerprint {
+                found.copies += 1;
+                found.copy = Some(Spot { bucket, slot });
+            } else if fingerprint == 0 {
+                empty += 1;
+                if empty > most {
+                    most = empty;
+                    found.free = Some(Spot { bucket, slot });
+                }
+            }
+        }
+    }
+    found
+}
+
+/// All eight slots: adds and removes of this class change nothing any more.
+const fn stays(copies: u32) -> bool {
+    copies > COPIES_MAX
+}
+
+/// While it lives, readers do not believe that a key is absent.
+struct Unsettled<'a>(&'a AtomicU64);
+
+impl<'a> Unsettled<'a> {
+    /// The caller holds the writer's lock.
+    fn begin(version: &'a AtomicU64) -> Self {
+        version.store(version.load(Ordering::Relaxed) | ODD, Ordering::Relaxed);
+        // Before anything that is stored from here on.
+        fence(Ordering::Release);
+        Self(version)
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        let version = self.0.load(Ordering::Relaxed);
+        // After everything that was stored.
+        self.0.store((version & !ODD) + STEP, Ordering::Release);
+    }
+}
+
+impl Inner {
+    /// An empty filter; the configuration was checked and filled in.
+    pub fn new(config: &FilterConfig) -> Result<Self> {
+        let slots = u128::from(config.capacity) * u128::from(FULL.1) / u128::from(FULL.0) + 1;
+        let buckets = u64::try_from(slots.div_ceil(u128::from(SLOTS))).unwrap_or(CAPACITY_MAX);
+        let base =
+            Base { buckets: (buckets + SPARE).next_multiple_of(2), width: width_for(config.fpr) };
+        Self::with_base(config, base)
+    }
+
+    /// An empty filter with a first table of this size.
+    pub fn with_base(config: &FilterConfig, base: Base) -> Result<Self> {
+        let generation = fork::generation();
+        let pool = config.pool.as_ref();
+        let mut seed = config.hash_seed;
+        while seed == 0 {
+            seed = random_u64();
+        }
+        let first = Table::new(Shape::nth(base, 0), pool)?;
+        if let Some(pool) = pool {
+            charge(pool)?;
+        }
+        Ok(Self {
+            hash: KeyHash::new(seed),
+            base,
+            slot_tag: guard::tag_of(generation),
+            first,
+            count: AtomicU32::new(1),
+            version: Apart(AtomicU64::new(0)),
+            writer: Apart(FutexMutex::new(Writer::default())),
+            reads: Reads::default(),
+            later: [const { OnceLock::new() }; TABLES_MAX - 1],
+            generation,
+            capacity: config.capacity,
+            fpr: config.fpr,
+            seed,
+            pool: config.pool.clone(),
+        })
+    }
+
+    pub fn check(&self) -> Result<()> {
+        fork::check(self.generation)
+    }
+
+    pub fn config(&self) -> FilterConfig {
+        FilterConfig {
+            capacity: self.capacity,
+            fpr: self.fpr,
+            pool: self.pool.clone(),
+            hash_seed: self.seed,
+        }
+    }
+
+    // ---- Look-ups ------------------------------------------------------------------------
+
+    #[inline(always)]
+    pub fn contains(&self, key: &[u8]) -> Result<bool> {
+        let slot = guard::own_slot(self.slot_tag);
+        if slot < OWNED && key.len() <= crate::types::KEY_LEN_MAX {
+            let found = self.has(self.hash.of(key));
+            self.reads.count_owned(slot, 1, u64::from(found));
+            return Ok(found);
+        }
+        self.contains_slowly(key)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn contains_slowly(&self, key: &[u8]) -> Result<bool> {
+        check_key(key)?;
+        self.check()?;
+        let found = self.has(self.hash.of(key));
+        self.reads.count(guard::slot_index(), 1, u64::from(found));
+        Ok(found)
+    }
+
+    /// Whether the key of a hash may have been added.
+    #[inline(always)]
+    pub fn has(&self, hash: u64) -> bool {
+        let version = self.version.0.load(Ordering::Acquire);
+        self.find(hash) || (!self.is_settled(version) && self.has_surely(hash))
+    }
+
+    #[inline(always)]
+    fn find(&self, hash: u64) -> bool {
+        self.first.lens().has(&self.base.place(hash))
+            || (self.count.load(Ordering::Acquire) != 1 && self.find_later(hash))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_later(&self, hash: u64) -> bool {
+        self.tables().skip(1).any(|table| table.lens().has(&table.shape().place(hash)))
+    }
+
+    /// Whether what was not found since the version was read is not there.
+    #[inline(always)]
+    fn is_settled(&self, version: u64) -> bool {
+        fence(Ordering::Acquire);
+        version & (ODD | SATURATED) == 0 && self.version.0.load(Ordering::Relaxed) == version
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn has_surely(&self, hash: u64) -> bool {
+        for _ in 0..PATIENCE {
+            let version = self.version.0.load(Ordering::Acquire);
+            if version & SATURATED != 0 || self.find(hash) {
+                return true;
+            }
+            if self.is_settled(version) {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+        let _writer = self.writer.0.lock();
+        self.is_saturated() || self.find(hash)
+    }
+
+    pub fn contains_many(&self, keys: &[&[u8]], found: &mut [bool]) -> Result<()> {
+        self.check()?;
+        let slot = guard::slot_index();
+        for (keys, found) in keys.chunks(GROUP).zip(found.chunks_mut(GROUP)) {
+            for key in keys {
+                check_key(key)?;
+            }
+            let mut hashes = [0; GROUP];
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = self.hash.of(key);
+            }
+            let asked = keys.len().min(found.len());
+            let positives = self.has_group(&hashes, &mut found[..asked]);
+            self.reads.count(slot, asked as u64, positives);
+        }
+        Ok(())
+    }
+
+    /// [`Inner::has`] for up to [`GROUP`] hashes; returns how many may have been added.
+    #[inline(always)]
+    fn has_group(&self, hashes: &[u64; GROUP], found: &mut [bool]) -> u64 {
+        let version = self.version.0.load(Ordering::Acquire);
+        let lens = self.first.lens();
+        let mut places = [Place { fingerprint: 0, buckets: [0; 2] }; GROUP];
+        for (place, &hash) in places.iter_mut().zip(hashes).take(found.len()) {
+            *place = self.base.place(hash);
+            place.buckets.into_iter().for_each(|bucket| lens.prefetch(bucket));
+        }
+        let mut positives = 0;
+        for (found, place) in found.iter_mut().zip(&places) {
+            *found = lens.has(place);
+            positives += u64::from(*found);
+        }
+        let is_grown = self.count.load(Ordering::Acquire) != 1;
+        if is_grown {
+            positives += self.has_later(hashes, found);
+        }
+        if !self.is_settled(version) {
+            for (found, &hash) in found.iter_mut().zip(hashes) {
+                if !*found && self.has_surely(hash) {
+                    *found = true;
+                    positives += 1;
+                }
+            }
+        }
+        positives
+    }
+
+    /// Looks what was not found up in the later tables; returns how many were found there.
+    #[cold]
+    #[inline(never)]
+    fn has_later(&self, hashes: &[u64; GROUP], found: &mut [bool]) -> u64 {
+        let mut positives = 0;
+        for table in self.tables().skip(1) {
+            let absent = || hashes.iter().zip(0..found.len());
+            for (&hash, _) in absent().filter(|&(_, at)| !found[at]) {
+                let place = table.shape().place(hash);
+                place.buckets.into_iter().for_each(|bucket| table.lens().prefetch(bucket));
+            }
+            for (found, &hash) in found.iter_mut().zip(hashes).filter(|(found, _)| !**found) {
+                *found = table.lens().has(&table.shape().place(hash));
+                positives += u64::from(*found);
+            }
+        }
+        positives
+    }
+
+    // ---- Writing -------------------------------------------------------------------------
+
+    fn is_saturated(&self) -> bool {
+        self.version.0.load(Ordering::Relaxed) & SATURATED != 0
+    }
+
+    /// The oldest first.
+    fn tables(&self) -> impl DoubleEndedIterator<Item = &Table> {
+        let count = self.count.load(Ordering::Acquire) as usize;
+        std::iter::once(&self.first).chain(self.later[..count - 1].iter().filter_map(OnceLock::get))
+    }
+
+    pub fn add(&self, hash: u64) -> Result<()> {
+        self.prefetch(hash);
+        let mut writer = self.writer.0.lock();
+        writer.adds += 1;
+        let done = self.insert(&mut writer, hash);
+        if done.is_err() {
+            writer.add_failures += 1;
+            self.version.0.fetch_or(SATURATED, Ordering::Release);
+        }
+        done
+    }
+
+    fn prefetch(&self, hash: u64) {
+        let place = self.base.place(hash);
+        place.buckets.into_iter().for_each(|bucket| self.first.lens().prefetch(bucket));
+    }
+
+    fn insert(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> Result<()> {
+        if self.is_saturated() {
+            return Err(SATURATED_ERROR);
+        }
+        let mut free = None;
+        let mut newest = (&self.first, self.base.place(hash));
+        for table in self.tables() {
+            let place = table.shape().place(hash);
+            let look = look(table, &place);
+            if stays(look.copies) {
+                return Ok(());
+            }
+            free = free.or(look.free.map(|spot| (table, place.fingerprint, spot)));
+            newest = (table, place);
+        }
+        if let Some((table, fingerprint, spot)) = free {
+            table.fill(spot.bucket, spot.slot, fingerprint);
+            return Ok(());
+        }
+        let (table, place) = newest;
+        if table.used() * MOVING.1 < table.shape().slots() * MOVING.0
+            && let Some(moves) = make_room(table, &place, || Unsettled::begin(&self.version.0))
+        {
+            writer.kicks += u64::from(moves);
+            writer.longest = writer.longest.max(u64::from(moves));
+            return Ok(());
+        }
+        let table = self.grow()?;
+        let place = table.shape().place(hash);
+        table.fill(place.buckets[0], 0, place.fingerprint);
+        Ok(())
+    }
+
+    /// Begins another table. The caller holds the writer's lock.
+    fn grow(&self) -> Result<&Table> {
+        let count = self.count.load(Ordering::Relaxed);
+        let shape = Shape::nth(self.base, count);
+        let Some(place) = self.later.get(count as usize - 1) else { return Err(GROWN_OUT) };
+        let table = Table::new(shape, self.pool.as_ref())?;
+        let table = place.get_or_init(|| table);
+        // After the table: whoever reads the count finds it.
+        self.count.store(count + 1, Ordering::Release);
+        Ok(table)
+    }
+
+    pub fn remove(&self, hash: u64) -> bool {
+        self.prefetch(hash);
+        let mut writer = self.writer.0.lock();
+        writer.removes += 1;
+        if self.is_saturated() {
+            writer.remove_failures += 1;
+            return true;
+        }
+        let mut found = None;
+        for table in self.tables() {
+            let look = look(table, &table.shape().place(hash));
+            if stays(look.copies) {
+                return true;
+            }
+            // The newest table that has one.
+            found = look.copy.map(|spot| (table, spot)).or(found);
+        }
+        let Some((table, spot)) = found else {
+            writer.remove_failures += 1;
+            return false;
+        };
+        let _unsettled = Unsettled::begin(&self.version.0);
+        table.empty(spot.bucket, spot.slot);
+        true
+    }
+
+    pub fn clear(&self) {
+        let _writer = self.writer.0.lock();
+        // Whatever a reader answers meanwhile was true before or is after.
+        self.tables().for_each(Table::clear);
+        let version = self.version.0.load(Ordering::Relaxed);
+        self.version.0.store((version & !SATURATED) + STEP, Ordering::Release);
+    }
+
+    // ---- The whole -----------------------------------------------------------------------
+
+    /// Calls `work` with the tables, oldest first, while nobody changes them.
+    pub fn frozen<R>(&self, work: impl FnOnce(&[&Table], bool) -> R) -> R {
+        let _writer = self.writer.0.lock();
+        let mut tables = [&self.first; TABLES_MAX];
+        let mut count = 0;
+        for (place, table) in tables.iter_mut().zip(self.tables()) {
+            *place = table;
+            count += 1;
+        }
+        work(&tables[..count], self.is_saturated())
+    }
+
+    /// Has a filter that nobody else knows yet take over what was read of a file: `fill` is called
+    /// with each of so many tables, oldest first.
+    pub fn restore(
+        mut self,
+        tables: u32,
+        saturated: bool,
+        mut fill: impl FnMut(u32, &mut Table) -> Result<()>,
+    ) -> Result<Self> {
+        for number in 1..tables {
+            self.grow()?;
+            debug_assert_eq!(self.count.load(Ordering::Relaxed), number + 1);
+        }
+        fill(0, &mut self.first)?;
+        for (number, table) in (1..tables).zip(self.later.iter_mut().filter_map(OnceLock::get_mut))
+        {
+            fill(number, table)?;
+        }
+        *self.version.0.get_mut() = if saturated { SATURATED } else { 0 };
+        Ok(self)
+    }
+
+    pub fn stats(&self) -> FilterStats {
+        let (lookups, positives) = self.reads.sums();
+        let mut stats = FilterStats { lookups, positives, ..FilterStats::default() };
+        let mut slots = 0;
+        let mut passes = 1.0;
+        {
+            let writer = self.writer.0.lock();
+            for (number, table) in self.tables().enumerate() {
+                let shape = table.shape();
+                let load = table.used() as f64 / shape.slots() as f64;
+                stats.keys += table.used();
+                stats.bytes += shape.bytes();
+                slots += shape.slots();
+                stats.capacity += match number {
+                    0 => self.capacity,
+                    _ => shape.slots() * FULL.0 / FULL.1,
+                };
+                stats.resizes = number as u64;
+                let values = 2.0_f64.powi(shape.width.cast_signed()) - 1.0;
+                passes *= (1.0 - 1.0 / values).powf(2.0 * SLOTS as f64 * load);
+            }
+            stats.adds = writer.adds;
+            stats.add_failures = writer.add_failures;
+            stats.removes = writer.removes;
+            stats.remove_failures = writer.remove_failures;
+            stats.kicks = writer.kicks;
+            stats.longest_kick_chain = writer.longest;
+            stats.saturated = self.is_saturated();
+        }
+        stats.load_factor = stats.keys as f64 / slots as f64;
+        stats.fpr_theoretical = if stats.saturated { 1.0 } else { 1.0 - passes };
+        stats.fpr_sampled = self.sample();
+        stats
+    }
+
+    /// The share of random hashes that are found.
+    fn sample(&self) -> f64 {
+        let mut at = random_u64();
+        let mut found = 0;
+        for _ in 0..SAMPLES {
+            // Hashes of keys are random; so are those of these.
+            at = at.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            found += u64::from(self.has(self.hash.of(&at.to_le_bytes())));
+        }
+        found as f64 / SAMPLES as f64
+    }
+
+    pub fn validate(&self) -> Result<()> {
+        self.frozen(|tables, _| {
+            for (number, table) in tables.iter().enumerate() {
+                let wrong = |what: String| {
+                    Error::new(ErrorKind::Internal, format!("table {number} of the filter: {what}"))
+                };
+                let used = table.count().map_err(|what| wrong(what.to_owned()))?;
+                if used != table.used() {
+                    let counted = table.used();
+                    return Err(wrong(format!("{used} slots are in use, {counted} are counted")));
+                }
+                if *table.shape() != Shape::nth(self.base, number as u32) {
+                    return Err(wrong("its shape is another's".to_owned()));
+                }
+            }
+            if self.version.0.load(Ordering::Relaxed) & ODD != 0 {
+                return Err(Error::fixed(ErrorKind::Internal, "a filter at rest is unsettled"));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Charges what a filter takes on the process's heap.
+fn charge(pool: &Pool) -> Result<()> {
+    let bytes = size_of::<Inner>() as u64;
+    if !pool.space().charge(bytes) {
+        pool.reclaim_for(None, bytes);
+        if !pool.space().charge(bytes) {
+            return Err(Error::fixed(
+                ErrorKind::NoSpace,
+                "the pool's limit holds no room for a filter; what is in it cannot be evicted",
+            ));
+        }
+    }
+    pool.space().hold(bytes);
+    Ok(())
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.pool
+            && pool.check().is_ok()
+        {
+            let bytes = size_of::<Self>() as u64;
+            pool.space().unhold(bytes);
+            pool.space().discharge(bytes);
+        }
+    }
+}

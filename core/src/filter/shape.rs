@@ -1,0 +1,190 @@
+//! Where a key's fingerprint may lie: arithmetic, no memory.
+//!
+//! A key is a 64-bit hash. The high bits choose its bucket (hash times buckets, high half, so that
+//! their number need not be a power of two), the low bits are its fingerprint, of which 0 stands
+//! for an empty slot. The second bucket follows from the first and the fingerprint alone, and the
+//! first from the second in the same way:
+//!
+//! ```text
+//! other = (spread(fingerprint) - bucket) mod buckets      buckets even, spread odd
+//! ```
+//!
+//! An odd sum of an even number of buckets: the two are never the same.
+//!
+//! **Growth.** The n-th table has `first << doubled` buckets and fingerprints `wider` bits wider
+//! than the first table's. What it knows of a key determines what every table before it knows:
+//! the fingerprint there is the lower part of the one here, and the bucket here, shifted right, is
+//! the bucket there. That holds for the second bucket too, because it is found by its high part as
+//! in the first table, from the first table's part of the fingerprint, and by exclusive or in the
+//! bits below. So keys that a table takes for one another are the same in every older table, which
+//! is why a fingerprint may be removed from the newest table that has it, whoever left it there
+//! (see the essay of the module).
+
+/// Slots of a bucket.
+pub const SLOTS: u64 = 4;
+/// Bits of the widest fingerprint whose four slots are compared in one word.
+pub const NARROW_MAX: u32 = 16;
+/// Bits of the widest fingerprint there can be: with a shift of up to 7 it fits an unaligned word.
+pub const WIDTH_MAX: u32 = 57;
+/// Bits of the widest fingerprint of a first table.
+pub const FIRST_WIDTH_MAX: u32 = 40;
+
+/// What all tables of a filter share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Buckets of the first table, even.
+    pub buckets: u64,
+    /// Bits of its fingerprints.
+    pub width: u32,
+}
+
+/// Where a key may lie in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Never 0.
+    pub fingerprint: u64,
+    /// Never the same.
+    pub buckets: [u64; 2],
+}
+
+/// A table's arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Of the first table.
+    pub base: Base,
+    /// Log2 of the table's buckets over those of the first.
+    pub doubled: u32,
+    /// Bits of a fingerprint.
+    pub width: u32,
+}
+
+/// The high half of a product: `of` in the range of `below`, by multiplication.
+#[inline(always)]
+fn scale(of: u64, below: u64) -> u64 {
+    ((u128::from(of) * u128::from(below)) >> 64) as u64
+}
+
+/// An odd multiplier: 2^64 over the golden ratio (Knuth, TAOCP 3, 6.4).
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+impl Base {
+    /// The part of a fingerprint that the first table has, of a hash.
+    #[inline(always)]
+    fn low(self, hash: u64) -> u64 {
+        let low = hash & ((1 << self.width) - 1);
+        low + u64::from(low == 0)
+    }
+
+    /// The other bucket in the first table.
+    #[inline(always)]
+    fn other(self, bucket: u64, spread: u64) -> u64 {
+        let sum = scale(spread, self.buckets >> 1) * 2 + 1;
+        let other = sum.wrapping_sub(bucket);
+        // Below zero, it is so by less than all buckets.
+        if other.cast_signed() < 0 { other.wrapping_add(self.buckets) } else { other }
+    }
+
+    /// [`Shape::place`] in the first table.
+    #[inline(always)]
+    pub fn place(self, hash: u64) -> Place {
+        let fingerprint = self.low(hash);
+        let bucket = scale(hash, self.buckets);
+        let other = self.other(bucket, fingerprint.wrapping_mul(SPREAD));
+        Place { fingerprint, buckets: [bucket, other] }
+    }
+}
+
+impl Shape {
+    /// The shape of table `number` (0: the first). The second is as large as the first, each later
+    /// one as large as all before it.
+    pub fn nth(base: Base, number: u32) -> Self {
+        Self { base, doubled: number.saturating_sub(1), width: base.width + number }
+    }
+
+    /// Buckets.
+    pub fn buckets(&self) -> u64 {
+        self.base.buckets << self.doubled
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> u64 {
+        self.buckets() * SLOTS
+    }
+
+    /// Bytes of the slots, and of the word that a load of the last one may reach into.
+    pub fn bytes(&self) -> u64 {
+        (self.slots() * u64::from(self.width)).div_ceil(64) * 8 + 8
+    }
+
+    /// Where the key of a hash may lie.
+    #[inline(always)]
+    pub fn place(&self, hash: u64) -> Place {
+        let low = self.base.low(hash);
+        let added = hash & ((1 << self.width) - 1) & !((1 << self.base.width) - 1);
+        let fingerprint = low | added;
+        let bucket = scale(hash, self.buckets());
+        Place { fingerprint, buckets: [bucket, self.other(bucket, fingerprint)] }
+    }
+
+    /// The other bucket of a fingerprint that lies in `bucket`.
+    #[inline(always)]
+    pub fn other(&self, bucket: u64, fingerprint: u64) -> u64 {
+        let low = fingerprint & ((1 << self.base.width) - 1);
+        let spread = low.wrapping_mul(SPREAD);
+        let high = self.base.other(bucket >> self.doubled, spread);
+        // The high bits of the low half: those of a table are the first ones of the next table's.
+        let below = (spread & 0xFFFF_FFFF) << self.doubled >> 32;
+        high << self.doubled | ((bucket & ((1 << self.doubled) - 1)) ^ below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Base, SLOTS, Shape, WIDTH_MAX};
+    use crate::filter::testing::Random;
+
+    #[test]
+    fn the_other_bucket_is_another_and_leads_back() {
+        let mut random = Random::new(1);
+        for buckets in [2, 4, 6, 10, 1_000, 268_818, (1 << 30) + 2] {
+            for width in [7, 13, 17, 33] {
+                for number in 0..24 {
+                    let shape = Shape::nth(Base { buckets, width }, number);
+                    assert!(shape.width < WIDTH_MAX);
+                    for _ in 0..200 {
+                        let place = shape.place(random.next());
+                        let [one, other] = place.buckets;
+                        assert!(one < shape.buckets() && other < shape.buckets());
+                        assert_ne!(one, other);
+                        assert_eq!(shape.other(one, place.fingerprint), other);
+                        assert_eq!(shape.other(other, place.fingerprint), one);
+                        assert!(place.fingerprint != 0 && place.fingerprint >> shape.width == 0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a table takes for one another, every older table does.
+    #[test]
+    fn an_older_table_knows_a_part_of_what_a_newer_one_does() {
+        let mut random = Random::new(2);
+        for buckets in [2, 6, 1_000, 268_818] {
+            let base = Base { buckets, width: 13 };
+            for number in 1..24 {
+                let (newer, older) = (Shape::nth(base, number), Shape::nth(base, number - 1));
+                let shift = newer.doubled - older.doubled;
+                for _ in 0..500 {
+                    let hash = random.next();
+                    let (new, old) = (newer.place(hash), older.place(hash));
+                    assert_eq!(new.buckets.map(|bucket| bucket >> shift), old.buckets);
+                    assert_eq!(new.fingerprint & ((1 << older.width) - 1), old.fingerprint);
+                }
+            }
+        }
+        let base = Base { buckets: 6, width: 9 };
+        assert_eq!(Shape::nth(base, 0).place(77), base.place(77));
+        let sizes: Vec<_> = (0..5).map(|n| Shape::nth(base, n).slots() / SLOTS).collect();
+        assert_eq!(sizes, [6, 6, 12, 24, 48]);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a filter tells, and what its look-ups count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A filter at about one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FilterStats {
+    /// Fingerprints in it: adds that were not taken back, up to eight of one key.
+    pub keys: u64,
+    /// Keys that it is made for, with all it has grown by.
+    pub capacity: u64,
+    /// Bytes of the tables. Memory is charged to the page, with some kilobytes for the filter
+    /// itself.
+    pub bytes: u64,
+    /// Adds so far, those that failed included.
+    pub adds: u64,
+    /// Adds that left the filter saturated, or found it so.
+    pub add_failures: u64,
+    /// Look-ups so far, each key of a batch one.
+    pub lookups: u64,
+    /// Look-ups answered "maybe".
+    pub positives: u64,
+    /// Removes so far.
+    pub removes: u64,
+    /// Removes that found no fingerprint, or the filter saturated.
+    pub remove_failures: u64,
+    /// Fingerprints moved to make room.
+    pub kicks: u64,
+    /// The most that were moved for one add.
+    pub longest_kick_chain: u64,
+    /// Tables begun after the first.
+    pub resizes: u64,
+    /// Slots in use, of all.
+    pub load_factor: f64,
+    /// The share of keys never added that should be answered "maybe", by the slots in use.
+    pub fpr_theoretical: f64,
+    /// The share of random keys that were answered "maybe" just now.
+    pub fpr_sampled: f64,
+    /// Every look-up answers "maybe" until the filter is cleared.
+    pub saturated: bool,
+}
+
+/// Threads with a line of their own; all others share [`SHARED`] lines.
+pub const OWNED: usize = 16;
+const SHARED: usize = 4;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line {
+    lookups: AtomicU64,
+    positives: AtomicU64,
+}
+
+/// Striped as the counters of a store are, see [`crate::stats`]: the first slots have lines that
+/// nobody else writes.
+#[derive(Debug, Default)]
+pub struct Reads {
+    owned: [Line; OWNED],
+    shared: [Line; SHARED],
+}
+
+impl Reads {
+    /// Counts for the thread of a slot below [`OWNED`].
+    #[inline(always)]
+    pub fn count_owned(&self, slot: usize, lookups: u64, positives: u64) {
+        let bump = |word: &AtomicU64, n: u64| {
+            word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        };
+        let line = &self.owned[slot];
+        bump(&line.lookups, lookups);
+        bump(&line.positives, positives);
+    }
+
+    /// Counts for any thread.
+    pub fn count(&self, slot: Option<usize>, lookups: u64, positives: u64) {
+        match slot {
+            Some(slot) if slot < OWNED => self.count_owned(slot, lookups, positives),
+            _ => {
+                let line = &self.shared[slot.unwrap_or(0) % SHARED];
+                line.lookups.fetch_add(lookups, Ordering::Relaxed);
+                line.positives.fetch_add(positives, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Look-ups and positives so far.
+    pub fn sums(&self) -> (u64, u64) {
+        self.owned.iter().chain(&self.shared).fold((0, 0), |(lookups, positives), line| {
+            (
+                lookups + line.lookups.load(Ordering::Relaxed),
+                positives + line.positives.load(Ordering::Relaxed),
+            )
+        })
+    }
+}

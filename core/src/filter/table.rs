@@ -1,0 +1,280 @@
+//! A table of fingerprints, packed bit by bit: four slots a bucket, no header, no padding.
+//!
+//! Readers load while the one writer stores. A load of up to 64 bits at any byte is not one that
+//! the language's memory model has, so it is made in assembly; what it returns may mix old and new
+//! bits of slots that change, but bits that do not change are right, since the writer stores them
+//! as they were. So a fingerprint that stays where it is is found, and one that is not there may be
+//! found now and then while another is being written, which a filter may say at any time. The
+//! writer stores whole aligned words, as atomics.
+//!
+//! Up to [`NARROW_MAX`] bits the four slots of a bucket are compared at once: the bucket, less the
+//! fingerprint in every lane, has a lane that is zero where they agree (Mycroft's test; the lowest
+//! lane it reports is right, which is all that is asked).
+
+use super::shape::{NARROW_MAX, Place, SLOTS, Shape};
+use crate::error::Result;
+use crate::memory::racy::prefetch;
+use crate::pool::{Charged, Pool};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a look-up needs of a table, in one cache line.
+#[derive(Clone, Copy, Debug)]
+pub struct Lens {
+    base: *const u8,
+    width: u32,
+    /// The lowest bit of every lane; 0 for fingerprints too wide to be compared in one word.
+    ones: u64,
+    /// The highest.
+    highs: u64,
+}
+
+// SAFETY: `base` points to memory that the table owns and any thread may read.
+unsafe impl Send for Lens {}
+// SAFETY: as above.
+unsafe impl Sync for Lens {}
+
+/// Loads 8 bytes at any address while others may write them.
+///
+/// # Safety
+/// The 8 bytes, and those of the aligned words that they lie in, are mapped and readable.
+#[inline(always)]
+unsafe fn load(at: *const u8) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let word: u64;
+        // SAFETY: the caller promises that the bytes are readable; the instruction only loads.
+        unsafe {
+            std::arch::asm!(
+                "mov {word}, qword ptr [{at}]",
+                at = in(reg) at,
+                word = out(reg) word,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        word
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        let shift = (at as usize % 8) as u32 * 8;
+        let first = at.wrapping_sub(at as usize % 8).cast::<AtomicU64>();
+        // SAFETY: the caller promises that the aligned words are readable; they are only ever
+        // accessed as atomics.
+        let low = unsafe { &*first }.load(Ordering::Relaxed).to_le() >> shift;
+        if shift == 0 {
+            return low;
+        }
+        // SAFETY: as above.
+        let high = unsafe { &*first.add(1) }.load(Ordering::Relaxed).to_le();
+        low | high << (64 - shift)
+    }
+}
+
+impl Lens {
+    fn new(base: *const u8, width: u32) -> Self {
+        let lane = |bit: u32| {
+            if width > NARROW_MAX {
+                return 0;
+            }
+            (0..SLOTS as u32).fold(0, |bits, slot| bits | 1_u64 << (slot * width + bit))
+        };
+        Self { base, width, ones: lane(0), highs: lane(width - 1) }
+    }
+
+    /// The bucket's four lanes, from bit 0 on; what lies above them is arbitrary. Narrow only.
+    #[inline(always)]
+    fn lanes(&self, bucket: u64) -> u64 {
+        // Four slots of an odd width begin at half a byte in every other bucket.
+        let halves = bucket * u64::from(self.width);
+        // SAFETY: the caller's bucket is one of the table's, behind whose last slot lies a word.
+        unsafe { load(self.base.wrapping_add((halves >> 1) as usize)) >> ((halves & 1) * 4) }
+    }
+
+    /// One slot.
+    #[inline(always)]
+    fn slot(&self, bucket: u64, slot: u64) -> u64 {
+        let bit = (bucket * SLOTS + slot) * u64::from(self.width);
+        // SAFETY: as for `lanes`; a width of at most 57 bits fits beside a shift of up to 7.
+        let word = unsafe { load(self.base.wrapping_add((bit >> 3) as usize)) } >> (bit & 7);
+        word & ((1 << self.width) - 1)
+    }
+
+    /// Whether one of the two buckets has the fingerprint now.
+    #[inline(always)]
+    pub fn has(&self, place: &Place) -> bool {
+        let [one, other] = place.buckets;
+        if self.ones == 0 {
+            return self.has_wide(place);
+        }
+        let wanted = place.fingerprint.wrapping_mul(self.ones);
+        let one = self.lanes(one) ^ wanted;
+        #[cfg(test)]
+        super::tests::between_buckets();
+        let other = self.lanes(other) ^ wanted;
+        let zeros = |lanes: u64| lanes.wrapping_sub(self.ones) & !lanes;
+        (zeros(one) | zeros(other)) & self.highs != 0
+    }
+
+    fn has_wide(&self, place: &Place) -> bool {
+        let mut found = false;
+        for bucket in place.buckets {
+            for slot in 0..SLOTS {
+                found |= self.slot(bucket, slot) == place.fingerprint;
+            }
+        }
+        found
+    }
+
+    /// The four slots of a bucket.
+    #[inline(always)]
+    pub fn bucket(&self, bucket: u64) -> [u64; SLOTS as usize] {
+        if self.ones == 0 {
+            return std::array::from_fn(|slot| self.slot(bucket, slot as u64));
+        }
+        let lanes = self.lanes(bucket);
+        std::array::from_fn(|slot| lanes >> (slot as u32 * self.width) & ((1 << self.width) - 1))
+    }
+
+    /// Asks for the cache lines of a bucket.
+    #[inline(always)]
+    pub fn prefetch(&self, bucket: u64) {
+        let first = self.base.wrapping_add(((bucket * u64::from(self.width)) >> 1) as usize);
+        prefetch(first);
+        // A tenth of the buckets lie in two lines.
+        prefetch(first.wrapping_add((self.width / 2) as usize));
+    }
+}
+
+/// A table. One thread at a time may call what changes it.
+#[derive(Debug)]
+pub struct Table {
+    lens: Lens,
+    shape: Shape,
+    /// Slots in use.
+    used: AtomicU64,
+    memory: Charged,
+}
+
+impl Table {
+    /// An empty table, charged to `pool` if there is one.
+    ///
+    /// # Errors
+    /// As [`Charged::zeroed`].
+    pub fn new(shape: Shape, pool: Option<&Pool>) -> Result<Self> {
+        let memory = Charged::zeroed(pool, shape.bytes())?;
+        let lens = Lens::new(memory.base(), shape.width);
+        Ok(Self { lens, shape, used: AtomicU64::new(0), memory })
+    }
+
+    /// What look-ups use.
+    #[inline(always)]
+    pub fn lens(&self) -> &Lens {
+        &self.lens
+    }
+
+    /// Its arithmetic.
+    #[inline(always)]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Slots in use.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn words(&self) -> &[AtomicU64] {
+        let len = (self.shape.bytes() / 8) as usize;
+        // SAFETY: the memory is this long or longer, aligned to a page, initialised by the system,
+        // and written through these atomics only.
+        unsafe { std::slice::from_raw_parts(self.memory.base().cast::<AtomicU64>(), len) }
+    }
+
+    /// Writes a slot.
+    pub fn put(&self, bucket: u64, slot: usize, fingerprint: u64) {
+        let width = self.shape.width;
+        let bit = (bucket * SLOTS + slot as u64) * u64::from(width);
+        let (at, shift) = ((bit / 64) as usize, (bit % 64) as u32);
+        let mask = (1_u64 << width) - 1;
+        let change = |at: usize, mask: u64, bits: u64| {
+            let word = &self.words()[at];
+            let old = u64::from_le(word.load(Ordering::Relaxed));
+            word.store(((old & !mask) | bits).to_le(), Ordering::Relaxed);
+        };
+        change(at, mask << shift, fingerprint << shift);
+        if shift + width > 64 {
+            let rest = 64 - shift;
+            change(at + 1, mask >> rest, fingerprint >> rest);
+        }
+    }
+
+    /// Fills an empty slot.
+    #[inline]
+    pub fn fill(&self, bucket: u64, slot: usize, fingerprint: u64) {
+        self.put(bucket, slot, fingerprint);
+        self.used.store(self.used() + 1, Ordering::Relaxed);
+    }
+
+    /// Empties a slot.
+    #[inline]
+    pub fn empty(&self, bucket: u64, slot: usize) {
+        self.put(bucket, slot, 0);
+        self.used.store(self.used() - 1, Ordering::Relaxed);
+    }
+
+    /// Empties all.
+    pub fn clear(&self) {
+        if !self.memory.wipe() {
+            for word in self.words() {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+        self.used.store(0, Ordering::Relaxed);
+    }
+
+    /// The slots as they lie in memory, little-endian.
+    ///
+    /// # Safety
+    /// Nobody changes the table while the result lives.
+    pub unsafe fn bytes(&self) -> &[u8] {
+        // SAFETY: as for `words`; by the caller's promise nobody writes meanwhile.
+        unsafe { std::slice::from_raw_parts(self.memory.base(), self.shape.bytes() as usize) }
+    }
+
+    /// The same, to be filled by whoever makes the table; [`Table::recount`] then says what it
+    /// holds.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `words`; the table is the caller's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.base(), self.shape.bytes() as usize) }
+    }
+
+    /// Checks what the bytes hold and counts the slots in use; what is wrong with them otherwise.
+    pub fn count(&self) -> Result<u64, &'static str> {
+        let low = (1_u64 << self.shape.base.width) - 1;
+        let mut used = 0;
+        for bucket in 0..self.shape.buckets() {
+            for fingerprint in self.lens.bucket(bucket) {
+                if fingerprint != 0 {
+                    used += 1;
+                    if fingerprint & low == 0 {
+                        return Err("a fingerprint is one that no key has");
+                    }
+                }
+            }
+        }
+        let end = self.shape.slots() * u64::from(self.shape.width);
+        let words = self.words();
+        let mut tail = words[words.len() - 1].load(Ordering::Relaxed);
+        if !end.is_multiple_of(64) {
+            let last = u64::from_le(words[words.len() - 2].load(Ordering::Relaxed));
+            tail |= last >> (end % 64);
+        }
+        if tail == 0 { Ok(used) } else { Err("there are bits behind the last slot") }
+    }
+
+    /// Takes the count of what [`Table::bytes_mut`] was filled with.
+    pub fn recount(&mut self) -> Result<u64, &'static str> {
+        let used = self.count()?;
+        self.used = AtomicU64::new(used);
+        Ok(used)
+    }
+}
