@@ -122,8 +122,8 @@ typedef int32_t hc_status;
 #define HC_ERR_NO_MEMORY   (-INT32_C(5)) /* the operating system refused memory */
 #define HC_ERR_CLOSED      (-INT32_C(6)) /* the store was destroyed */
 #define HC_ERR_FORKED      (-INT32_C(7)) /* the handle belongs to the parent process */
-#define HC_ERR_IO          (-INT32_C(8)) /* for snapshots: not returned by this release */
-#define HC_ERR_CORRUPT     (-INT32_C(9)) /* for snapshots: not returned by this release */
+#define HC_ERR_IO          (-INT32_C(8)) /* a file operation failed; see hc_error.os_error */
+#define HC_ERR_CORRUPT     (-INT32_C(9)) /* a file fails its checks */
 #define HC_ERR_POISONED    (-INT32_C(10)) /* the shard is out of service after a caught fault */
 #define HC_ERR_INTERNAL    (-INT32_C(11)) /* a fault was caught in this call; please report it */
 #define HC_ERR_DEADLOCK    (-INT32_C(12)) /* for read-through: not returned by this release */
@@ -595,6 +595,97 @@ HC_API HC_MUST_USE hc_status hc_scan_open(hc_store *store,
 HC_API HC_MUST_USE hc_status hc_scan_next(hc_scan *scan, hc_slice *key,
                                           hc_view *view /* [nullable] */);
 HC_API void                  hc_scan_close(hc_scan *scan /* [nullable] */);
+
+/* ---- Cuckoo filter ------------------------------------------------------------------ */
+
+/* Approximate membership with deletion. Never a false negative: hc_filter_contains answers
+ * HC_NOT_FOUND only for keys that were not added, or removed as often as added. An add takes a
+ * slot, also of a key that is there already, so the capacity counts adds; seven of one key are
+ * counted, and one that is added eight times or more may stay for good. Removing a key that was
+ * never added may remove another one's trace: do not. Beyond its capacity a filter grows, in steps
+ * that no call waits for, and its false-positive rate may double.
+ *
+ * When an add finds no room, and no memory to grow into, the filter is saturated: it answers
+ * "maybe" for every key, and removes change nothing, until it is cleared. Filters may be used from
+ * many threads at once; hc_filter_contains takes no lock. */
+typedef struct hc_filter hc_filter; /* what a set certainly does not contain */
+
+typedef struct hc_filter_config {
+    size_t   size;
+    uint64_t capacity;        /* required: adds expected to be in it at a time             */
+    double   fpr;             /* 0: 0.001. At most 0.1, at least 1e-9                      */
+    hc_pool *pool;            /* [nullable] charge its memory to this pool, which it keeps
+                                 alive; entries are evicted for it                         */
+    uint64_t hash_seed;       /* 0: random                                                 */
+    uint32_t flags;           /* must be 0                                                 */
+    uint32_t reserved;
+} hc_filter_config;
+
+/* Create a filter. On success *out holds one reference. */
+HC_API HC_MUST_USE hc_status hc_filter_create(const hc_filter_config *config,
+                                              hc_filter **out,
+                                              hc_error *err /* [nullable] */);
+
+/* Add or drop a reference. The filter goes with the last one. */
+HC_API hc_filter *hc_filter_retain(hc_filter *filter);
+HC_API void       hc_filter_release(hc_filter *filter /* [nullable] */);
+
+/* HC_OK, or HC_ERR_NO_SPACE / HC_ERR_NO_MEMORY: then the filter is saturated, and the key answers
+ * "maybe" as all do. */
+HC_API HC_MUST_USE hc_status hc_filter_add(hc_filter *filter, const void *key, size_t key_len);
+
+/* HC_OK: maybe. HC_NOT_FOUND: certainly not. A negative status is no answer: take it for maybe. */
+HC_API HC_MUST_USE hc_status hc_filter_contains(hc_filter *filter, const void *key,
+                                                size_t key_len);
+
+/* The same for n keys, each with a status of its own, at several times the rate: their memory is
+ * asked for together. HC_OK if all are HC_OK, else HC_PARTIAL. */
+HC_API HC_MUST_USE hc_status hc_filter_contains_many(hc_filter *filter, const hc_slice *keys,
+                                                     size_t n, hc_status *statuses);
+
+/* Remove a key that was added. HC_NOT_FOUND: no such trace is there. */
+HC_API hc_status hc_filter_remove(hc_filter *filter, const void *key, size_t key_len);
+
+/* Forget all keys; ends saturation. What the filter has grown to it keeps. */
+HC_API hc_status hc_filter_clear(hc_filter *filter);
+
+typedef struct hc_filter_stats {
+    size_t   size;            /* in: sizeof; out: bytes filled                             */
+    uint64_t keys;            /* traces in it: adds that were not taken back               */
+    uint64_t capacity;        /* with what it has grown by                                 */
+    uint64_t bytes;           /* of its tables; charged to the page, and some KiB more     */
+    uint64_t adds;            /* counters since it was made or loaded                      */
+    uint64_t add_failures;
+    uint64_t lookups;
+    uint64_t removes;
+    uint64_t remove_failures; /* of keys without a trace, or of a saturated filter         */
+    uint64_t kicks;           /* traces moved to make room                                 */
+    uint64_t longest_kick_chain;
+    uint64_t resizes;         /* times it grew                                             */
+    uint64_t positives;       /* look-ups answered "maybe"                                 */
+    double   load_factor;
+    double   fpr_theoretical;
+    double   fpr_sampled;     /* measured just now, on some thousand random keys           */
+    uint32_t saturated;       /* 1: answers "maybe" always, until cleared                  */
+    uint32_t reserved;
+} hc_filter_stats;
+HC_API HC_MUST_USE hc_status hc_filter_stats_get(hc_filter *filter, hc_filter_stats *stats);
+
+/* Check every invariant; adds and removes wait. HC_ERR_INTERNAL says what is broken. */
+HC_API HC_MUST_USE hc_status hc_filter_validate(hc_filter *filter,
+                                                hc_error *err /* [nullable] */);
+
+/* Save to a file, written beside it and renamed over it: the path names the old file or the whole
+ * new one. Adds and removes wait meanwhile. HC_ERR_IO. */
+HC_API HC_MUST_USE hc_status hc_filter_save(hc_filter *filter, const char *path,
+                                            hc_error *err /* [nullable] */);
+
+/* Load what was saved. Of config, the pool is used; capacity, fpr and hash_seed may be 0, and
+ * HC_ERR_INVALID names one that is set and is not the file's. HC_ERR_IO; HC_ERR_CORRUPT: the file
+ * is not one that was saved, whole and unchanged. */
+HC_API HC_MUST_USE hc_status hc_filter_load(const char *path,
+                                            const hc_filter_config *config /* [nullable] */,
+                                            hc_filter **out, hc_error *err /* [nullable] */);
 
 /* ---- Watching it work --------------------------------------------------------------- */
 

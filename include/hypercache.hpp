@@ -26,8 +26,8 @@
  * Keys and values are `bytes`: text, std::string_view, or anything with data() and size() of
  * one-byte elements (std::vector<std::byte>, std::span<const std::uint8_t>, ...).
  *
- * Objects give back what they hold when they go. pool and store are shared references and may be
- * copied; view, draft, scan and watch are moved. Threads as in hypercache.h.
+ * Objects give back what they hold when they go. pool, store and filter are shared references and may
+ * be copied; view, draft, scan and watch are moved. Threads as in hypercache.h.
  */
 #ifndef HYPERCACHE_HPP
 #define HYPERCACHE_HPP
@@ -819,6 +819,104 @@ inline result<std::monostate> pool::set_limit(std::uint64_t limit_bytes) noexcep
     if (status != HC_OK) return why.with(status);
     return std::monostate{};
 }
+
+/* ---- Cuckoo filter ------------------------------------------------------------------ */
+
+/* How a filter is made; see hc_filter_config, which raw() gives for what is not named here. */
+class filter_config {
+public:
+    /* For so many adds. */
+    explicit filter_config(std::uint64_t capacity = 0) noexcept {
+        HC_INIT(&raw_);
+        raw_.capacity = capacity;
+    }
+
+    filter_config &false_positives(double share) noexcept { return raw_.fpr = share, *this; }
+    /* Charge it to this pool, which must live until the filter is made. */
+    filter_config &in(const pool &where) noexcept { return raw_.pool = where.raw(), *this; }
+    filter_config &hash_seed(std::uint64_t seed) noexcept { return raw_.hash_seed = seed, *this; }
+
+    hc_filter_config &raw() noexcept { return raw_; }
+    const hc_filter_config &raw() const noexcept { return raw_; }
+
+private:
+    hc_filter_config raw_;
+};
+
+/* What a set certainly does not contain. A copy is another reference to the same filter. */
+class filter {
+public:
+    /* Takes over one reference. */
+    explicit filter(hc_filter *owned) noexcept : raw_(owned) {}
+    filter(const filter &other) noexcept : raw_(hc_filter_retain(other.raw_)) {}
+    filter(filter &&other) noexcept : raw_(std::exchange(other.raw_, nullptr)) {}
+    filter &operator=(filter other) noexcept {
+        std::swap(raw_, other.raw_);
+        return *this;
+    }
+    ~filter() { hc_filter_release(raw_); }
+
+    static result<filter> create(const filter_config &config) noexcept {
+        error why;
+        hc_filter *made = nullptr;
+        const hc_status status = hc_filter_create(&config.raw(), &made, why.raw());
+        if (status != HC_OK) return why.with(status);
+        return filter(made);
+    }
+    static result<filter> create(std::uint64_t capacity) noexcept {
+        return create(filter_config(capacity));
+    }
+    /* Reads what save() wrote. What the config sets must be the file's; its pool is used. */
+    static result<filter> load(const char *path, const filter_config &config = filter_config{}) noexcept {
+        error why;
+        hc_filter *loaded = nullptr;
+        const hc_status status = hc_filter_load(path, &config.raw(), &loaded, why.raw());
+        if (status != HC_OK) return why.with(status);
+        return filter(loaded);
+    }
+
+    hc_filter *raw() const noexcept { return raw_; }
+
+    /* A failure leaves it saturated: it then says "maybe" to all until clear(). */
+    outcome add(bytes key) noexcept { return hc_filter_add(raw_, key.data(), key.size()); }
+    /* False: the key was certainly not added. A call that fails says true. */
+    bool may_contain(bytes key) const noexcept {
+        return hc_filter_contains(raw_, key.data(), key.size()) != HC_NOT_FOUND;
+    }
+    /* HC_OK: maybe; HC_NOT_FOUND: certainly not; or why it failed. */
+    outcome contains(bytes key) const noexcept {
+        return hc_filter_contains(raw_, key.data(), key.size());
+    }
+    /* A status a key, in `statuses`, which has room for n. */
+    outcome contains_many(const hc_slice *keys, std::size_t n, hc_status *statuses) const noexcept {
+        return hc_filter_contains_many(raw_, keys, n, statuses);
+    }
+    /* Only what was added; HC_NOT_FOUND if no trace of it is there. */
+    outcome remove(bytes key) noexcept { return hc_filter_remove(raw_, key.data(), key.size()); }
+    outcome clear() noexcept { return hc_filter_clear(raw_); }
+
+    hc_filter_stats stats() const noexcept {
+        hc_filter_stats stats;
+        HC_INIT(&stats);
+        if (hc_filter_stats_get(raw_, &stats) != HC_OK) HC_INIT(&stats);
+        return stats;
+    }
+    result<std::monostate> save(const char *path) const noexcept {
+        error why;
+        const hc_status status = hc_filter_save(raw_, path, why.raw());
+        if (status != HC_OK) return why.with(status);
+        return std::monostate{};
+    }
+    result<std::monostate> validate() const noexcept {
+        error why;
+        const hc_status status = hc_filter_validate(raw_, why.raw());
+        if (status != HC_OK) return why.with(status);
+        return std::monostate{};
+    }
+
+private:
+    hc_filter *raw_;
+};
 
 /* ---- The process -------------------------------------------------------------------- */
 

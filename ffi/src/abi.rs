@@ -301,6 +301,50 @@ pub struct hc_match {
     pub added: u64,
 }
 
+/// What a set certainly does not contain.
+pub struct hc_filter {
+    _opaque: (),
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hc_filter_config {
+    pub size: usize,
+    pub capacity: u64,
+    pub fpr: f64,
+    pub pool: *mut hc_pool,
+    pub hash_seed: u64,
+    pub flags: u32,
+    pub reserved: u32,
+    #[cfg(feature = "grown")]
+    pub added: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hc_filter_stats {
+    pub size: usize,
+    pub keys: u64,
+    pub capacity: u64,
+    pub bytes: u64,
+    pub adds: u64,
+    pub add_failures: u64,
+    pub lookups: u64,
+    pub removes: u64,
+    pub remove_failures: u64,
+    pub kicks: u64,
+    pub longest_kick_chain: u64,
+    pub resizes: u64,
+    pub positives: u64,
+    pub load_factor: f64,
+    pub fpr_theoretical: f64,
+    pub fpr_sampled: f64,
+    pub saturated: u32,
+    pub reserved: u32,
+    #[cfg(feature = "grown")]
+    pub added: u64,
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct hc_store_stats {
@@ -388,6 +432,8 @@ extensible! {
     hc_store_config = 144,
     hc_put_options = 64,
     hc_match = 40,
+    hc_filter_config = 48,
+    hc_filter_stats = 136,
     hc_store_stats = 248,
     hc_latency = 72,
 }

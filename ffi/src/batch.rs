@@ -17,12 +17,12 @@ use crate::boundary::{
 use crate::convert::{entry_options, put_status, read_put_options};
 use crate::read::{CLEARED, peek, show, unpin};
 
-const GROUP: usize = 32;
-const NULL_KEYS: &str = "keys is NULL and n is not 0";
-const NULL_STATUSES: &str = "statuses is NULL and n is not 0";
+pub(crate) const GROUP: usize = 32;
+pub(crate) const NULL_KEYS: &str = "keys is NULL and n is not 0";
+pub(crate) const NULL_STATUSES: &str = "statuses is NULL and n is not 0";
 
 /// The sound keys of a group, and which ones they are.
-struct Group<'a> {
+pub(crate) struct Group<'a> {
     keys: [&'a [u8]; GROUP],
     at: [u8; GROUP],
     len: usize,
@@ -49,12 +49,15 @@ impl<'a> Group<'a> {
         group
     }
 
-    fn keys(&self) -> &[&'a [u8]] {
+    pub(crate) fn keys(&self) -> &[&'a [u8]] {
         &self.keys[..self.len]
     }
 
     /// What came of each sound key, with the key's place in the group.
-    fn of_keys<T>(&self, results: impl IntoIterator<Item = T>) -> impl Iterator<Item = (usize, T)> {
+    pub(crate) fn of_keys<T>(
+        &self,
+        results: impl IntoIterator<Item = T>,
+    ) -> impl Iterator<Item = (usize, T)> {
         self.at[..self.len].iter().map(|&at| usize::from(at)).zip(results)
     }
 }
@@ -65,7 +68,7 @@ impl<'a> Group<'a> {
 ///
 /// # Safety
 /// Every slice points to as many bytes as it says.
-unsafe fn by_groups(
+pub(crate) unsafe fn by_groups(
     slices: &[hc_slice],
     statuses: &mut [Place<hc_status>],
     mut look_up: impl FnMut(usize, &Group, &mut [Place<hc_status>]) -> Result<()>,

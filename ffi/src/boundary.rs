@@ -12,7 +12,7 @@ use std::slice;
 use std::sync::Once;
 
 use hypercache_core::log::{Severity, log};
-use hypercache_core::{Error, ErrorKind, Pool, Result, Store, types};
+use hypercache_core::{Error, ErrorKind, Filter, Pool, Result, Store, types};
 
 use crate::abi::*;
 
@@ -210,6 +210,19 @@ pub(crate) unsafe fn store(store: *const hc_store) -> Result<impl Deref<Target =
     }
     // SAFETY: a handle is what Store::into_raw gave, and the caller holds a reference to it.
     Ok(unsafe { Store::borrow_raw(store.cast()) })
+}
+
+/// The filter behind a handle, borrowed.
+///
+/// # Safety
+/// `filter` is NULL or a handle that holds a reference for the whole call.
+#[inline(always)]
+pub(crate) unsafe fn filter(filter: *const hc_filter) -> Result<impl Deref<Target = Filter>> {
+    if filter.is_null() {
+        return Err(invalid("filter is NULL"));
+    }
+    // SAFETY: a handle is what Filter::into_raw gave, and the caller holds a reference to it.
+    Ok(unsafe { Filter::borrow_raw(filter.cast()) })
 }
 
 /// A place for a result.

@@ -6,7 +6,7 @@
 //! of the cache lives here, so that a program in C, Rust, Python or Node meets the same cache.
 //!
 //! Invariants:
-//! * A handle (`hc_pool`, `hc_store`) *is* the engine's shared pointer in its raw form. Using it
+//! * A handle (`hc_pool`, `hc_store`, `hc_filter`) *is* the engine's shared pointer in its raw form. Using it
 //!   borrows it: no reference count is touched on a read or a write.
 //! * Nothing unwinds into the caller: every call runs inside [`boundary::call`].
 //! * Nothing allocates between a hot call and the engine; batches go through arrays on the stack.
@@ -23,6 +23,7 @@ mod abi;
 mod batch;
 mod boundary;
 mod convert;
+mod filter;
 mod log;
 mod pool;
 mod read;
@@ -36,6 +37,7 @@ mod write;
 
 pub use abi::*;
 pub use batch::*;
+pub use filter::*;
 pub use log::*;
 pub use pool::*;
 pub use read::*;

@@ -98,6 +98,8 @@ fn error_status(error: &Error) -> &'static str {
         ErrorKind::NoMemory => "HC_ERR_NO_MEMORY",
         ErrorKind::Closed => "HC_ERR_CLOSED",
         ErrorKind::Forked => "HC_ERR_FORKED",
+        ErrorKind::Io => "HC_ERR_IO",
+        ErrorKind::Corrupt => "HC_ERR_CORRUPT",
         ErrorKind::Poisoned => "HC_ERR_POISONED",
         ErrorKind::Internal => "HC_ERR_INTERNAL",
     }

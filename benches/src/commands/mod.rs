@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod churn;
+pub mod filter;
 pub mod limit;
 pub mod miss_ratio;
 pub mod raw;

@@ -5,7 +5,7 @@
 //! | 8 | `HCFILTER` |
 //! | 4, 4 | version of the format (1), tables |
 //! | 8, 8, 8 | seed, capacity, rate (the bits of a 64-bit float) |
-//! | 8, 4, 4 | buckets of the first table, bits of its fingerprints, 1 if saturated |
+//! | 8, 4, 4 | pairs of buckets of the first table, bits of its fingerprints, 1 if saturated |
 //! | 8 | what the hash makes of the first 8 bytes under the seed |
 //! | 8 a table | slots in use |
 //! | | the tables' words, oldest first |
@@ -125,7 +125,7 @@ pub fn save(filter: &Inner, path: &Path) -> Result<()> {
         field(&filter.seed.to_le_bytes());
         field(&filter.capacity.to_le_bytes());
         field(&filter.fpr.to_bits().to_le_bytes());
-        field(&filter.base.buckets.to_le_bytes());
+        field(&filter.base.pairs.to_le_bytes());
         field(&filter.base.width.to_le_bytes());
         field(&u32::from(saturated).to_le_bytes());
         field(&filter.hash.of(MAGIC).to_le_bytes());
@@ -184,7 +184,7 @@ pub fn load(path: &Path, config: &FilterConfig) -> Result<Inner> {
     }
     let tables = fields.u32();
     let (seed, capacity, fpr) = (fields.u64(), fields.u64(), f64::from_bits(fields.u64()));
-    let base = Base { buckets: fields.u64(), width: fields.u32() };
+    let base = Base { pairs: fields.u64(), width: fields.u32() };
     let saturated = fields.u32();
     let probe = fields.u64();
 
@@ -193,8 +193,7 @@ pub fn load(path: &Path, config: &FilterConfig) -> Result<Inner> {
         && seed != 0
         && (1..=CAPACITY_MAX).contains(&capacity)
         && (FPR_MIN..=FPR_MAX).contains(&fpr)
-        && base.buckets.is_multiple_of(2)
-        && (2..=CAPACITY_MAX).contains(&base.buckets)
+        && (1..=CAPACITY_MAX).contains(&base.pairs)
         && (4..=FIRST_WIDTH_MAX).contains(&base.width)
         && saturated <= 1;
     if !in_range {

@@ -30,10 +30,12 @@ const PATIENCE: u32 = 32;
 /// Random keys that a sample looks up.
 const SAMPLES: u64 = 1 << 15;
 
-/// Bits of the version: a writer is moving something, every answer is "maybe"; then a count.
+/// Bits of the version: a writer is moving something, every answer is "maybe", there are more tables
+/// than the first; then a count.
 const ODD: u64 = 1;
 const SATURATED: u64 = 2;
-const STEP: u64 = 4;
+const GROWN: u64 = 4;
+const STEP: u64 = 8;
 
 const SATURATED_ERROR: Error = Error::fixed(
     ErrorKind::NoSpace,
@@ -99,10 +101,10 @@ struct Look {
 }
 
 /// Looks at the two buckets; an empty slot is taken from the emptier one.
-fn look(table: &Table, place: &Place) -> Look {
+fn look(table: &Table, place: Place) -> Look {
     let mut found = Look { copies: 0, copy: None, free: None };
     let mut most = 0;
-    for bucket in place.buckets {
+    for bucket in place.buckets() {
         let mut empty = 0;
         for (slot, fingerprint) in table.lens().bucket(bucket).into_iter().enumerate() {
             if fingerprint == place.fingerprint {
@@ -151,8 +153,7 @@ impl Inner {
     pub fn new(config: &FilterConfig) -> Result<Self> {
         let slots = u128::from(config.capacity) * u128::from(FULL.1) / u128::from(FULL.0) + 1;
         let buckets = u64::try_from(slots.div_ceil(u128::from(SLOTS))).unwrap_or(CAPACITY_MAX);
-        let base =
-            Base { buckets: (buckets + SPARE).next_multiple_of(2), width: width_for(config.fpr) };
+        let base = Base { pairs: (buckets + SPARE).div_ceil(2), width: width_for(config.fpr) };
         Self::with_base(config, base)
     }
 
@@ -206,7 +207,7 @@ impl Inner {
         let slot = guard::own_slot(self.slot_tag);
         if slot < OWNED && key.len() <= crate::types::KEY_LEN_MAX {
             let found = self.has(self.hash.of(key));
-            self.reads.count_owned(slot, 1, u64::from(found));
+            self.reads.count_one(slot, found);
             return Ok(found);
         }
         self.contains_slowly(key)
@@ -226,26 +227,21 @@ impl Inner {
     #[inline(always)]
     pub fn has(&self, hash: u64) -> bool {
         let version = self.version.0.load(Ordering::Acquire);
-        self.find(hash) || (!self.is_settled(version) && self.has_surely(hash))
+        self.first.lens().has(self.base.place(hash))
+            || (!self.is_settled(version) && self.has_surely(hash))
     }
 
-    #[inline(always)]
-    fn find(&self, hash: u64) -> bool {
-        self.first.lens().has(&self.base.place(hash))
-            || (self.count.load(Ordering::Acquire) != 1 && self.find_later(hash))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn find_later(&self, hash: u64) -> bool {
-        self.tables().skip(1).any(|table| table.lens().has(&table.shape().place(hash)))
-    }
-
-    /// Whether what was not found since the version was read is not there.
+    /// Whether what the first table does not have is not there: there was no other table, and
+    /// nothing moved, since the version was read.
     #[inline(always)]
     fn is_settled(&self, version: u64) -> bool {
         fence(Ordering::Acquire);
-        version & (ODD | SATURATED) == 0 && self.version.0.load(Ordering::Relaxed) == version
+        let now = self.version.0.load(Ordering::Relaxed);
+        (now ^ version) | (now & (ODD | SATURATED | GROWN)) == 0
+    }
+
+    fn find(&self, hash: u64) -> bool {
+        self.tables().any(|table| table.lens().has(table.shape().place(hash)))
     }
 
     #[cold]
@@ -256,7 +252,8 @@ impl Inner {
             if version & SATURATED != 0 || self.find(hash) {
                 return true;
             }
-            if self.is_settled(version) {
+            fence(Ordering::Acquire);
+            if version & ODD == 0 && self.version.0.load(Ordering::Relaxed) == version {
                 return false;
             }
             std::hint::spin_loop();
@@ -288,19 +285,23 @@ impl Inner {
     fn has_group(&self, hashes: &[u64; GROUP], found: &mut [bool]) -> u64 {
         let version = self.version.0.load(Ordering::Acquire);
         let lens = self.first.lens();
-        let mut places = [Place { fingerprint: 0, buckets: [0; 2] }; GROUP];
+        let mut places = [Place { fingerprint: 0, left: 0, right: 0 }; GROUP];
         for (place, &hash) in places.iter_mut().zip(hashes).take(found.len()) {
             *place = self.base.place(hash);
-            place.buckets.into_iter().for_each(|bucket| lens.prefetch(bucket));
+            lens.prefetch_both(*place);
         }
         let mut positives = 0;
-        for (found, place) in found.iter_mut().zip(&places) {
+        for (found, &place) in found.iter_mut().zip(&places) {
             *found = lens.has(place);
             positives += u64::from(*found);
         }
-        let is_grown = self.count.load(Ordering::Acquire) != 1;
-        if is_grown {
+        if version & GROWN != 0 {
             positives += self.has_later(hashes, found);
+            fence(Ordering::Acquire);
+            if version & (ODD | SATURATED) == 0 && self.version.0.load(Ordering::Relaxed) == version
+            {
+                return positives;
+            }
         }
         if !self.is_settled(version) {
             for (found, &hash) in found.iter_mut().zip(hashes) {
@@ -321,11 +322,10 @@ impl Inner {
         for table in self.tables().skip(1) {
             let absent = || hashes.iter().zip(0..found.len());
             for (&hash, _) in absent().filter(|&(_, at)| !found[at]) {
-                let place = table.shape().place(hash);
-                place.buckets.into_iter().for_each(|bucket| table.lens().prefetch(bucket));
+                table.lens().prefetch_both(table.shape().place(hash));
             }
             for (found, &hash) in found.iter_mut().zip(hashes).filter(|(found, _)| !**found) {
-                *found = table.lens().has(&table.shape().place(hash));
+                *found = table.lens().has(table.shape().place(hash));
                 positives += u64::from(*found);
             }
         }
@@ -357,8 +357,7 @@ impl Inner {
     }
 
     fn prefetch(&self, hash: u64) {
-        let place = self.base.place(hash);
-        place.buckets.into_iter().for_each(|bucket| self.first.lens().prefetch(bucket));
+        self.first.lens().prefetch_both(self.base.place(hash));
     }
 
     fn insert(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> Result<()> {
@@ -369,7 +368,7 @@ impl Inner {
         let mut newest = (&self.first, self.base.place(hash));
         for table in self.tables() {
             let place = table.shape().place(hash);
-            let look = look(table, &place);
+            let look = look(table, place);
             if stays(look.copies) {
                 return Ok(());
             }
@@ -382,7 +381,7 @@ impl Inner {
         }
         let (table, place) = newest;
         if table.used() * MOVING.1 < table.shape().slots() * MOVING.0
-            && let Some(moves) = make_room(table, &place, || Unsettled::begin(&self.version.0))
+            && let Some(moves) = make_room(table, place, || Unsettled::begin(&self.version.0))
         {
             writer.kicks += u64::from(moves);
             writer.longest = writer.longest.max(u64::from(moves));
@@ -390,7 +389,7 @@ impl Inner {
         }
         let table = self.grow()?;
         let place = table.shape().place(hash);
-        table.fill(place.buckets[0], 0, place.fingerprint);
+        table.fill(place.buckets()[0], 0, place.fingerprint);
         Ok(())
     }
 
@@ -401,8 +400,9 @@ impl Inner {
         let Some(place) = self.later.get(count as usize - 1) else { return Err(GROWN_OUT) };
         let table = Table::new(shape, self.pool.as_ref())?;
         let table = place.get_or_init(|| table);
-        // After the table: whoever reads the count finds it.
+        // After the table: whoever reads the count, or that there is one, finds it.
         self.count.store(count + 1, Ordering::Release);
+        self.version.0.fetch_or(GROWN, Ordering::Release);
         Ok(table)
     }
 
@@ -416,7 +416,7 @@ impl Inner {
         }
         let mut found = None;
         for table in self.tables() {
-            let look = look(table, &table.shape().place(hash));
+            let look = look(table, table.shape().place(hash));
             if stays(look.copies) {
                 return true;
             }
@@ -471,7 +471,9 @@ impl Inner {
         {
             fill(number, table)?;
         }
-        *self.version.0.get_mut() = if saturated { SATURATED } else { 0 };
+        if saturated {
+            *self.version.0.get_mut() |= SATURATED;
+        }
         Ok(self)
     }
 

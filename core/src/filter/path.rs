@@ -23,7 +23,7 @@ const FANOUT: usize = SLOTS as usize;
 
 /// Frees a slot of one of the place's buckets and fills it. The number of moves, or `None`: there
 /// is no path, and nothing was changed. What `begin` returns lives while things move.
-pub fn make_room<G>(table: &Table, place: &Place, begin: impl FnOnce() -> G) -> Option<u32> {
+pub fn make_room<G>(table: &Table, place: Place, begin: impl FnOnce() -> G) -> Option<u32> {
     let lens = table.lens();
     let mut nodes = [const { MaybeUninit::<u64>::uninit() }; NODES];
     let mut len = 0;
@@ -32,8 +32,8 @@ pub fn make_room<G>(table: &Table, place: &Place, begin: impl FnOnce() -> G) -> 
         len += 1;
         len
     };
-    push(&mut nodes, place.buckets[0]);
-    let mut known = push(&mut nodes, place.buckets[1]);
+    push(&mut nodes, place.buckets()[0]);
+    let mut known = push(&mut nodes, place.buckets()[1]);
     let mut at = 0;
     while at < known {
         // SAFETY: the first `known` nodes were written.

@@ -1,17 +1,19 @@
 //! Where a key's fingerprint may lie: arithmetic, no memory.
 //!
-//! A key is a 64-bit hash. The high bits choose its bucket (hash times buckets, high half, so that
-//! their number need not be a power of two), the low bits are its fingerprint, of which 0 stands
-//! for an empty slot. The second bucket follows from the first and the fingerprint alone, and the
-//! first from the second in the same way:
+//! A key is a 64-bit hash. Buckets come in pairs of a left and a right one, number `2 n` and
+//! `2 n + 1`, and a key has one of either kind. The high bits of the hash choose the left one (hash
+//! times pairs, high half, so that their number need not be a power of two), the low bits are its
+//! fingerprint, of which 0 stands for an empty slot. The right one follows from the left one and the
+//! fingerprint alone, and the left from the right in the same way:
 //!
 //! ```text
-//! other = (spread(fingerprint) - bucket) mod buckets      buckets even, spread odd
+//! other = (spread(fingerprint) - this) mod pairs
 //! ```
 //!
-//! An odd sum of an even number of buckets: the two are never the same.
+//! So the two are never the same, and each kind begins at the same place within a byte: a look-up
+//! shifts nothing.
 //!
-//! **Growth.** The n-th table has `first << doubled` buckets and fingerprints `wider` bits wider
+//! **Growth.** The n-th table has `first << doubled` pairs and fingerprints `wider` bits wider
 //! than the first table's. What it knows of a key determines what every table before it knows:
 //! the fingerprint there is the lower part of the one here, and the bucket here, shifted right, is
 //! the bucket there. That holds for the second bucket too, because it is found by its high part as
@@ -22,7 +24,8 @@
 
 /// Slots of a bucket.
 pub const SLOTS: u64 = 4;
-/// Bits of the widest fingerprint whose four slots are compared in one word.
+/// Bits of the widest fingerprint whose four slots are compared in one word: with the shift of half a
+/// byte that the right buckets of an odd width have, 15 fill it; 16 have none.
 pub const NARROW_MAX: u32 = 16;
 /// Bits of the widest fingerprint there can be: with a shift of up to 7 it fits an unaligned word.
 pub const WIDTH_MAX: u32 = 57;
@@ -32,8 +35,8 @@ pub const FIRST_WIDTH_MAX: u32 = 40;
 /// What all tables of a filter share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {
-    /// Buckets of the first table, even.
-    pub buckets: u64,
+    /// Pairs of buckets of the first table.
+    pub pairs: u64,
     /// Bits of its fingerprints.
     pub width: u32,
 }
@@ -43,8 +46,18 @@ pub struct Base {
 pub struct Place {
     /// Never 0.
     pub fingerprint: u64,
-    /// Never the same.
-    pub buckets: [u64; 2],
+    /// The pair whose left bucket it may be in.
+    pub left: u64,
+    /// The pair whose right bucket it may be in.
+    pub right: u64,
+}
+
+impl Place {
+    /// The two buckets.
+    #[inline(always)]
+    pub fn buckets(&self) -> [u64; 2] {
+        [self.left << 1, self.right << 1 | 1]
+    }
 }
 
 /// A table's arithmetic.
@@ -75,22 +88,21 @@ impl Base {
         low + u64::from(low == 0)
     }
 
-    /// The other bucket in the first table.
+    /// The pair of the other bucket in the first table.
     #[inline(always)]
-    fn other(self, bucket: u64, spread: u64) -> u64 {
-        let sum = scale(spread, self.buckets >> 1) * 2 + 1;
-        let other = sum.wrapping_sub(bucket);
-        // Below zero, it is so by less than all buckets.
-        if other.cast_signed() < 0 { other.wrapping_add(self.buckets) } else { other }
+    fn other(self, pair: u64, spread: u64) -> u64 {
+        let other = scale(spread, self.pairs).wrapping_sub(pair);
+        // Below zero, it is so by less than all pairs.
+        if other.cast_signed() < 0 { other.wrapping_add(self.pairs) } else { other }
     }
 
     /// [`Shape::place`] in the first table.
     #[inline(always)]
     pub fn place(self, hash: u64) -> Place {
         let fingerprint = self.low(hash);
-        let bucket = scale(hash, self.buckets);
-        let other = self.other(bucket, fingerprint.wrapping_mul(SPREAD));
-        Place { fingerprint, buckets: [bucket, other] }
+        let left = scale(hash, self.pairs);
+        let right = self.other(left, fingerprint.wrapping_mul(SPREAD));
+        Place { fingerprint, left, right }
     }
 }
 
@@ -101,9 +113,13 @@ impl Shape {
         Self { base, doubled: number.saturating_sub(1), width: base.width + number }
     }
 
+    fn pairs(&self) -> u64 {
+        self.base.pairs << self.doubled
+    }
+
     /// Buckets.
     pub fn buckets(&self) -> u64 {
-        self.base.buckets << self.doubled
+        self.pairs() * 2
     }
 
     /// Slots.
@@ -122,19 +138,25 @@ impl Shape {
         let low = self.base.low(hash);
         let added = hash & ((1 << self.width) - 1) & !((1 << self.base.width) - 1);
         let fingerprint = low | added;
-        let bucket = scale(hash, self.buckets());
-        Place { fingerprint, buckets: [bucket, self.other(bucket, fingerprint)] }
+        let left = scale(hash, self.pairs());
+        Place { fingerprint, left, right: self.across(left, fingerprint) }
+    }
+
+    /// The pair of the other bucket of a fingerprint that lies in one of `pair`.
+    #[inline(always)]
+    fn across(&self, pair: u64, fingerprint: u64) -> u64 {
+        let low = fingerprint & ((1 << self.base.width) - 1);
+        let spread = low.wrapping_mul(SPREAD);
+        let high = self.base.other(pair >> self.doubled, spread);
+        // The high bits of the low half: those of a table are the first ones of the next table's.
+        let below = (spread & 0xFFFF_FFFF) << self.doubled >> 32;
+        high << self.doubled | ((pair & ((1 << self.doubled) - 1)) ^ below)
     }
 
     /// The other bucket of a fingerprint that lies in `bucket`.
     #[inline(always)]
     pub fn other(&self, bucket: u64, fingerprint: u64) -> u64 {
-        let low = fingerprint & ((1 << self.base.width) - 1);
-        let spread = low.wrapping_mul(SPREAD);
-        let high = self.base.other(bucket >> self.doubled, spread);
-        // The high bits of the low half: those of a table are the first ones of the next table's.
-        let below = (spread & 0xFFFF_FFFF) << self.doubled >> 32;
-        high << self.doubled | ((bucket & ((1 << self.doubled) - 1)) ^ below)
+        self.across(bucket >> 1, fingerprint) << 1 | (!bucket & 1)
     }
 }
 
@@ -146,14 +168,14 @@ mod tests {
     #[test]
     fn the_other_bucket_is_another_and_leads_back() {
         let mut random = Random::new(1);
-        for buckets in [2, 4, 6, 10, 1_000, 268_818, (1 << 30) + 2] {
+        for pairs in [1, 2, 3, 5, 500, 134_409, (1 << 29) + 1] {
             for width in [7, 13, 17, 33] {
                 for number in 0..24 {
-                    let shape = Shape::nth(Base { buckets, width }, number);
+                    let shape = Shape::nth(Base { pairs, width }, number);
                     assert!(shape.width < WIDTH_MAX);
                     for _ in 0..200 {
                         let place = shape.place(random.next());
-                        let [one, other] = place.buckets;
+                        let [one, other] = place.buckets();
                         assert!(one < shape.buckets() && other < shape.buckets());
                         assert_ne!(one, other);
                         assert_eq!(shape.other(one, place.fingerprint), other);
@@ -169,20 +191,23 @@ mod tests {
     #[test]
     fn an_older_table_knows_a_part_of_what_a_newer_one_does() {
         let mut random = Random::new(2);
-        for buckets in [2, 6, 1_000, 268_818] {
-            let base = Base { buckets, width: 13 };
+        for pairs in [1, 3, 500, 134_409] {
+            let base = Base { pairs, width: 13 };
             for number in 1..24 {
                 let (newer, older) = (Shape::nth(base, number), Shape::nth(base, number - 1));
                 let shift = newer.doubled - older.doubled;
                 for _ in 0..500 {
                     let hash = random.next();
                     let (new, old) = (newer.place(hash), older.place(hash));
-                    assert_eq!(new.buckets.map(|bucket| bucket >> shift), old.buckets);
+                    assert_eq!(
+                        [new.left, new.right].map(|pair| pair >> shift),
+                        [old.left, old.right]
+                    );
                     assert_eq!(new.fingerprint & ((1 << older.width) - 1), old.fingerprint);
                 }
             }
         }
-        let base = Base { buckets: 6, width: 9 };
+        let base = Base { pairs: 3, width: 9 };
         assert_eq!(Shape::nth(base, 0).place(77), base.place(77));
         let sizes: Vec<_> = (0..5).map(|n| Shape::nth(base, n).slots() / SLOTS).collect();
         assert_eq!(sizes, [6, 6, 12, 24, 48]);

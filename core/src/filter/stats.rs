@@ -51,6 +51,12 @@ struct Line {
     positives: AtomicU64,
 }
 
+/// Adds where nobody else writes: no lock prefix, and readers see whole words.
+#[inline(always)]
+fn bump(word: &AtomicU64, n: u64) {
+    word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
 /// Striped as the counters of a store are, see [`crate::stats`]: the first slots have lines that
 /// nobody else writes.
 #[derive(Debug, Default)]
@@ -60,21 +66,23 @@ pub struct Reads {
 }
 
 impl Reads {
-    /// Counts for the thread of a slot below [`OWNED`].
+    /// Counts a look-up of the thread of a slot below [`OWNED`].
     #[inline(always)]
-    pub fn count_owned(&self, slot: usize, lookups: u64, positives: u64) {
-        let bump = |word: &AtomicU64, n: u64| {
-            word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-        };
+    pub fn count_one(&self, slot: usize, found: bool) {
         let line = &self.owned[slot];
-        bump(&line.lookups, lookups);
-        bump(&line.positives, positives);
+        bump(&line.lookups, 1);
+        if found {
+            bump(&line.positives, 1);
+        }
     }
 
     /// Counts for any thread.
     pub fn count(&self, slot: Option<usize>, lookups: u64, positives: u64) {
         match slot {
-            Some(slot) if slot < OWNED => self.count_owned(slot, lookups, positives),
+            Some(slot) if slot < OWNED => {
+                bump(&self.owned[slot].lookups, lookups);
+                bump(&self.owned[slot].positives, positives);
+            }
             _ => {
                 let line = &self.shared[slot.unwrap_or(0) % SHARED];
                 line.lookups.fetch_add(lookups, Ordering::Relaxed);

@@ -9,7 +9,9 @@
 //!
 //! Up to [`NARROW_MAX`] bits the four slots of a bucket are compared at once: the bucket, less the
 //! fingerprint in every lane, has a lane that is zero where they agree (Mycroft's test; the lowest
-//! lane it reports is right, which is all that is asked).
+//! lane it reports is right, which is all that is asked). A pair of buckets takes as many bytes as a
+//! fingerprint has bits; the right one begins in the middle of a byte where that number is odd, so
+//! it is compared with everything shifted by four bits. Nothing that was loaded needs a shift.
 
 use super::shape::{NARROW_MAX, Place, SLOTS, Shape};
 use crate::error::Result;
@@ -20,15 +22,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What a look-up needs of a table, in one cache line.
 #[derive(Clone, Copy, Debug)]
 pub struct Lens {
-    base: *const u8,
-    width: u32,
-    /// The lowest bit of every lane; 0 for fingerprints too wide to be compared in one word.
-    ones: u64,
+    /// The first left bucket, and the byte in which the first right one begins.
+    left: *const u8,
+    right: *const u8,
+    /// Bits of a fingerprint.
+    width: u64,
+    /// The lowest bit of every lane of a left bucket, and of a right one; 0 for fingerprints too
+    /// wide to be compared in one word.
+    ones: [u64; 2],
     /// The highest.
-    highs: u64,
+    highs: [u64; 2],
 }
 
-// SAFETY: `base` points to memory that the table owns and any thread may read.
+// SAFETY: `left` and `right` point to memory that the table owns and any thread may read.
 unsafe impl Send for Lens {}
 // SAFETY: as above.
 unsafe impl Sync for Lens {}
@@ -73,50 +79,65 @@ impl Lens {
     fn new(base: *const u8, width: u32) -> Self {
         let lane = |bit: u32| {
             if width > NARROW_MAX {
-                return 0;
+                return [0; 2];
             }
-            (0..SLOTS as u32).fold(0, |bits, slot| bits | 1_u64 << (slot * width + bit))
+            let lanes =
+                (0..SLOTS as u32).fold(0, |bits, slot| bits | 1_u64 << (slot * width + bit));
+            [lanes, lanes << (width % 2 * 4)]
         };
-        Self { base, width, ones: lane(0), highs: lane(width - 1) }
+        Self {
+            left: base,
+            right: base.wrapping_add(width as usize / 2),
+            width: u64::from(width),
+            ones: lane(0),
+            highs: lane(width - 1),
+        }
     }
 
-    /// The bucket's four lanes, from bit 0 on; what lies above them is arbitrary. Narrow only.
     #[inline(always)]
-    fn lanes(&self, bucket: u64) -> u64 {
-        // Four slots of an odd width begin at half a byte in every other bucket.
-        let halves = bucket * u64::from(self.width);
-        // SAFETY: the caller's bucket is one of the table's, behind whose last slot lies a word.
-        unsafe { load(self.base.wrapping_add((halves >> 1) as usize)) >> ((halves & 1) * 4) }
+    fn left_of(&self, pair: u64) -> *const u8 {
+        self.left.wrapping_add((pair * self.width) as usize)
+    }
+
+    #[inline(always)]
+    fn right_of(&self, pair: u64) -> *const u8 {
+        self.right.wrapping_add((pair * self.width) as usize)
     }
 
     /// One slot.
     #[inline(always)]
     fn slot(&self, bucket: u64, slot: u64) -> u64 {
-        let bit = (bucket * SLOTS + slot) * u64::from(self.width);
-        // SAFETY: as for `lanes`; a width of at most 57 bits fits beside a shift of up to 7.
-        let word = unsafe { load(self.base.wrapping_add((bit >> 3) as usize)) } >> (bit & 7);
+        let bit = (bucket * SLOTS + slot) * self.width;
+        // SAFETY: the bucket is one of the table's, behind whose last slot lies a word; a width of
+        // at most 57 bits fits beside a shift of up to 7.
+        let word = unsafe { load(self.left.wrapping_add((bit >> 3) as usize)) } >> (bit & 7);
         word & ((1 << self.width) - 1)
     }
 
     /// Whether one of the two buckets has the fingerprint now.
     #[inline(always)]
-    pub fn has(&self, place: &Place) -> bool {
-        let [one, other] = place.buckets;
-        if self.ones == 0 {
+    pub fn has(&self, place: Place) -> bool {
+        let [ones, right_ones] = self.ones;
+        if ones == 0 {
             return self.has_wide(place);
         }
-        let wanted = place.fingerprint.wrapping_mul(self.ones);
-        let one = self.lanes(one) ^ wanted;
+        // SAFETY: the pair is one of the table's, behind whose last slot lies a word.
+        let left = unsafe { load(self.left_of(place.left)) };
         #[cfg(test)]
         super::tests::between_buckets();
-        let other = self.lanes(other) ^ wanted;
-        let zeros = |lanes: u64| lanes.wrapping_sub(self.ones) & !lanes;
-        (zeros(one) | zeros(other)) & self.highs != 0
+        // SAFETY: as above.
+        let right = unsafe { load(self.right_of(place.right)) };
+        let zeros = |lanes: u64, ones: u64, highs: u64| {
+            let other = lanes ^ place.fingerprint.wrapping_mul(ones);
+            other.wrapping_sub(ones) & !other & highs
+        };
+        zeros(left, ones, self.highs[0]) | zeros(right, right_ones, self.highs[1]) != 0
     }
 
-    fn has_wide(&self, place: &Place) -> bool {
+    #[inline(never)]
+    fn has_wide(&self, place: Place) -> bool {
         let mut found = false;
-        for bucket in place.buckets {
+        for bucket in place.buckets() {
             for slot in 0..SLOTS {
                 found |= self.slot(bucket, slot) == place.fingerprint;
             }
@@ -127,17 +148,32 @@ impl Lens {
     /// The four slots of a bucket.
     #[inline(always)]
     pub fn bucket(&self, bucket: u64) -> [u64; SLOTS as usize] {
-        if self.ones == 0 {
+        if self.ones[0] == 0 {
             return std::array::from_fn(|slot| self.slot(bucket, slot as u64));
         }
-        let lanes = self.lanes(bucket);
-        std::array::from_fn(|slot| lanes >> (slot as u32 * self.width) & ((1 << self.width) - 1))
+        // Four slots of an odd width begin at half a byte in every other bucket.
+        let halves = bucket * self.width;
+        // SAFETY: as for `slot`.
+        let lanes = unsafe { load(self.left.wrapping_add((halves >> 1) as usize)) };
+        let lanes = lanes >> ((halves & 1) * 4);
+        std::array::from_fn(|slot| lanes >> (slot as u64 * self.width) & ((1 << self.width) - 1))
     }
 
     /// Asks for the cache lines of a bucket.
     #[inline(always)]
     pub fn prefetch(&self, bucket: u64) {
-        let first = self.base.wrapping_add(((bucket * u64::from(self.width)) >> 1) as usize);
+        self.prefetch_at(self.left.wrapping_add(((bucket * self.width) >> 1) as usize));
+    }
+
+    /// Asks for the cache lines of a place.
+    #[inline(always)]
+    pub fn prefetch_both(&self, place: Place) {
+        self.prefetch_at(self.left_of(place.left));
+        self.prefetch_at(self.right_of(place.right));
+    }
+
+    #[inline(always)]
+    fn prefetch_at(&self, first: *const u8) {
         prefetch(first);
         // A tenth of the buckets lie in two lines.
         prefetch(first.wrapping_add((self.width / 2) as usize));

@@ -27,7 +27,7 @@ fn filter(capacity: u64, fpr: f64) -> Filter {
 /// tables fill up at once.
 fn tiny(buckets: u64, width: u32, pool: Option<&Pool>) -> Filter {
     let config = FilterConfig { pool: pool.cloned(), ..config(1, 0.1) };
-    Filter(Arc::new(Inner::with_base(&config, Base { buckets, width }).unwrap()))
+    Filter(Arc::new(Inner::with_base(&config, Base { pairs: buckets / 2, width }).unwrap()))
 }
 
 fn key(n: u64) -> [u8; 8] {
@@ -513,7 +513,7 @@ fn a_reader_that_is_overtaken_misses_nothing() {
     for seed in 1..=600 {
         let (buckets, width) = [(4, 4), (8, 5), (16, 6)][seed as usize % 3];
         let config = FilterConfig { hash_seed: seed, ..config(1, 0.1) };
-        let inner = Inner::with_base(&config, Base { buckets, width }).unwrap();
+        let inner = Inner::with_base(&config, Base { pairs: buckets / 2, width }).unwrap();
         let filter = Filter(Arc::new(inner));
         let stay = buckets;
         (0..stay).for_each(|n| filter.add(&key(n)).unwrap());

@@ -138,6 +138,13 @@ static void forks(void) {
     hc_view view;
     IS(HC_OK, hc_set(store, S("k"), S("v"), HC_TTL_DEFAULT));
     IS(HC_OK, hc_pin(store, S("k"), 0, &view));
+    hc_filter_config fc;
+    hc_filter *filter = NULL;
+    HC_INIT(&fc);
+    fc.capacity = 100;
+    fc.pool = pool;
+    IS(HC_OK, hc_filter_create(&fc, &filter, NULL));
+    IS(HC_OK, hc_filter_add(filter, S("k")));
     fflush(stdout);
     pid_t child = fork();
     CHECK(child >= 0);
@@ -155,6 +162,10 @@ static void forks(void) {
         IS(HC_ERR_FORKED, hc_scan_open(store, NULL, &scan));
         IS(HC_ERR_FORKED, hc_pool_set_limit(pool, 2 * MIB, NULL));
         IS(HC_ERR_FORKED, hc_store_find(pool, "none", &found));
+        IS(HC_ERR_FORKED, hc_filter_contains(filter, S("k")));
+        IS(HC_ERR_FORKED, hc_filter_add(filter, S("k")));
+        IS(HC_ERR_FORKED, hc_filter_clear(filter));
+        hc_filter_release(filter);
         CHECK(hc_pool_alloc(pool, 64, 0, 0) == NULL);
         hc_pool *mine = NULL;
         IS(HC_NOT_FOUND, hc_pool_open("parent", NULL, &mine, NULL));
@@ -176,6 +187,8 @@ static void forks(void) {
     holds(store, "k", "v");
     CHECK(memcmp(view.data, "v", 1) == 0);
     hc_unpin(&view);
+    IS(HC_OK, hc_filter_contains(filter, S("k")));
+    hc_filter_release(filter);
     IS(HC_OK, hc_pool_validate(pool, NULL));
     hc_store_release(store);
     hc_pool_release(pool);

@@ -15,6 +15,8 @@ FUTURE(hc_store_stats);
 FUTURE(hc_put_options);
 FUTURE(hc_match);
 FUTURE(hc_latency);
+FUTURE(hc_filter_config);
+FUTURE(hc_filter_stats);
 
 #define BEGIN(x) (memset(&(x), 0, sizeof(x)), (void)((x).known.size = sizeof(x)))
 
@@ -48,6 +50,14 @@ static void inputs(void) {
     IS(HC_OK, hc_invalidate(store, &m.known, NULL));
     m.tail[3] = 1;
     IS(HC_ERR_UNSUPPORTED, hc_invalidate(store, &m.known, NULL));
+    hc_filter *filter = NULL;
+    future_hc_filter_config fc;
+    BEGIN(fc);
+    fc.known.capacity = 10;
+    IS(HC_OK, hc_filter_create(&fc.known, &filter, NULL));
+    hc_filter_release(filter);
+    fc.tail[2] = 1;
+    SAYS(HC_ERR_UNSUPPORTED, "hc_filter_config", err, hc_filter_create(&fc.known, &filter, &err));
     /* A size that no release has: refused unread. */
     pc.known.size = SIZE_MAX;
     SAYS(HC_ERR_UNSUPPORTED, "size", err, hc_pool_create(&pc.known, &other, &err));
@@ -86,6 +96,13 @@ static void outputs(void) {
     FILLED(hc_store_stats, hc_store_stats_get(store, &x.known));
     FILLED(hc_store_config, hc_store_config_get(store, &x.known));
     FILLED(hc_latency, hc_store_latency_get(store, HC_OP_GET, &x.known));
+    hc_filter_config fc;
+    hc_filter *filter = NULL;
+    HC_INIT(&fc);
+    fc.capacity = 10;
+    IS(HC_OK, hc_filter_create(&fc, &filter, NULL));
+    FILLED(hc_filter_stats, hc_filter_stats_get(filter, &x.known));
+    hc_filter_release(filter);
 #undef FILLED
     /* This header's size, whatever the library's: what lies behind is not touched. */
     struct {

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -162,6 +163,36 @@ static void references(hypercache::pool &pool) {
     CHECK(copy.get("k").status() == HC_ERR_CLOSED && copy.get("k").failed());
 }
 
+static void filters(hypercache::pool &pool) {
+    auto made = hypercache::filter::create(
+        hypercache::filter_config(1000).false_positives(0.01).in(pool).hash_seed(3));
+    CHECK(made);
+    hypercache::filter filter = *made; // the same one
+    CHECK(filter.raw() == made->raw());
+    CHECK(!filter.may_contain("user:7") && filter.contains("user:7") == HC_NOT_FOUND);
+    CHECK(filter.add("user:7") && made->may_contain(std::string("user:7")));
+    const hc_slice keys[] = {hypercache::bytes("user:7").slice(), hypercache::bytes("other").slice()};
+    hc_status statuses[2] = {};
+    CHECK(filter.contains_many(keys, 2, statuses) == HC_PARTIAL);
+    CHECK(statuses[0] == HC_OK && statuses[1] == HC_NOT_FOUND);
+    const std::string path = "/tmp/hypercache-wrapper-" + std::to_string(std::random_device{}());
+    CHECK(filter.save(path.c_str()));
+    CHECK(filter.remove("user:7") && !filter.may_contain("user:7"));
+    CHECK(filter.remove("user:7") == HC_NOT_FOUND);
+    {
+        auto loaded = hypercache::filter::load(path.c_str());
+        CHECK(loaded && loaded->may_contain("user:7") && loaded->stats().keys == 1);
+        filter = std::move(*loaded);
+        CHECK(filter.may_contain("user:7") && filter.clear() && !filter.may_contain("user:7"));
+    }
+    std::remove(path.c_str());
+    auto lost = hypercache::filter::load(path.c_str());
+    CHECK(!lost && lost.error().code() == HC_ERR_IO && lost.error().os_error() != 0);
+    auto refused = hypercache::filter::create(hypercache::filter_config(10).false_positives(1));
+    CHECK(!refused && refused.error().code() == HC_ERR_INVALID);
+    CHECK(filter.validate() && made->validate() && made->stats().adds == 1);
+}
+
 static void pressure() {
     auto pool = hypercache::pool::create(hypercache::pool_config(4 << 20).thresholds(50, 60, 70));
     auto told = std::make_shared<std::atomic<int>>(0);
@@ -196,6 +227,7 @@ int main() {
     drafts(*store);
     many(*store);
     references(*pool);
+    filters(*pool);
     pressure();
     CHECK(pool->validate() && store->validate());
     hypercache::pool kept = *pool;

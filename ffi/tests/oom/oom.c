@@ -232,6 +232,63 @@ static hc_status raw(void) {
     return block ? hc_pool_free(pool, block) : HC_ERR_NO_SPACE;
 }
 
+static hc_status filter_create(void) {
+    hc_filter_config c;
+    hc_filter *made = NULL;
+    HC_INIT(&c);
+    c.capacity = 1000;
+    c.pool = pool;
+    hc_status s = hc_filter_create(&c, &made, NULL);
+    if (s == HC_OK) s = hc_filter_add(made, "k", 1);
+    hc_filter_release(made);
+    return s;
+}
+
+static hc_status filter_grow(void) {
+    hc_filter_config c;
+    hc_filter *made = NULL;
+    HC_INIT(&c);
+    c.capacity = 1;
+    hc_status s = hc_filter_create(&c, &made, NULL);
+    for (int i = 0; i < 500 && s == HC_OK; i++) s = hc_filter_add(made, &i, sizeof i);
+    /* Whatever failed, no key that was added is missed. */
+    for (int i = 0; i < 500 && s == HC_OK; i++) s = hc_filter_contains(made, &i, sizeof i);
+    if (s == HC_OK) s = hc_filter_validate(made, NULL);
+    hc_filter_release(made);
+    return s;
+}
+
+static hc_status filter_refused(void) {
+    hc_filter_config c;
+    hc_filter *made = NULL;
+    hc_error err;
+    HC_INIT(&c);
+    HC_INIT(&err);
+    c.capacity = 10;
+    c.fpr = 2;
+    hc_status s = hc_filter_create(&c, &made, &err);
+    return s == HC_ERR_INVALID && err.message[0] ? HC_OK : s;
+}
+
+static hc_status filter_file(void) {
+    char path[64];
+    hc_filter_config c;
+    hc_filter *made = NULL, *loaded = NULL;
+    hc_filter_stats stats;
+    snprintf(path, sizeof path, "/tmp/hypercache-oom-%ld", (long)getpid());
+    HC_INIT(&c);
+    HC_INIT(&stats);
+    c.capacity = 100;
+    hc_status s = hc_filter_create(&c, &made, NULL);
+    if (s == HC_OK) s = hc_filter_stats_get(made, &stats);
+    if (s == HC_OK) s = hc_filter_save(made, path, NULL);
+    if (s == HC_OK) s = hc_filter_load(path, NULL, &loaded, NULL);
+    hc_filter_release(made);
+    hc_filter_release(loaded);
+    unlink(path);
+    return s;
+}
+
 static void on_level(void *ctx, int32_t level, uint64_t used, uint64_t limit) {
     (void)ctx, (void)level, (void)used, (void)limit;
 }
@@ -269,7 +326,8 @@ static const struct {
     CALL(get_many),    CALL(put_many),  CALL(draft),          CALL(scan),        CALL(invalidate),
     CALL(metrics),     CALL(configs),   CALL(statistics),     CALL(validate),    CALL(clear),
     CALL(trim),        CALL(set_limit), CALL(incr),           CALL(raw),         CALL(watch),
-    CALL(logger),
+    CALL(logger),      CALL(filter_create), CALL(filter_grow), CALL(filter_refused),
+    CALL(filter_file),
 };
 
 enum {

@@ -1,0 +1,189 @@
+//! `filter`: the cuckoo filter beside those of other crates, its two possible layouts, and a long
+//! check of its promise.
+
+mod check;
+mod layouts;
+#[cfg(feature = "peers")]
+mod peers;
+mod sets;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+
+use crate::measure::median;
+use crate::report::{Csv, Table, count, ns, progress};
+use crate::workload::Rng;
+use sets::{Key, Loops, Ours};
+
+/// Compare the cuckoo filter with those of other crates
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// Keys in each filter
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000_000, 10_000_000])]
+    keys: Vec<u64>,
+    /// Rate of false positives asked for
+    #[arg(long, default_value_t = 0.001)]
+    fpr: f64,
+    /// Rounds of look-ups; a figure is their median
+    #[arg(long, default_value_t = 9)]
+    rounds: u32,
+    /// Look-ups a round
+    #[arg(long, default_value_t = 1_000_000)]
+    lookups: usize,
+    /// Seed of the keys
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Compare layouts of the table instead
+    #[arg(long)]
+    layouts: bool,
+    /// Run so many random operations beside an exact count instead
+    #[arg(long)]
+    check: Option<u64>,
+    /// Also write every figure to this file
+    #[arg(long)]
+    csv: Option<PathBuf>,
+}
+
+/// Runs the comparison and prints a table.
+pub fn run(args: &Args) -> Result<()> {
+    if let Some(operations) = args.check {
+        return check::run(operations, args.seed);
+    }
+    if args.layouts {
+        return layouts::run(&args.keys, args.rounds, args.seed);
+    }
+    let columns = [
+        "filter",
+        "keys",
+        "bits_a_key",
+        "fpr",
+        "hit_ns",
+        "miss_ns",
+        "hit_in_turn_ns",
+        "miss_in_turn_ns",
+        "batch_hit_ns",
+        "batch_miss_ns",
+        "add_ns",
+        "remove_ns",
+    ];
+    let mut csv = Csv::create(args.csv.as_deref(), &columns)?;
+    for &keys in &args.keys {
+        compare(args, keys, &mut csv)?;
+    }
+    Ok(())
+}
+
+fn all(keys: u64, fpr: f64) -> Result<Vec<Box<dyn Loops>>> {
+    #[cfg(feature = "peers")]
+    let mut all = peers::all(keys, fpr)?;
+    #[cfg(not(feature = "peers"))]
+    let mut all: Vec<Box<dyn Loops>> = Vec::new();
+    all.push(Box::new(Ours::new(keys, fpr)?));
+    Ok(all)
+}
+
+fn key(rng: &mut Rng) -> Key {
+    (u128::from(rng.next()) << 64 | u128::from(rng.next())).to_le_bytes()
+}
+
+/// What is measured of one filter in each round.
+#[derive(Default)]
+struct Times {
+    hit: Vec<f64>,
+    miss: Vec<f64>,
+    hit_in_turn: Vec<f64>,
+    miss_in_turn: Vec<f64>,
+    batch_hit: Vec<f64>,
+    batch_miss: Vec<f64>,
+    found: u64,
+    asked: u64,
+}
+
+fn compare(args: &Args, keys: u64, csv: &mut Csv) -> Result<()> {
+    let mut filters = all(keys, args.fpr)?;
+    let mut rng = Rng::new(args.seed);
+    let there: Vec<Key> = (0..keys).map(|_| key(&mut rng)).collect();
+    let steps = filters.len() as u64 * (u64::from(args.rounds) + 2);
+    let bar = progress(steps, "filter");
+    let adds: Vec<f64> = filters
+        .iter_mut()
+        .map(|filter| {
+            bar.inc(1);
+            filter.add_all(&there)
+        })
+        .collect();
+    let bits: Vec<f64> = filters.iter().map(|filter| filter.bits() as f64 / keys as f64).collect();
+    let mut times: Vec<Times> = filters.iter().map(|_| Times::default()).collect();
+    for round in 0..args.rounds as usize {
+        let hits: Vec<Key> = (0..args.lookups).map(|_| there[rng.below(keys) as usize]).collect();
+        let misses: Vec<Key> = (0..args.lookups).map(|_| key(&mut rng)).collect();
+        for turn in 0..filters.len() {
+            let at = (turn + round) % filters.len();
+            let (filter, times) = (&filters[at], &mut times[at]);
+            times.hit.push(filter.look(&hits).0);
+            let (miss, found) = filter.look(&misses);
+            times.miss.push(miss);
+            times.found += found;
+            times.asked += misses.len() as u64;
+            times.hit_in_turn.push(filter.look_in_turn(&hits));
+            times.miss_in_turn.push(filter.look_in_turn(&misses));
+            times.batch_hit.push(filter.look_many(&hits));
+            times.batch_miss.push(filter.look_many(&misses));
+            bar.inc(1);
+        }
+    }
+    let header = [
+        "<filter",
+        "bits a key",
+        "errs %",
+        "hit",
+        "miss",
+        "hit in turn",
+        "miss in turn",
+        "batch hit",
+        "batch miss",
+        "add",
+        "remove",
+    ];
+    let mut table = Table::new(format!("Filters of {} keys", count(keys)), &header);
+    let some = &there[..there.len() / 10];
+    for (((filter, times), add), bits) in filters.iter_mut().zip(&mut times).zip(adds).zip(bits) {
+        let removed = filter.remove_all(some);
+        bar.inc(1);
+        let errs = times.found as f64 / times.asked.max(1) as f64;
+        let mut figures: Vec<f64> = [
+            &mut times.hit,
+            &mut times.miss,
+            &mut times.hit_in_turn,
+            &mut times.miss_in_turn,
+            &mut times.batch_hit,
+            &mut times.batch_miss,
+        ]
+        .map(|times| median(times))
+        .to_vec();
+        figures.extend([add, removed]);
+        let mut row =
+            vec![filter.name().to_owned(), format!("{bits:.1}"), format!("{:.4}", errs * 100.0)];
+        row.extend(figures.iter().map(|&figure| ns(figure)));
+        let mut line = vec![filter.name().to_owned(), keys.to_string()];
+        line.extend([format!("{bits:.3}"), format!("{errs:.7}")]);
+        line.extend(figures.iter().map(|figure| format!("{figure:.2}")));
+        csv.row(&line)?;
+        if filter.name() == "hypercache" {
+            table.strong(row)
+        } else {
+            table.row(row)
+        };
+    }
+    bar.finish_and_clear();
+    table.note(format!(
+        "Nanoseconds of the thread's processor time a key, median of {} rounds; batches of {}.",
+        args.rounds,
+        sets::BATCH
+    ));
+    table.note("In turn: a look-up begins when the one before has answered.".to_owned());
+    table.print();
+    Ok(())
+}
