@@ -176,6 +176,24 @@ fn raw() {
 }
 
 #[test]
+fn filter() {
+    let csv = Scratch::new("filter");
+    let tiny = ["--keys", "20000", "--rounds", "1", "--lookups", "100000"];
+    let out = run(&[&["filter", "--csv", csv.path()][..], &tiny].concat());
+    assert!(out.contains("Filters of 20,000 keys"), "{out}");
+    let rows = csv.rows();
+    let row = rows.iter().find(|row| row["filter"] == "hypercache").unwrap();
+    assert!((13.0..15.0).contains(&number(row, "bits_a_key")), "{row:?}");
+    assert!(number(row, "fpr") <= 0.0015, "{row:?}");
+    assert!(rows.iter().all(|row| number(row, "hit_ns") > 0.0 && number(row, "add_ns") > 0.0));
+
+    let out = run(&["filter", "--layouts", "--keys", "20000", "--rounds", "1"]);
+    assert!(out.contains("two lines") && out.contains("one line"), "{out}");
+    let out = run(&["filter", "--check", "2000000"]);
+    assert!(out.contains("no key was missed"), "{out}");
+}
+
+#[test]
 fn replay() {
     let csv = Scratch::new("replay");
     let tiny = ["--requests", "40k", "--keys", "5k", "--limit", "1MiB", "--threads", "2"];

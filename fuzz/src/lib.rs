@@ -20,6 +20,7 @@
 
 pub mod c_calls;
 pub mod door;
+pub mod filter_ops;
 pub mod generate;
 pub mod input;
 mod log;
@@ -51,8 +52,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] =
-    [c_calls::TARGET, options::TARGET, store_ops::TARGET, trace_reader::TARGET];
+pub const TARGETS: [Target; 5] =
+    [c_calls::TARGET, filter_ops::TARGET, options::TARGET, store_ops::TARGET, trace_reader::TARGET];
 
 impl Target {
     /// The target of this name.

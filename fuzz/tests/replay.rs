@@ -107,4 +107,4 @@ macro_rules! targets {
     };
 }
 
-targets! { c_calls options store_ops trace_reader }
+targets! { c_calls filter_ops options store_ops trace_reader }

@@ -86,42 +86,6 @@ fn width_for(fpr: f64) -> u32 {
     (4..FIRST_WIDTH_MAX).find(|&width| errs(width) <= fpr).unwrap_or(FIRST_WIDTH_MAX)
 }
 
-/// Where a copy of a fingerprint, or an empty slot, is.
-#[derive(Clone, Copy)]
-struct Spot {
-    bucket: u64,
-    slot: usize,
-}
-
-/// What the two buckets of a place hold.
-struct Look {
-    copies: u32,
-    copy: Option<Spot>,
-    free: Option<Spot>,
-}
-
-/// Looks at the two buckets; an empty slot is taken from the emptier one.
-fn look(table: &Table, place: Place) -> Look {
-    let mut found = Look { copies: 0, copy: None, free: None };
-    let mut most = 0;
-    for bucket in place.buckets() {
-        let mut empty = 0;
-        for (slot, fingerprint) in table.lens().bucket(bucket).into_iter().enumerate() {
-            if fingerprint == place.fingerprint {
-                found.copies += 1;
-                found.copy = Some(Spot { bucket, slot });
-            } else if fingerprint == 0 {
-                empty += 1;
-                if empty > most {
-                    most = empty;
-                    found.free = Some(Spot { bucket, slot });
-                }
-            }
-        }
-    }
-    found
-}
-
 /// All eight slots: adds and removes of this class change nothing any more.
 const fn stays(copies: u32) -> bool {
     copies > COPIES_MAX
@@ -187,8 +151,23 @@ impl Inner {
         })
     }
 
+    /// Fails in a process that is not the one that made the filter.
+    #[inline(always)]
     pub fn check(&self) -> Result<()> {
-        fork::check(self.generation)
+        // A slot of the filter's generation proves that this is not a forked child.
+        if guard::own_slot(self.slot_tag) < guard::SLOTS {
+            return Ok(());
+        }
+        self.check_slowly()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_slowly(&self) -> Result<()> {
+        fork::check(self.generation)?;
+        // So that the next call of this thread finds one.
+        guard::slot_index();
+        Ok(())
     }
 
     pub fn config(&self) -> FilterConfig {
@@ -360,7 +339,24 @@ impl Inner {
         self.first.lens().prefetch_both(self.base.place(hash));
     }
 
+    /// The usual case, an empty slot in the only table, is decided here; everything else is another
+    /// function.
+    #[inline]
     fn insert(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> Result<()> {
+        if self.version.0.load(Ordering::Relaxed) & (SATURATED | GROWN) == 0 {
+            let place = self.base.place(hash);
+            let look = self.first.lens().look(place);
+            if let Some(spot) = look.free {
+                // With an empty slot there are fewer copies than slots.
+                self.first.fill(spot.bucket, spot.slot, place.fingerprint);
+                return Ok(());
+            }
+        }
+        self.insert_anywhere(writer, hash)
+    }
+
+    #[inline(never)]
+    fn insert_anywhere(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> Result<()> {
         if self.is_saturated() {
             return Err(SATURATED_ERROR);
         }
@@ -368,7 +364,7 @@ impl Inner {
         let mut newest = (&self.first, self.base.place(hash));
         for table in self.tables() {
             let place = table.shape().place(hash);
-            let look = look(table, place);
+            let look = table.lens().look(place);
             if stays(look.copies) {
                 return Ok(());
             }
@@ -410,13 +406,26 @@ impl Inner {
         self.prefetch(hash);
         let mut writer = self.writer.0.lock();
         writer.removes += 1;
+        if self.version.0.load(Ordering::Relaxed) & (SATURATED | GROWN) == 0 {
+            let look = self.first.lens().look(self.base.place(hash));
+            if let Some(spot) = look.copy.filter(|_| !stays(look.copies)) {
+                let _unsettled = Unsettled::begin(&self.version.0);
+                self.first.empty(spot.bucket, spot.slot);
+                return true;
+            }
+        }
+        self.remove_anywhere(&mut writer, hash)
+    }
+
+    #[inline(never)]
+    fn remove_anywhere(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> bool {
         if self.is_saturated() {
             writer.remove_failures += 1;
             return true;
         }
         let mut found = None;
         for table in self.tables() {
-            let look = look(table, table.shape().place(hash));
+            let look = table.lens().look(table.shape().place(hash));
             if stays(look.copies) {
                 return true;
             }

@@ -32,6 +32,33 @@ pub struct Lens {
     ones: [u64; 2],
     /// The highest.
     highs: [u64; 2],
+    /// A bit's number times this, shifted right by 16, is the number of its lane.
+    lane: u64,
+}
+
+/// A slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    pub bucket: u64,
+    pub slot: usize,
+}
+
+/// What the two buckets of a place hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Copies of its fingerprint.
+    pub copies: u32,
+    /// One of them.
+    pub copy: Option<Spot>,
+    /// An empty slot, of the bucket that has more of them.
+    pub free: Option<Spot>,
+}
+
+/// The lanes that are zero, by their highest bits: all of them and no other.
+#[inline(always)]
+fn zero_lanes(lanes: u64, ones: u64, highs: u64) -> u64 {
+    let below = highs - ones;
+    !(((lanes & below) + below) | lanes) & highs
 }
 
 // SAFETY: `left` and `right` point to memory that the table owns and any thread may read.
@@ -91,6 +118,7 @@ impl Lens {
             width: u64::from(width),
             ones: lane(0),
             highs: lane(width - 1),
+            lane: (1 << 16) / u64::from(width) + 1,
         }
     }
 
@@ -157,6 +185,63 @@ impl Lens {
         let lanes = unsafe { load(self.left.wrapping_add((halves >> 1) as usize)) };
         let lanes = lanes >> ((halves & 1) * 4);
         std::array::from_fn(|slot| lanes >> (slot as u64 * self.width) & ((1 << self.width) - 1))
+    }
+
+    /// Looks at the two buckets, for the one writer.
+    #[inline]
+    pub fn look(&self, place: Place) -> Look {
+        if self.ones[0] == 0 {
+            return self.look_wide(place);
+        }
+        // SAFETY: as for `has`.
+        let words = unsafe { [load(self.left_of(place.left)), load(self.right_of(place.right))] };
+        let lanes = |side: usize, of: u64| {
+            zero_lanes(
+                words[side] ^ of.wrapping_mul(self.ones[side]),
+                self.ones[side],
+                self.highs[side],
+            )
+        };
+        let copies = [lanes(0, place.fingerprint), lanes(1, place.fingerprint)];
+        let free = [lanes(0, 0), lanes(1, 0)];
+        let spot = |side: usize, lanes: u64| {
+            let bit = lanes.trailing_zeros() + 1 - (self.width as u32 % 2 * 4 * side as u32);
+            let slot = ((u64::from(bit) * self.lane) >> 16) as usize - 1;
+            Spot { bucket: place.buckets()[side], slot }
+        };
+        let mut look = Look { copies: 0, copy: None, free: None };
+        if copies[0] | copies[1] != 0 {
+            look.copies = copies[0].count_ones() + copies[1].count_ones();
+            let side = usize::from(copies[1] != 0);
+            look.copy = Some(spot(side, copies[side]));
+        }
+        if free[0] | free[1] != 0 {
+            let side = usize::from(free[1].count_ones() > free[0].count_ones());
+            look.free = Some(spot(side, free[side]));
+        }
+        look
+    }
+
+    #[cold]
+    fn look_wide(&self, place: Place) -> Look {
+        let mut look = Look { copies: 0, copy: None, free: None };
+        let mut most = 0;
+        for bucket in place.buckets() {
+            let mut empty = 0;
+            for (slot, fingerprint) in self.bucket(bucket).into_iter().enumerate() {
+                if fingerprint == place.fingerprint {
+                    look.copies += 1;
+                    look.copy = Some(Spot { bucket, slot });
+                } else if fingerprint == 0 {
+                    empty += 1;
+                    if empty > most {
+                        most = empty;
+                        look.free = Some(Spot { bucket, slot });
+                    }
+                }
+            }
+        }
+        look
     }
 
     /// Asks for the cache lines of a bucket.

@@ -110,7 +110,7 @@ impl<const LAYOUT: usize> Bare<LAYOUT> {
         }
         let (line, at) = (bucket >> 4, bucket & 15);
         // Nine is odd, so that a bucket may be its own other; for one fingerprint in nine.
-        let at = across((spread & 0xFFFF_FFFF) * IN_LINE >> 32, at, IN_LINE);
+        let at = across(((spread & 0xFFFF_FFFF) * IN_LINE) >> 32, at, IN_LINE);
         let stays = Self::LAYOUT == Layout::OneLine || fingerprint & 1 == 0;
         (if stays { line } else { across(sum, line, self.units) }) << 4 | at
     }

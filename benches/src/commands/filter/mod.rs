@@ -61,8 +61,6 @@ pub fn run(args: &Args) -> Result<()> {
         "fpr",
         "hit_ns",
         "miss_ns",
-        "hit_in_turn_ns",
-        "miss_in_turn_ns",
         "batch_hit_ns",
         "batch_miss_ns",
         "add_ns",
@@ -76,12 +74,10 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn all(keys: u64, fpr: f64) -> Result<Vec<Box<dyn Loops>>> {
+    let ours: Vec<Box<dyn Loops>> = vec![Box::new(Ours::new(keys, fpr)?)];
     #[cfg(feature = "peers")]
-    let mut all = peers::all(keys, fpr)?;
-    #[cfg(not(feature = "peers"))]
-    let mut all: Vec<Box<dyn Loops>> = Vec::new();
-    all.push(Box::new(Ours::new(keys, fpr)?));
-    Ok(all)
+    let ours = peers::all(keys, fpr)?.into_iter().chain(ours).collect();
+    Ok(ours)
 }
 
 fn key(rng: &mut Rng) -> Key {
@@ -93,8 +89,6 @@ fn key(rng: &mut Rng) -> Key {
 struct Times {
     hit: Vec<f64>,
     miss: Vec<f64>,
-    hit_in_turn: Vec<f64>,
-    miss_in_turn: Vec<f64>,
     batch_hit: Vec<f64>,
     batch_miss: Vec<f64>,
     found: u64,
@@ -127,8 +121,6 @@ fn compare(args: &Args, keys: u64, csv: &mut Csv) -> Result<()> {
             times.miss.push(miss);
             times.found += found;
             times.asked += misses.len() as u64;
-            times.hit_in_turn.push(filter.look_in_turn(&hits));
-            times.miss_in_turn.push(filter.look_in_turn(&misses));
             times.batch_hit.push(filter.look_many(&hits));
             times.batch_miss.push(filter.look_many(&misses));
             bar.inc(1);
@@ -140,8 +132,6 @@ fn compare(args: &Args, keys: u64, csv: &mut Csv) -> Result<()> {
         "errs %",
         "hit",
         "miss",
-        "hit in turn",
-        "miss in turn",
         "batch hit",
         "batch miss",
         "add",
@@ -153,16 +143,10 @@ fn compare(args: &Args, keys: u64, csv: &mut Csv) -> Result<()> {
         let removed = filter.remove_all(some);
         bar.inc(1);
         let errs = times.found as f64 / times.asked.max(1) as f64;
-        let mut figures: Vec<f64> = [
-            &mut times.hit,
-            &mut times.miss,
-            &mut times.hit_in_turn,
-            &mut times.miss_in_turn,
-            &mut times.batch_hit,
-            &mut times.batch_miss,
-        ]
-        .map(|times| median(times))
-        .to_vec();
+        let mut figures: Vec<f64> =
+            [&mut times.hit, &mut times.miss, &mut times.batch_hit, &mut times.batch_miss]
+                .map(|times| median(times))
+                .to_vec();
         figures.extend([add, removed]);
         let mut row =
             vec![filter.name().to_owned(), format!("{bits:.1}"), format!("{:.4}", errs * 100.0)];
@@ -183,7 +167,6 @@ fn compare(args: &Args, keys: u64, csv: &mut Csv) -> Result<()> {
         args.rounds,
         sets::BATCH
     ));
-    table.note("In turn: a look-up begins when the one before has answered.".to_owned());
     table.print();
     Ok(())
 }

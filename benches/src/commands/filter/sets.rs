@@ -91,8 +91,6 @@ pub trait Loops {
     fn add_all(&mut self, keys: &[Key]) -> f64;
     /// Looks all up, and counts what was found.
     fn look(&self, keys: &[Key]) -> (f64, u64);
-    /// The same, each look-up beginning when the one before has answered.
-    fn look_in_turn(&self, keys: &[Key]) -> f64;
     /// The same by batches; NaN where there are none.
     fn look_many(&self, keys: &[Key]) -> f64;
     /// Removes all; NaN where that cannot be done.
@@ -124,17 +122,6 @@ impl<S: Set> Loops for S {
             }
         });
         (ns, found)
-    }
-
-    fn look_in_turn(&self, keys: &[Key]) -> f64 {
-        timed(keys.len(), || {
-            let mut at = 0_usize;
-            for step in 0..keys.len() {
-                // The place of the next key waits for this answer, and does not depend on it.
-                at = step + black_box(usize::from(self.has(&keys[at]))) / 2;
-            }
-            black_box(at);
-        })
     }
 
     fn look_many(&self, keys: &[Key]) -> f64 {
