@@ -54,7 +54,7 @@ struct DemoArgs {
     /// The byte limit of the pool, such as 64MiB
     #[arg(long, value_name = "BYTES")]
     limit: Option<String>,
-    /// The eviction policy, such as s3fifo, lru or fifo
+    /// The eviction policy, such as adaptive, s3fifo or lru
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
     /// How many threads replay

@@ -350,7 +350,8 @@ pub trait Policy {
     fn promote_after(&self) -> Option<u8>;
 
     /// Hits on an entry of queue 0 are not counted while it lies within this many 256ths of the
-    /// queue's length behind its head: they are one use, seen twice. `None`: all count.
+    /// queue's length behind its head: they are one use, seen twice. `None`: all count. Not
+    /// together with [`Policy::hears_at`].
     fn uncounted_share(&self) -> Option<u8> {
         None
     }

@@ -85,7 +85,7 @@ pub(crate) struct StoreInner {
     shards_mask: usize,
     /// Hits may ask for something: a promotion, or to be heard of.
     promotes: bool,
-    /// Every hit counts, and none asks for a promotion.
+    /// Every hit counts, and none asks for anything.
     plain_hits: bool,
     sessions: Option<session::SessionTable>,
     /// The count at which a hit is heard of; 0: never.

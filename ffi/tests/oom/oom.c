@@ -105,6 +105,7 @@ static hc_status store_open(void) {
     hc_store *made = NULL;
     HC_INIT(&c);
     c.name = "made";
+    c.policy = HC_POLICY_S3FIFO;
     c.policy_options = "small=10";
     c.flags = HC_STORE_LATENCY;
     hc_status s = hc_store_open(pool, &c, &made, NULL);
