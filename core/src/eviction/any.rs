@@ -1,10 +1,9 @@
 //! Every policy that is built in, dispatched without a pointer.
 //!
 //! What is asked of a policy at every write is inlined for the policies that most stores have. The
-//! others are behind one more variant, and called: as variants of the same enum they would make the
-//! straight path of a write longer for all. Each arm takes copies of what it passes on, so that the
-//! compiler need not have it in memory for those that are inlined: with both, more policies cost a
-//! set nothing.
+//! others are behind one more variant, and called, so that they do not lengthen every write. Each
+//! arm takes copies of what it passes on: what only a called policy needs in memory is then not put
+//! there for the others.
 
 use super::{
     Adaptive, Bout, Context, Duel, EntryMeta, Fifo, Heard, Lfu, Lru, Placement, Policy, Random,

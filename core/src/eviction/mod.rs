@@ -38,12 +38,14 @@
 //! | `s3fifo` | small, main | `judge` moves from small to main or keeps in main; `evicted` and `place` write and read ghosts in `memory` |
 //! | `adaptive` | small, main | as `s3fifo`, ghosts with ages; a returning ghost asks for [`Placement::Contest`] against main's tail; `uncounted_share` is the correlation window; the boundary is a field that `place` moves and `victim_queue` obeys; an age in misses is read off marks (place in the log, miss count) that the policy takes each 1/64 or less of a queue's length |
 //! | `sieve` | passed by the hand, not passed yet | a survivor moves to the other queue, newcomers are appended behind what the hand has yet to see; when the hand's queue is empty the two swap roles: the same order as a hand over one list |
-//! | `wtinylfu` | window, main | frequency sketch in `memory`; the window's tail competes as in `adaptive`, from `judge` instead of `place`; hits reach the sketch through the store's ring of promotions |
-//! | `lfu`, `ttl`, `hybrid`, `random` | log | the best of a bounded window at the cursor instead of the first; counters of 8 bits in `memory`, by fingerprint; queues by expiry for `ttl` |
+//! | `wtinylfu` | window, probation, protected | frequency sketch in `memory`; [`Verdict::Duel`] has the window's tail meet probation's; every hit is heard of, and feeds the sketch |
+//! | `lfu` | one for each class of frequencies | hits that fill an entry's counter are heard of and append it to a higher class; counters of 8 bits in `memory`, by fingerprint, where a class spans more than one frequency |
+//! | `random` | log | the cursor goes on with any segment ([`Policy::roams`]); a coin keeps half of what it passes |
+//! | `ttl`, `hybrid` | log | the best of a bounded window at the cursor instead of the first; queues by expiry for `ttl` |
 //! | `session` | log | entries of sessions that live are kept; which ones end is decided over the whole store ([`sessions`]), and what they had is dead before `judge` is asked |
 //!
-//! What a later policy needs beyond this (looking at a window, hearing of hits) is a method with a
-//! default body, so that the policies here stay as they are.
+//! What a later policy needs beyond this (looking at a window) is a method with a default body, so
+//! that the policies here stay as they are.
 
 mod adaptive;
 mod aged;

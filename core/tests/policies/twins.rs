@@ -6,7 +6,7 @@ use crate::exact::{Exact, Rules};
 use crate::sim::{Event, Sim, mix};
 use hypercache_core::eviction::AnyPolicy;
 use hypercache_core::{PolicyKind, Pool, PoolConfig, StoreConfig};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 trait Twin {
     /// Whether `key` hits.
@@ -357,6 +357,142 @@ fn s3fifo() {
             let what = format!("s3fifo {options} {capacity}/{entries}");
             compare(sim, twin, capacity * 2, sizes, &what);
         }
+    }
+}
+
+/// Exact LFU: the lowest frequency first, then the longest since its last use.
+#[derive(Default)]
+struct Frequencies {
+    capacity: usize,
+    uses: HashMap<u64, (u64, u64)>,
+    order: BTreeSet<(u64, u64, u64)>,
+    now: u64,
+}
+
+impl Frequencies {
+    fn request(&mut self, key: u64) -> bool {
+        self.now += 1;
+        let before = self.uses.remove(&key);
+        if let Some((uses, at)) = before {
+            self.order.remove(&(uses, at, key));
+        } else if self.order.len() == self.capacity {
+            let (.., gone) = self.order.pop_first().unwrap();
+            self.uses.remove(&gone);
+        }
+        let uses = before.map_or(1, |(uses, _)| uses + 1);
+        self.uses.insert(key, (uses, self.now));
+        self.order.insert((uses, self.now, key));
+        before.is_some()
+    }
+}
+
+/// W-TinyLFU with lists, and an exact count of every key in place of the sketch.
+#[derive(Default)]
+struct Tiny {
+    capacity: usize,
+    /// Window, probation, protected; the next victim in front.
+    lists: [VecDeque<u64>; 3],
+    counts: HashMap<u64, u64>,
+    hits: usize,
+}
+
+impl Tiny {
+    fn main(&self) -> usize {
+        self.capacity - self.capacity / 100
+    }
+
+    fn shift(&mut self, from: usize, to: usize) {
+        let key = self.lists[from].pop_front().unwrap();
+        self.lists[to].push_back(key);
+    }
+
+    fn count(&mut self, key: u64) {
+        *self.counts.entry(key).or_default() += 1;
+    }
+
+    fn hit(&mut self, list: usize, at: usize) {
+        let key = self.lists[list].remove(at).unwrap();
+        self.lists[if list == 0 { 0 } else { 2 }].push_back(key);
+        if list == 0 {
+            return;
+        }
+        self.count(key);
+        self.hits += 1;
+        if self.hits == 32 * self.main() {
+            self.counts.values_mut().for_each(|count| *count /= 2);
+            self.hits = 0;
+        }
+        while self.lists[2].len() > self.main() * 80 / 100 {
+            self.shift(2, 1);
+            if self.lists[1].len() > self.main() * 20 / 100 {
+                self.lists[1].pop_front();
+            }
+        }
+    }
+
+    fn request(&mut self, key: u64) -> bool {
+        for list in 0..3 {
+            if let Some(at) = self.lists[list].iter().position(|&other| other == key) {
+                self.hit(list, at);
+                return true;
+            }
+        }
+        while self.lists.iter().map(VecDeque::len).sum::<usize>() == self.capacity {
+            let newcomer = self.lists[0][0];
+            if self.lists[1].len() + self.lists[2].len() < self.main() {
+                let full = self.lists[1].len() >= self.main() * 20 / 100;
+                let to = if full && self.lists[2].len() < self.main() * 80 / 100 { 2 } else { 1 };
+                self.shift(0, to);
+            } else if self.counts[&newcomer] > self.counts[&self.lists[1][0]] {
+                self.lists[1].pop_front();
+                self.shift(0, 1);
+            } else {
+                self.lists[0].pop_front();
+            }
+            self.count(newcomer);
+        }
+        self.lists[0].push_back(key);
+        self.count(key);
+        false
+    }
+}
+
+/// Misses of a policy and of its twin on skewed requests whose popular keys change.
+fn misses(mut sim: Sim<AnyPolicy>, mut twin: impl FnMut(u64) -> bool, keys: u64) -> (f64, f64) {
+    const REQUESTS: u64 = 60_000;
+    let mut random = mix(keys);
+    let (mut ours, mut its) = (0, 0);
+    for step in 0..REQUESTS {
+        random = mix(random);
+        let uniform = (random >> 40) as f64 / (1 << 24) as f64;
+        let key = (keys as f64 * uniform * uniform * uniform) as u64 + step / 20_000 * (keys / 8);
+        ours += u64::from(!sim.request(key, 1));
+        its += u64::from(!twin(key));
+    }
+    (ours as f64 / REQUESTS as f64, its as f64 / REQUESTS as f64)
+}
+
+/// The log takes ties in another order than the list: half a point.
+#[test]
+fn lfu_without_decay() {
+    for capacity in [1_000, 2_000] {
+        let sim = Sim::new(policy(PolicyKind::Lfu, "decay=0"), capacity, capacity, capacity);
+        let mut twin = Frequencies { capacity: capacity as usize, ..Frequencies::default() };
+        let (ours, its) = misses(sim, |key| twin.request(key), capacity * 8);
+        assert!((ours - its).abs() < 0.005, "{capacity}: {ours:.4}, not {its:.4}");
+    }
+}
+
+/// The sketch errs where the twin counts, among keys of which most are asked for once or twice: two
+/// points.
+#[test]
+fn wtinylfu_of_one_window() {
+    for capacity in [1_000, 2_000] {
+        let options = "window=1,adapt=0";
+        let sim = Sim::new(policy(PolicyKind::WTinyLfu, options), capacity, capacity, capacity);
+        let mut twin = Tiny { capacity: capacity as usize, ..Tiny::default() };
+        let (ours, its) = misses(sim, |key| twin.request(key), capacity * 8);
+        assert!((ours - its).abs() < 0.020, "{capacity}: {ours:.4}, not {its:.4}");
     }
 }
 
