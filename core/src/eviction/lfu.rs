@@ -164,11 +164,6 @@ impl Policy for Lfu {
         counts::words(entries)
     }
 
-    fn memory_changed(&mut self) {}
-
-    #[inline]
-    fn prefetch(&self, _memory: &[u32], _fingerprint: u32) {}
-
     #[inline]
     fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
         Placement::Queue { queue: 0, hits: 0 }
@@ -229,11 +224,6 @@ impl Policy for Lfu {
         if entry.queue >= COUNTED {
             counts::forget(cx.memory, entry.fingerprint);
         }
-    }
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        None
     }
 
     fn hears_at(&self) -> Option<u8> {

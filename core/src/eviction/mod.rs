@@ -304,7 +304,9 @@ pub trait Policy {
     fn queues(&self) -> u8;
 
     /// How many words of memory it wants when `entries` entries fit into the shard.
-    fn memory_words(&self, entries: u64) -> usize;
+    fn memory_words(&self, _entries: u64) -> usize {
+        0
+    }
 
     /// [`Policy::memory_words`] when the entries take so many bytes.
     fn memory_words_within(&self, entries: u64, _bytes: u64) -> usize {
@@ -312,10 +314,10 @@ pub trait Policy {
     }
 
     /// The memory handed in from now on is another one, all zero.
-    fn memory_changed(&mut self);
+    fn memory_changed(&mut self) {}
 
     /// Brings near what [`Policy::place`] will read for this fingerprint.
-    fn prefetch(&self, memory: &[u32], fingerprint: u32);
+    fn prefetch(&self, _memory: &[u32], _fingerprint: u32) {}
 
     /// Where a new key goes. Asked before room is made for it.
     fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement;
@@ -345,11 +347,13 @@ pub trait Policy {
     fn evicted(&mut self, cx: &mut Context<'_>, entry: &EntryMeta);
 
     /// The entry was deleted, expired or invalidated.
-    fn removed(&mut self, cx: &mut Context<'_>, entry: &EntryMeta);
+    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
 
     /// A hit on an entry that is further behind the head than this many 256ths of its queue's length
     /// in the log appends it again. `None`: hits move nothing.
-    fn promote_after(&self) -> Option<u8>;
+    fn promote_after(&self) -> Option<u8> {
+        None
+    }
 
     /// Hits on an entry of queue 0 are not counted while it lies within this many 256ths of the
     /// queue's length behind its head: they are one use, seen twice. `None`: all count. Not

@@ -50,15 +50,6 @@ impl Policy for Random {
         1
     }
 
-    fn memory_words(&self, _entries: u64) -> usize {
-        0
-    }
-
-    fn memory_changed(&mut self) {}
-
-    #[inline]
-    fn prefetch(&self, _memory: &[u32], _fingerprint: u32) {}
-
     #[inline]
     fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
         Placement::Queue { queue: 0, hits: 0 }
@@ -91,14 +82,6 @@ impl Policy for Random {
     #[inline]
     fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {
         self.spared = 0;
-    }
-
-    #[inline]
-    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        None
     }
 
     fn roams(&self) -> bool {

@@ -157,14 +157,6 @@ impl Policy for S3Fifo {
         }
     }
 
-    #[inline]
-    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        None
-    }
-
     fn clear(&mut self) {
         self.ghosts.clear();
         self.spared = 0;

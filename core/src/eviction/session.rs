@@ -49,15 +49,6 @@ impl Policy for Session {
         1
     }
 
-    fn memory_words(&self, _entries: u64) -> usize {
-        0
-    }
-
-    fn memory_changed(&mut self) {}
-
-    #[inline]
-    fn prefetch(&self, _memory: &[u32], _fingerprint: u32) {}
-
     #[inline]
     fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
         Placement::Queue { queue: 0, hits: 0 }
@@ -80,14 +71,6 @@ impl Policy for Session {
 
     #[inline]
     fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
-    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        None
-    }
 
     fn kept_max(&self) -> u32 {
         KEPT_MAX

@@ -55,15 +55,6 @@ impl Policy for Sieve {
         2
     }
 
-    fn memory_words(&self, _entries: u64) -> usize {
-        0
-    }
-
-    fn memory_changed(&mut self) {}
-
-    #[inline]
-    fn prefetch(&self, _memory: &[u32], _fingerprint: u32) {}
-
     #[inline]
     fn place(&mut self, cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
         Placement::Queue { queue: self.unseen(cx), hits: 0 }
@@ -97,14 +88,6 @@ impl Policy for Sieve {
     #[inline]
     fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {
         self.spared = 0;
-    }
-
-    #[inline]
-    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        None
     }
 
     fn clear(&mut self) {

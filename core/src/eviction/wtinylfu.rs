@@ -295,14 +295,6 @@ impl Policy for WTinyLfu {
         self.fresh = self.fresh.saturating_sub(u64::from(entry.bytes));
     }
 
-    #[inline]
-    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        None
-    }
-
     fn hears_at(&self) -> Option<u8> {
         Some(1)
     }

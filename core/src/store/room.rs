@@ -133,6 +133,8 @@ impl StoreInner {
             let Some((number, shard)) = richest else { break };
             tried[number] = true;
             if let Ok(mut writer) = shard.lock(self) {
+                // What hits asked for comes first: it may be what would go.
+                writer.drain_promotions();
                 given += writer.reclaim_now(bytes - given);
                 given += writer.shrink_index();
             }
