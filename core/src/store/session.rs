@@ -188,8 +188,10 @@ impl Writer<'_> {
     /// An entry that keeps this session, of so many bytes, is there from now on.
     #[inline(always)]
     pub(super) fn join_session(&self, kept: u64, full_bytes: u64) {
-        if let Some(sessions) = self.store.sessions() {
-            sessions.joined(kept, full_bytes);
+        if let Some(sessions) = self.store.sessions()
+            && !sessions.joined(kept, full_bytes)
+        {
+            self.shard.counters().count(Tally::Evicted);
         }
     }
 

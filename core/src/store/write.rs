@@ -139,7 +139,7 @@ impl Writer<'_> {
             value_len: source.len(),
             value_type: options.value_type,
             expires: self.expiry(options.ttl, found.as_ref()),
-            session: self.store.session_in(options.session),
+            session: options.session,
             app: options.flags,
             run: match source {
                 Source::Inline(_) => None,
@@ -153,12 +153,14 @@ impl Writer<'_> {
                 if !self.make_head(queue, bytes)? {
                     return Ok(Step::Room);
                 }
+                let shape = self.with_session(shape);
                 self.overwrite(hash, &live, bytes, &shape, key, source)
             }
             None => {
                 if !self.make_insert_room(home, hash, bytes)? {
                     return Ok(Step::Room);
                 }
+                let shape = self.with_session(shape);
                 match self.insert(home, hash, bytes, &shape, key, source) {
                     Some(location) => location,
                     None => return Ok(Step::Done(PutOutcome::NotAdmitted)),
@@ -167,6 +169,12 @@ impl Writer<'_> {
         };
         self.shard.counters().add(Tally::WrittenBytes, u64::from(bytes));
         Ok(Step::Done(PutOutcome::Stored(self.store.version_of(location))))
+    }
+
+    /// With what the entry keeps of its session. After room was made, which may end sessions.
+    #[inline(always)]
+    fn with_session(&self, shape: Shape) -> Shape {
+        Shape { session: self.store.session_in(shape.session), ..shape }
     }
 
     /// When an entry written now expires.

@@ -373,8 +373,9 @@ impl Sessions {
         if row.generation.load(Relaxed) == generation_of(ticket) { id } else { 0 }
     }
 
-    /// An entry of so many bytes is there from now on; ticket 0: of no session.
-    pub fn joined(&self, ticket: u64, bytes: u64) {
+    /// An entry of so many bytes is there from now on; ticket 0: of no session. False: its session
+    /// ended meanwhile.
+    pub fn joined(&self, ticket: u64, bytes: u64) -> bool {
         let _lists = self.lists.lock();
         let row = self.row(row_of(ticket));
         if ticket == 0 {
@@ -385,7 +386,9 @@ impl Sessions {
             self.owned.add(bytes, 1);
         } else {
             self.dead.add(bytes, 1);
+            return false;
         }
+        true
     }
 
     /// An entry of so many bytes is gone.

@@ -98,12 +98,12 @@ fn ends_what_the_twin_ends() {
                     assert_eq!(group.ticket, ticket, "step {step}");
                     group.last_s = now / 1000;
                     let bytes = 40 + roll(400);
-                    sessions.joined(ticket, bytes);
+                    assert!(sessions.joined(ticket, bytes));
                     group.bytes.push(bytes);
                 }
                 45..55 => {
                     let bytes = 40 + roll(100);
-                    sessions.joined(0, bytes);
+                    assert!(sessions.joined(0, bytes));
                     twin.unowned.push(bytes);
                 }
                 55..65 if !twin.live.is_empty() => {
@@ -187,7 +187,7 @@ fn one_row_is_enough() {
     let sessions = table(SessionLimits { rows: 1, ..LIMITS });
     let mut ends = Ends::default();
     let first = sessions.enter(7, 0, &mut ends);
-    sessions.joined(first, 100);
+    assert!(sessions.joined(first, 100));
     assert_eq!(sessions.enter(7, 1, &mut ends), first);
     let second = sessions.enter(8, 2, &mut ends);
     assert_ne!(first, second);
