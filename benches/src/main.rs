@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
-use hypercache_bench::commands::{churn, filter, limit, miss_ratio, raw, speed, tail};
+use hypercache_bench::commands::{churn, filter, limit, miss_ratio, raw, sessions, speed, tail};
 use hypercache_bench::miss_ratio::equal;
 
 #[derive(Parser)]
@@ -23,6 +23,7 @@ enum Command {
     LimitChild(limit::ChildArgs),
     Churn(churn::Args),
     Raw(raw::Args),
+    Sessions(sessions::Args),
     Filter(filter::Args),
     Replay(replay::Args),
     MissRatio(miss_ratio::Args),
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::LimitChild(args) => limit::run_child(&args),
         Command::Churn(args) => churn::run(&args),
         Command::Raw(args) => raw::run(&args),
+        Command::Sessions(args) => sessions::run(&args),
         Command::Filter(args) => filter::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::MissRatio(args) => miss_ratio::run(&args),

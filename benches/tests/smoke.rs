@@ -167,6 +167,19 @@ fn churn() {
 }
 
 #[test]
+fn sessions() {
+    let csv = Scratch::new("sessions");
+    let sizes = ["--limit", "4MiB", "--entries", "1,5000", "--sets", "20000"];
+    run(&[&["sessions", "--csv", csv.path()], &sizes[..]].concat());
+    let rows = csv.rows();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!(number(&row, "ended"), number(&row, "entries"), "{row:?}");
+        assert!(number(&row, "set_p999_ns") <= number(&row, "set_max_ns"), "{row:?}");
+    }
+}
+
+#[test]
 fn raw() {
     let csv = Scratch::new("raw");
     run(&["raw", "--csv", csv.path(), "--rounds", "1", "--blocks", "5000", "--lens", "16,64,5000"]);

@@ -11,7 +11,7 @@ use crate::tree::Tree;
 const PROGRAM: &str = "hypercache-bench";
 
 /// Subcommands that compare HyperCache with no other cache.
-const ALONE: [&str; 2] = ["raw", "replay"];
+const ALONE: [&str; 3] = ["raw", "replay", "sessions"];
 
 /// How the comparison of miss ratios is asked for, beside its name as a subcommand.
 const MISS_RATIO: (&str, &str) = ("--miss-ratio", "miss-ratio");
