@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
+use hypercache_core::{PolicyKind, StoreConfig};
 use indicatif::ProgressBar;
 
 use super::Caches;
+use crate::cache::ours::Ours;
 use crate::cache::{Kind, Peek, Spec};
 use crate::drive::Subject;
 use crate::measure::Resident;
@@ -46,9 +48,17 @@ pub struct Args {
     /// Caches of the sweep
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Ours])]
     sweep_caches: Vec<Kind>,
+    /// HyperCache's policy. The default one keeps half of what was there through a flood of keys that
+    /// are never asked for again; under `s3fifo` a phase is what the phase before left no trace of
+    #[arg(long, default_value = "default", value_parser = policy)]
+    policy: PolicyKind,
     /// Also write every figure to this file
     #[arg(long)]
     csv: Option<PathBuf>,
+}
+
+fn policy(name: &str) -> Result<PolicyKind, hypercache_core::Error> {
+    if name == "default" { Ok(PolicyKind::Default) } else { PolicyKind::parse(name) }
 }
 
 /// One cache under one limit, in this process; started by `limit`
@@ -69,6 +79,9 @@ pub struct ChildArgs {
     /// As for `limit`; without it, no shrink
     #[arg(long)]
     settle_seconds: Option<u64>,
+    /// As for `limit`
+    #[arg(long, value_parser = policy)]
+    policy: PolicyKind,
 }
 
 /// How much the process may grow beyond the limit.
@@ -259,6 +272,7 @@ fn child(
         .args(["--limit", &limit.to_string()])
         .args(["--phases", &args.phases.join(",")])
         .args(["--budgets", &args.budgets.to_string()])
+        .args(["--policy", args.policy.name()])
         .stdout(Stdio::piped());
     if let Some(seconds) = settle {
         command.args(["--settle-seconds", &seconds.to_string()]);
@@ -383,7 +397,16 @@ pub fn run_child(args: &ChildArgs) -> Result<()> {
     let steps = phases.len() as f64 + 0.5;
 
     let mut resident = Resident::begin();
-    let cache = args.cache.build(&Spec::new(args.limit, first_len))?;
+    let spec = Spec::new(args.limit, first_len);
+    let cache: Box<dyn Subject> = match args.cache {
+        Kind::Ours => {
+            let config = StoreConfig { policy: args.policy, ..StoreConfig::default() };
+            Box::new(Ours::with(&spec, &config)?)
+        }
+        Kind::Moka | Kind::Quick | Kind::Foyer | Kind::Lru | Kind::Segcache => {
+            args.cache.build(&spec)?
+        }
+    };
     for at in 0..phases.len() {
         resident.reset_peak();
         let phase = &phases[at];

@@ -68,7 +68,7 @@ fn one(args: &Args, entries: u64, ticker: Ticker) -> Result<(u64, f64, Histogram
     let pool = Pool::create(&PoolConfig::new(args.limit)).context("the pool")?;
     let config = StoreConfig {
         policy: PolicyKind::Session,
-        policy_options: Some("grace=0".into()),
+        policy_options: Some("grace=0,sessions=4096".into()),
         ..StoreConfig::default()
     };
     let store = pool.open_store(&config).context("the store")?;
@@ -79,9 +79,10 @@ fn one(args: &Args, entries: u64, ticker: Ticker) -> Result<(u64, f64, Histogram
         Ok(())
     };
     let fits = args.limit / (args.value_len as u64 + 48);
-    // The others first, then the one that is ended, and others until the store is full.
+    // Others first, then the one that is ended, and others until the store is three quarters full: up
+    // to there no session has to make room.
     let mut id = 0;
-    for step in 0..fits + fits / 4 {
+    for step in 0..fits - fits / 4 {
         let is_its = step >= fits / 4 && step < fits / 4 + entries;
         put(if is_its { 1 } else { 2 + step % OTHERS }, id)?;
         id += 1;

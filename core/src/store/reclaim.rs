@@ -323,7 +323,8 @@ impl Writer<'_> {
         }
         let extent = self.extent_of(&live, bytes);
         let meta = self.meta_of(hash, &live, &extent);
-        let verdict = self.ask(|policy, cx| policy.judge(cx, &meta));
+        let (policy, mut cx) = self.policy();
+        let verdict = policy.judge(&mut cx, &meta);
         let bytes = u64::from(extent.log_bytes);
         let target = match verdict {
             Verdict::Evict => None,
@@ -348,7 +349,8 @@ impl Writer<'_> {
     #[inline(always)]
     pub fn evict(&mut self, live: &Live, extent: &Extent, meta: &EntryMeta) -> Step {
         self.state.kept = 0;
-        self.ask(|policy, cx| policy.evicted(cx, meta));
+        let (policy, mut cx) = self.policy();
+        policy.evicted(&mut cx, meta);
         self.shard.counters().count(Tally::Evicted);
         self.shard.counters().add(Tally::EvictedBytes, extent.payload);
         self.remove_entry(live, extent);

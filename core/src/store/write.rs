@@ -314,7 +314,8 @@ impl Writer<'_> {
             expires_ms: shape.expires,
             session: shape.session,
         };
-        let (queue, hits) = match self.ask(|policy, cx| policy.place(cx, &meta)) {
+        let (policy, mut cx) = self.policy();
+        let (queue, hits) = match policy.place(&mut cx, &meta) {
             Placement::Queue { queue, hits } => (usize::from(queue), hits),
             Placement::Contest { queue, lost } => match self.contested(&meta, bytes, queue, lost) {
                 Some(queue) => (queue, 0),
