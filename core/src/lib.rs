@@ -69,10 +69,12 @@ pub mod stats;
 pub mod store;
 pub mod types;
 
-/// What the models of the read protocol (`tests/loom_*.rs`) run, on loom's atomics.
+/// What the models of the read protocol (`tests/loom_*.rs`) run, on loom's atomics; the lock is not
+/// among it, but the policies need one to be there.
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod memory {
+    pub mod lock;
     pub mod slot;
 }
 
