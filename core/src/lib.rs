@@ -69,12 +69,13 @@ pub mod stats;
 pub mod store;
 pub mod types;
 
-/// What the models of the read protocol (`tests/loom_*.rs`) run, on loom's atomics; the lock is not
-/// among it, but the policies need one to be there.
+/// What the models of the read protocol (`tests/loom_*.rs`) run, on loom's atomics; the policies
+/// are not among it, but name the lock and the prefetch.
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod memory {
     pub mod lock;
+    pub mod racy;
     pub mod slot;
 }
 

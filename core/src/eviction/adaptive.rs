@@ -44,7 +44,7 @@
 
 use super::aged::{self, Ghost};
 use super::marks::Marks;
-use super::{Bout, Context, EntryMeta, Placement, Policy, Verdict, View, options};
+use super::{Bout, Context, EntryMeta, Placement, Policy, Verdict, View, bucket, options};
 use crate::error::Result;
 
 const SMALL: u8 = 0;
@@ -271,22 +271,20 @@ impl Policy for Adaptive {
 
     fn memory_words(&self, entries: u64) -> usize {
         let ghosts = if self.ghosts == BY_SIZE { 3 } else { self.ghosts };
-        aged::words_for(entries.saturating_mul(ghosts))
+        bucket::words(entries.saturating_mul(ghosts))
     }
 
     fn memory_words_within(&self, entries: u64, bytes: u64) -> usize {
         if self.ghosts != BY_SIZE {
-            return aged::words_for(entries.saturating_mul(self.ghosts));
+            return self.memory_words(entries);
         }
         // Four in a hundred bytes, four bytes each.
-        aged::words_for((bytes / 100).clamp(entries, entries.saturating_mul(3)))
+        bucket::words((bytes / 100).clamp(entries, entries.saturating_mul(3)))
     }
-
-    fn memory_changed(&mut self) {}
 
     #[inline]
     fn prefetch(&self, memory: &[u32], fingerprint: u32) {
-        aged::bring_near(memory, fingerprint);
+        bucket::prefetch(memory, fingerprint);
     }
 
     #[inline]
@@ -382,14 +380,6 @@ impl Policy for Adaptive {
         let age = now.wrapping_sub(appended).min(aged::AGE_MAX);
         let ghost = Ghost { from_main, appended: now.wrapping_sub(age), left: clock.now };
         aged::remember(cx.memory, entry.fingerprint, ghost);
-    }
-
-    #[inline]
-    fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
-    fn promote_after(&self) -> Option<u8> {
-        None
     }
 
     #[inline]

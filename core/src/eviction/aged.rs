@@ -16,7 +16,7 @@
 //!
 //! Two keys are confused when bucket and tag agree, once in a thousand look-ups in a full table.
 
-use super::bucket::{BUCKET, bucket_mut, prefetch, same_tags, words};
+use super::bucket::{BUCKET, bucket_mut, same_tags};
 
 /// Bits below the tag.
 const TAG_SHIFT: u32 = 19;
@@ -43,17 +43,6 @@ pub(super) struct Ghost {
 #[inline(always)]
 pub(super) fn ticks_since(then: u32, now: u32) -> u32 {
     now.wrapping_sub(then) % RANGE
-}
-
-/// Words of memory for so many ghosts.
-pub(super) fn words_for(ghosts: u64) -> usize {
-    words(ghosts)
-}
-
-/// Asks the processor for the ghosts near this fingerprint.
-#[inline(always)]
-pub(super) fn bring_near(memory: &[u32], fingerprint: u32) {
-    prefetch(memory, fingerprint);
 }
 
 /// The ghost of this fingerprint; forgets it.

@@ -4,6 +4,8 @@
 //! of two. The high bits of a word are a *tag*, low bits of the fingerprint; what the bits below
 //! it say is the table's business. An empty word is 0.
 
+use crate::memory::racy;
+
 /// Words in a bucket.
 pub(super) const BUCKET: usize = 8;
 
@@ -17,7 +19,7 @@ pub(super) fn words(ghosts: u64) -> usize {
 #[inline(always)]
 pub(super) fn prefetch(memory: &[u32], fingerprint: u32) {
     if let Some(bucket) = bucket(memory, fingerprint) {
-        super::prefetch(bucket.as_ptr());
+        racy::prefetch(bucket.as_ptr().cast());
     }
 }
 

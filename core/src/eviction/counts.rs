@@ -9,8 +9,8 @@
 //! bucket is full, what was used least makes way. A policy must do without the counts that are not
 //! there.
 
-/// Words in a bucket.
-const BUCKET: usize = 8;
+use super::bucket::{self, BUCKET, bucket_mut};
+
 /// Counts up to here are exact.
 const EXACT: u8 = 32;
 /// Steps of an octave above, as a power of two.
@@ -19,14 +19,13 @@ const STEPS_SHIFT: u8 = 3;
 /// Words of memory for so many entries: a quarter more, so that few buckets are full.
 #[must_use]
 pub fn words(entries: u64) -> usize {
-    let most = usize::MAX as u64 / 64;
-    (entries.min(most) + entries.min(most) / 4).next_multiple_of(BUCKET as u64) as usize
+    bucket::words(entries.saturating_add(entries / 4))
 }
 
 /// The count of a fingerprint, if it is there.
 #[inline]
 pub fn get(memory: &mut [u32], fingerprint: u32) -> Option<u8> {
-    let bucket = bucket(memory, fingerprint)?;
+    let bucket = bucket_mut(memory, fingerprint)?;
     let word = bucket.iter().find(|word| is_of(**word, fingerprint))?;
     Some(*word as u8)
 }
@@ -34,7 +33,7 @@ pub fn get(memory: &mut [u32], fingerprint: u32) -> Option<u8> {
 /// Sets the count of a fingerprint; not 0.
 #[inline]
 pub fn set(memory: &mut [u32], fingerprint: u32, count: u8) {
-    let Some(bucket) = bucket(memory, fingerprint) else { return };
+    let Some(bucket) = bucket_mut(memory, fingerprint) else { return };
     let wanted = tag(fingerprint) | u32::from(count);
     let mut least = 0;
     for at in 0..BUCKET {
@@ -54,7 +53,7 @@ pub fn set(memory: &mut [u32], fingerprint: u32, count: u8) {
 /// Forgets a fingerprint.
 #[inline]
 pub fn forget(memory: &mut [u32], fingerprint: u32) {
-    let Some(bucket) = bucket(memory, fingerprint) else { return };
+    let Some(bucket) = bucket_mut(memory, fingerprint) else { return };
     if let Some(word) = bucket.iter_mut().find(|word| is_of(**word, fingerprint)) {
         *word = 0;
     }
@@ -88,13 +87,6 @@ pub fn half(count: u8) -> u8 {
         // Eighths between 32 and 64 become twos between 16 and 32.
         None => EXACT / 2 + (count - EXACT) * 2,
     }
-}
-
-#[inline]
-fn bucket(memory: &mut [u32], fingerprint: u32) -> Option<&mut [u32; BUCKET]> {
-    let buckets = (memory.len() / BUCKET) as u64;
-    let first = ((u64::from(fingerprint) * buckets.min(1 << 32)) >> 32) as usize * BUCKET;
-    memory.get_mut(first..)?.first_chunk_mut()
 }
 
 /// The low bits of the fingerprint, above the count: the bucket is chosen by the high ones.

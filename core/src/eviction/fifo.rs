@@ -1,6 +1,6 @@
 //! First in, first out: the baseline that every other policy has to beat.
 
-use super::{Context, EntryMeta, Placement, Policy, Verdict, options};
+use super::{Context, EntryMeta, Policy, Verdict, options};
 use crate::error::Result;
 
 /// One queue; the oldest entry goes.
@@ -16,32 +16,7 @@ impl Fifo {
 
 impl Policy for Fifo {
     #[inline]
-    fn queues(&self) -> u8 {
-        1
-    }
-
-    #[inline]
-    fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
-        Placement::Queue { queue: 0, hits: 0 }
-    }
-
-    #[inline]
-    fn replace(&mut self, _cx: &mut Context<'_>, _old: &EntryMeta) -> u8 {
-        0
-    }
-
-    #[inline]
-    fn victim_queue(&mut self, _cx: &mut Context<'_>) -> u8 {
-        0
-    }
-
-    #[inline]
     fn judge(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Verdict {
         Verdict::Evict
     }
-
-    #[inline]
-    fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    fn clear(&mut self) {}
 }

@@ -21,6 +21,7 @@
 //! halved. Queues by the logarithm of the frequency, with demotion of what was not used for a while,
 //! are the Multi-Queue algorithm (Zhou, Philbin, Li; USENIX ATC'01).
 
+use super::dice::Dice;
 use super::{Context, EntryMeta, Heard, Placement, Policy, Verdict, View, counts, options};
 use crate::error::Result;
 
@@ -43,7 +44,7 @@ pub struct Lfu {
     aging: Option<u8>,
     /// Entries that stayed since one went.
     spared: u8,
-    dice: u64,
+    dice: Dice,
 }
 
 /// What is known of a class.
@@ -67,7 +68,7 @@ impl Lfu {
             classes: CLASSES.map(|floor| Class { floor, seen: u8::MAX, lap: 0, due: 0 }),
             aging: None,
             spared: 0,
-            dice: 1,
+            dice: Dice::new(),
         })
     }
 
@@ -98,10 +99,7 @@ impl Lfu {
 
     #[inline]
     fn after(&mut self, count: u8, entry: &EntryMeta) -> u8 {
-        const MULTIPLIER: u64 = 0xD134_2543_DE82_EF95;
-        self.dice =
-            self.dice.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(entry.fingerprint) | 1);
-        counts::after(count, entry.hits, (self.dice >> 32) as u32)
+        counts::after(count, entry.hits, self.dice.roll(entry.fingerprint))
     }
 
     /// The cursor passed an entry of this count that stays in its class.

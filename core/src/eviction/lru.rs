@@ -8,7 +8,7 @@
 //! Against exact LRU at 56 points of real traces and capacities of at least 1,000 entries, the miss
 //! ratio differs by at most 0.2 points at the default of 25, 0.5 at 33, 1.0 at 50, 2.0 at 66.
 
-use super::{Context, EntryMeta, Placement, Policy, Verdict, options};
+use super::{Context, EntryMeta, Policy, Verdict, options};
 use crate::error::Result;
 
 const OPTIONS: [options::Number; 1] =
@@ -30,37 +30,12 @@ impl Lru {
 
 impl Policy for Lru {
     #[inline]
-    fn queues(&self) -> u8 {
-        1
-    }
-
-    #[inline]
-    fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
-        Placement::Queue { queue: 0, hits: 0 }
-    }
-
-    #[inline]
-    fn replace(&mut self, _cx: &mut Context<'_>, _old: &EntryMeta) -> u8 {
-        0
-    }
-
-    #[inline]
-    fn victim_queue(&mut self, _cx: &mut Context<'_>) -> u8 {
-        0
-    }
-
-    #[inline]
     fn judge(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Verdict {
         Verdict::Evict
     }
 
     #[inline]
-    fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
-
-    #[inline]
     fn promote_after(&self) -> Option<u8> {
         Some(self.promote_after)
     }
-
-    fn clear(&mut self) {}
 }

@@ -52,6 +52,7 @@ mod aged;
 mod any;
 mod bucket;
 mod counts;
+mod dice;
 mod fifo;
 mod ghost;
 mod lfu;
@@ -95,7 +96,8 @@ pub struct EntryMeta {
     pub queue: u8,
     /// 32 bits of the key's hash, uniform among the keys of the shard.
     pub fingerprint: u32,
-    /// Bytes appended to its queue before it: its age in bytes is [`QueueView::head`] less this.
+    /// Bytes of the log appended to its queue before it: what came after it takes
+    /// [`QueueView::head`] less this there. A long value has a run of its own and counts little.
     pub position: u64,
     /// When it expires; `u64::MAX`: never.
     pub expires_ms: u64,
@@ -110,8 +112,29 @@ pub struct QueueView {
     pub bytes: u64,
     /// Live entries.
     pub entries: u64,
-    /// Bytes ever appended to it.
+    /// Bytes of the log ever appended to it.
     pub head: u64,
+    /// The position of its oldest entries, when hits were carried out last: for [`Policy::heard`].
+    pub tail: u64,
+}
+
+impl QueueView {
+    /// Its length in bytes of the log, what is dead included: what the age of an entry is a share
+    /// of. Live bytes are not, where values are long.
+    #[inline]
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.head.saturating_sub(self.tail)
+    }
+}
+
+/// So many per cent of a number, rounded down.
+#[inline(always)]
+fn percent(of: u64, pct: u64) -> u64 {
+    match of.checked_mul(pct) {
+        Some(product) => product / 100,
+        None => (of / 100).saturating_mul(pct),
+    }
 }
 
 /// What a policy knows of the shard.
@@ -298,10 +321,14 @@ pub enum Heard {
     },
 }
 
-/// The decisions of an eviction policy. The module says who asks what, and when.
+/// The decisions of an eviction policy. The module says who asks what, and when. What a method does
+/// by default is what one queue without a memory of the past needs.
 pub trait Policy {
     /// How many queues it keeps, 1 to [`QUEUES_MAX`].
-    fn queues(&self) -> u8;
+    #[inline]
+    fn queues(&self) -> u8 {
+        1
+    }
 
     /// How many words of memory it wants when `entries` entries fit into the shard.
     fn memory_words(&self, _entries: u64) -> usize {
@@ -320,7 +347,10 @@ pub trait Policy {
     fn prefetch(&self, _memory: &[u32], _fingerprint: u32) {}
 
     /// Where a new key goes. Asked before room is made for it.
-    fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement;
+    #[inline]
+    fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
+        Placement::Queue { queue: 0, hits: 0 }
+    }
 
     /// One bout of the contest that the last [`Policy::place`] asked for.
     fn weigh(&mut self, _cx: &mut Context<'_>, _newcomer: &EntryMeta, _tail: &EntryMeta) -> Bout {
@@ -329,10 +359,16 @@ pub trait Policy {
 
     /// An entry is overwritten: the new version is appended to the same queue with the counter
     /// that this returns.
-    fn replace(&mut self, cx: &mut Context<'_>, old: &EntryMeta) -> u8;
+    #[inline]
+    fn replace(&mut self, _cx: &mut Context<'_>, _old: &EntryMeta) -> u8 {
+        0
+    }
 
     /// Room is needed: the queue whose cursor moves. Names one with live entries if any has some.
-    fn victim_queue(&mut self, cx: &mut Context<'_>) -> u8;
+    #[inline]
+    fn victim_queue(&mut self, _cx: &mut Context<'_>) -> u8 {
+        0
+    }
 
     /// What becomes of a live entry at the cursor of the queue that was named.
     fn judge(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict;
@@ -344,7 +380,8 @@ pub trait Policy {
 
     /// The entry goes for room: it was judged so, it lost a contest, or there was no room left to
     /// append it again.
-    fn evicted(&mut self, cx: &mut Context<'_>, entry: &EntryMeta);
+    #[inline]
+    fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
 
     /// The entry was deleted, expired or invalidated.
     fn removed(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
@@ -402,19 +439,5 @@ pub trait Policy {
     }
 
     /// The shard was emptied: forget everything, as if new.
-    fn clear(&mut self);
-}
-
-/// Asks the processor for a word of a policy's memory.
-#[inline(always)]
-fn prefetch(word: *const u32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program can see and cannot fault, whatever the
-    // address; SSE is part of every x86-64 processor.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(word.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = word;
+    fn clear(&mut self) {}
 }

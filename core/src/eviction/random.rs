@@ -14,7 +14,8 @@
 //! which are 14 and 140 segments. With two or three segments, and on a loop over a little more than
 //! fits, it is several points: neighbours go together, and a loop comes back to all of them.
 
-use super::{Context, EntryMeta, Placement, Policy, Verdict, options};
+use super::dice::Dice;
+use super::{Context, EntryMeta, Policy, Verdict, options};
 use crate::error::Result;
 
 /// The most entries that are kept before one has to go.
@@ -30,7 +31,7 @@ pub struct Random {
     keep: u64,
     /// Entries kept since one went.
     spared: u8,
-    dice: u64,
+    dice: Dice,
 }
 
 impl Random {
@@ -39,40 +40,15 @@ impl Random {
         options::parse("random", &OPTIONS, text).map(|[keep]| Self {
             keep: (keep << 32) / 100,
             spared: 0,
-            dice: 1,
+            dice: Dice::new(),
         })
     }
 }
 
 impl Policy for Random {
     #[inline]
-    fn queues(&self) -> u8 {
-        1
-    }
-
-    #[inline]
-    fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
-        Placement::Queue { queue: 0, hits: 0 }
-    }
-
-    #[inline]
-    fn replace(&mut self, _cx: &mut Context<'_>, _old: &EntryMeta) -> u8 {
-        0
-    }
-
-    #[inline]
-    fn victim_queue(&mut self, _cx: &mut Context<'_>) -> u8 {
-        0
-    }
-
-    #[inline]
     fn judge(&mut self, _cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict {
-        // Steele's and Vigna's multiplier for a congruential generator; its high half is used, and
-        // the fingerprint makes shards differ.
-        const MULTIPLIER: u64 = 0xD134_2543_DE82_EF95;
-        self.dice =
-            self.dice.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(entry.fingerprint) | 1);
-        if self.dice >> 32 < self.keep && self.spared < SPARED_MAX {
+        if u64::from(self.dice.roll(entry.fingerprint)) < self.keep && self.spared < SPARED_MAX {
             self.spared += 1;
             return Verdict::Keep { hits: 0 };
         }

@@ -21,7 +21,7 @@
 //! queue are refused there, which a cache that was promised to take long values cannot do.
 
 use super::ghost::{Ghosts, Window};
-use super::{Context, EntryMeta, Placement, Policy, Verdict, View, options};
+use super::{Context, EntryMeta, Placement, Policy, Verdict, View, options, percent};
 use crate::error::Result;
 
 const SMALL: u8 = 0;
@@ -66,7 +66,7 @@ impl S3Fifo {
 
     #[inline(always)]
     fn main_part(&self, of: u64) -> u64 {
-        of - share(of, self.small_pct)
+        of - percent(of, self.small_pct)
     }
 
     /// As long as the capacity stays, so does the window.
@@ -76,17 +76,10 @@ impl S3Fifo {
         let capacity = view.capacity();
         if capacity != self.capacity || by_entries != self.window.by_entries() {
             self.capacity = capacity;
-            self.window = Window::new(share(self.main_part(capacity), self.ghost_pct), by_entries);
+            self.window =
+                Window::new(percent(self.main_part(capacity), self.ghost_pct), by_entries);
         }
         self.window
-    }
-}
-
-#[inline(always)]
-fn share(of: u64, pct: u64) -> u64 {
-    match of.checked_mul(pct) {
-        Some(product) => product / 100,
-        None => (of / 100).saturating_mul(pct),
     }
 }
 
@@ -97,7 +90,7 @@ impl Policy for S3Fifo {
     }
 
     fn memory_words(&self, entries: u64) -> usize {
-        Ghosts::words(share(share(entries, 100 - self.small_pct), self.ghost_pct))
+        Ghosts::words(percent(percent(entries, 100 - self.small_pct), self.ghost_pct))
     }
 
     fn memory_changed(&mut self) {

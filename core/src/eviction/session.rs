@@ -11,7 +11,7 @@
 //! store's limit, 64 to 65,536).
 
 use super::sessions::SessionLimits;
-use super::{Context, EntryMeta, Placement, Policy, Verdict, options};
+use super::{Context, EntryMeta, Policy, Verdict, options};
 use crate::error::Result;
 
 /// Entries kept in a row until one goes for lack of a better one: a session's entries lie together.
@@ -45,32 +45,9 @@ impl Session {
 
 impl Policy for Session {
     #[inline]
-    fn queues(&self) -> u8 {
-        1
-    }
-
-    #[inline]
-    fn place(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) -> Placement {
-        Placement::Queue { queue: 0, hits: 0 }
-    }
-
-    #[inline]
-    fn replace(&mut self, _cx: &mut Context<'_>, _old: &EntryMeta) -> u8 {
-        0
-    }
-
-    #[inline]
-    fn victim_queue(&mut self, _cx: &mut Context<'_>) -> u8 {
-        0
-    }
-
-    #[inline]
     fn judge(&mut self, _cx: &mut Context<'_>, entry: &EntryMeta) -> Verdict {
         if entry.session == 0 { Verdict::Evict } else { Verdict::Keep { hits: 0 } }
     }
-
-    #[inline]
-    fn evicted(&mut self, _cx: &mut Context<'_>, _entry: &EntryMeta) {}
 
     fn kept_max(&self) -> u32 {
         KEPT_MAX
@@ -79,6 +56,4 @@ impl Policy for Session {
     fn sessions(&self) -> Option<SessionLimits> {
         Some(self.0)
     }
-
-    fn clear(&mut self) {}
 }

@@ -15,7 +15,8 @@
 //! than a hundredth of the next sample.
 
 use super::counts;
-use super::prefetch;
+use super::dice::Dice;
+use crate::memory::racy;
 
 /// Words in a block.
 const BLOCK: usize = 16;
@@ -37,12 +38,12 @@ pub struct Sketch {
     uses: u64,
     /// Blocks that are still to be halved, from the last one down.
     to_halve: usize,
-    dice: u64,
+    dice: Dice,
 }
 
 impl Default for Sketch {
     fn default() -> Self {
-        Self { uses: 0, to_halve: 0, dice: 1 }
+        Self { uses: 0, to_halve: 0, dice: Dice::new() }
     }
 }
 
@@ -50,9 +51,7 @@ impl Sketch {
     /// Counts a use.
     #[inline]
     pub fn count(&mut self, memory: &mut [u32], fingerprint: u32) {
-        const MULTIPLIER: u64 = 0xD134_2543_DE82_EF95;
-        self.dice = self.dice.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(fingerprint) | 1);
-        let dice = (self.dice >> 32) as u32;
+        let dice = self.dice.roll(fingerprint);
         for (at, shift) in places(memory.len(), fingerprint) {
             let Some(word) = memory.get_mut(at) else { return };
             let count = (*word >> shift) as u8;
@@ -89,7 +88,7 @@ impl Sketch {
         let [(first, _), _, (second, _), _] = places(memory.len(), fingerprint);
         for at in [first, second] {
             if let Some(word) = memory.get(at) {
-                prefetch(word);
+                racy::prefetch(std::ptr::from_ref(word).cast());
             }
         }
     }

@@ -27,7 +27,7 @@
 
 use super::sketch::{self, Sketch};
 use super::{
-    Context, Duel, EntryMeta, Heard, Placement, Policy, QueueView, Verdict, View, options,
+    Context, Duel, EntryMeta, Heard, Placement, Policy, QueueView, Verdict, View, options, percent,
 };
 use crate::error::Result;
 
@@ -154,8 +154,8 @@ impl WTinyLfu {
         let window = self.climber.window.cast_unsigned();
         let (whole, rest) = (all / ALL.cast_unsigned(), all % ALL.cast_unsigned());
         let main = all - (whole * window + rest * window / ALL.cast_unsigned());
-        let probation = part(main, PROBATION_PCT);
-        Shares { main, probation, protected: part(main, 100 - PROBATION_PCT) }
+        let probation = percent(main, PROBATION_PCT);
+        Shares { main, probation, protected: percent(main, 100 - PROBATION_PCT) }
     }
 
     #[inline]
@@ -178,10 +178,6 @@ impl WTinyLfu {
 
 fn queues(view: &View) -> &[QueueView] {
     &view.queues[..=usize::from(PROTECTED)]
-}
-
-fn part(of: u64, pct: u64) -> u64 {
-    of / 100 * pct + of % 100 * pct / 100
 }
 
 impl Policy for WTinyLfu {
@@ -310,7 +306,7 @@ impl Policy for WTinyLfu {
             self.count_hits(cx, entry);
         }
         let queue = &cx.view.queues[usize::from(entry.queue) % cx.view.queues.len()];
-        let is_old = (queue.head - entry.position) * 256 > queue.bytes * OLD;
+        let is_old = (queue.head - entry.position) * 256 > queue.length() * OLD;
         if entry.queue == PROBATION {
             Heard::Append { queue: PROTECTED, hits: 0 }
         } else if is_old {

@@ -18,7 +18,6 @@ use super::job::{Next, Sighted, Task};
 use super::reclaim::allowance;
 use super::shard::{Live, Writer};
 use crate::eviction::{Bout, CONTEST_MAX, EntryMeta, Policy, QUEUES_MAX};
-use crate::stats::Tally;
 
 /// Steps of one walk: looks at entries, dead ones among them, and begins of segments.
 const STEPS_MAX: usize = 2 * CONTEST_MAX;
@@ -136,14 +135,10 @@ impl Writer<'_> {
             if let Some(live) = self.live_in_job(queue, entry) {
                 let extent = self.extent_of(&live, entry.bytes);
                 let meta = self.meta_of(entry.hash, &live, &extent);
-                self.ask(|policy, cx| policy.evicted(cx, &meta));
-                self.shard.counters().count(Tally::Evicted);
-                self.shard.counters().add(Tally::EvictedBytes, extent.payload);
-                self.remove_entry(&live, &extent);
-                self.credit(extent.full);
+                let step = self.evict(&live, &extent, &meta);
+                self.credit(step.freed);
             }
         }
-        self.state.kept = 0;
     }
 
     /// So many bytes were freed: they pay what is owed, or what will be.

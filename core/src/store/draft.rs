@@ -4,7 +4,7 @@
 //! entry takes over as it is; a small one is a block that is copied into the log. Drafts count
 //! against the pool's pin limit.
 
-use super::{Store, StoreInner, check_key};
+use super::{Fill, Store, StoreInner, check_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{Owner, Pool};
 use crate::types::{PutOptions, PutOutcome};
@@ -216,7 +216,7 @@ impl Store {
         let made = (|| {
             let block = inner.draft_block(block_bytes)?;
             let run = if large {
-                match inner.obtain_run(len as u64) {
+                match inner.obtain_run(len as u64, Fill::Any) {
                     Ok(run) => Some(run),
                     Err(error) => {
                         // SAFETY: allocated just above and used by nobody.

@@ -87,7 +87,6 @@ pub(crate) struct StoreInner {
     promotes: bool,
     /// Every hit counts, and none asks for anything.
     plain_hits: bool,
-    sessions: Option<session::SessionTable>,
     /// The count at which a hit is heard of; 0: never.
     hears_at: u8,
     /// The reader whose hit is heard of sees to it that it is.
@@ -113,6 +112,8 @@ pub(crate) struct StoreInner {
     /// A set_limit is on its way down.
     shrinking: AtomicBool,
     counters: Counters,
+    /// Read where an entry belongs to a session.
+    sessions: Option<session::SessionTable>,
     config: StoreConfig,
     /// As it was opened, to compare with who opens the name again.
     created: StoreConfig,

@@ -124,7 +124,6 @@ impl StoreInner {
             plain_hits: policy.promote_after().is_none()
                 && policy.hears_at().is_none()
                 && policy.uncounted_share().is_none(),
-            sessions: None,
             promotes: policy.promote_after().is_some() || policy.hears_at().is_some(),
             hears_at: policy.hears_at().unwrap_or(0),
             hears_all: policy.hears_all(),
@@ -153,6 +152,7 @@ impl StoreInner {
             rebalance_due: AtomicBool::new(false),
             shrinking: AtomicBool::new(false),
             counters: Counters::new(),
+            sessions: None,
             created: config.clone(),
             config,
             pool: pool.clone(),

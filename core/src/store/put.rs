@@ -9,7 +9,7 @@
 
 use super::entry;
 use super::write::{Source, Step};
-use super::{StoreInner, check_key};
+use super::{Fill, StoreInner, check_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{fork, guard};
 use crate::pool::space::RunId;
@@ -185,7 +185,7 @@ impl StoreInner {
                 writer.put(hash, key, Source::Inline(value), options)
             });
         }
-        let run = self.obtain_run(value.len() as u64)?;
+        let run = self.obtain_run(value.len() as u64, Fill::Any)?;
         // SAFETY: the run was just taken, has room for the value, and nobody else sees it.
         unsafe {
             std::ptr::copy_nonoverlapping(value.as_ptr(), self.space().run_addr(run), value.len());

@@ -359,8 +359,7 @@ impl Writer<'_> {
 
     /// Takes an entry out whose time is over.
     pub fn expire(&mut self, hash: u64, live: Live) -> Step {
-        let extent = self.extent(&live);
-        self.forget(hash, live);
+        let extent = self.forget(hash, live);
         if !self.store.was_counted(&live.entry) {
             self.shard.counters().count(Tally::Expired);
         }
@@ -368,12 +367,13 @@ impl Writer<'_> {
         Step { passed, freed: extent.full, runs: extent.run_bytes }
     }
 
-    /// Takes an entry out for another reason than room, and tells the policy.
-    pub fn forget(&mut self, hash: u64, live: Live) {
+    /// Takes an entry out for another reason than room, and tells the policy; what it took.
+    pub fn forget(&mut self, hash: u64, live: Live) -> Extent {
         let extent = self.extent(&live);
         let meta = self.meta_of(hash, &live, &extent);
         self.ask(|policy, cx| policy.removed(cx, &meta));
         self.remove_entry(&live, &extent);
+        extent
     }
 
     #[inline(never)]

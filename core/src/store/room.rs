@@ -168,13 +168,13 @@ impl StoreInner {
     }
 
     /// A run of so many bytes, making room for it.
-    pub fn obtain_run(&self, bytes: u64) -> Result<RunId> {
+    pub fn obtain_run(&self, bytes: u64, fill: Fill) -> Result<RunId> {
         // As it is charged: else a store whose own limit is short of less than a page would not be
         // asked for it, and others would.
         let bytes = bytes.next_multiple_of(4096);
         let mut patience = Patience::default();
         loop {
-            if let Some(run) = self.take_run(bytes, Fill::Any)? {
+            if let Some(run) = self.take_run(bytes, fill)? {
                 return Ok(run);
             }
             self.obtain_room(bytes, &mut patience)?;

@@ -7,7 +7,6 @@
 //! Lock order: a shard's lock, then the table's.
 
 use super::entry::Entry;
-use super::room::Patience;
 use super::shard::Writer;
 use super::{Fill, StoreInner};
 use crate::config::StoreConfig;
@@ -42,14 +41,7 @@ impl StoreInner {
             asked => asked,
         };
         let limits = SessionLimits { rows, ..limits };
-        let bytes = Sessions::bytes(rows);
-        let mut patience = Patience::default();
-        let run = loop {
-            if let Some(run) = self.take_run(bytes, Fill::Zero)? {
-                break run;
-            }
-            self.obtain_room(bytes, &mut patience)?;
-        };
+        let run = self.obtain_run(Sessions::bytes(rows), Fill::Zero)?;
         // SAFETY: the run was just taken for this, zeroed, with room for as many bytes; it is given
         // back with the last reference to the store.
         let sessions = unsafe { Sessions::new(self.space().run_addr(run), limits) };

@@ -534,24 +534,30 @@ impl Writer<'_> {
     #[inline(never)]
     fn drain_ring(&mut self) {
         let shard = self.shard;
+        for queue in 0..usize::from(self.store.queues).min(QUEUES_MAX) {
+            self.state.view.queues[queue].tail = self.tail_of(queue);
+        }
         shard.take_promotions(|location| self.promote(location));
         self.mark_promotions();
+    }
+
+    /// The position of the oldest entries of a queue; of its head where there are none.
+    fn tail_of(&self, queue: usize) -> u64 {
+        let chain = &self.state.queues[queue];
+        let oldest = if chain.job.is_open() { chain.job.seg } else { chain.oldest };
+        match oldest {
+            SEG_NONE => self.state.view.queues[queue].head,
+            segment => self.meta(segment).position.load(Ordering::Relaxed),
+        }
     }
 
     /// Tells readers from which age on a hit asks for promotion.
     fn mark_promotions(&mut self) {
         let Some(share) = self.state.policy.promote_after() else { return };
-        let queues = usize::from(self.store.queues).min(QUEUES_MAX);
-        let marks = &self.shard.promote_before[..queues];
-        for (number, mark) in marks.iter().enumerate() {
-            let (head, oldest) =
-                (self.state.view.queues[number].head, self.state.queues[number].oldest);
-            // By places in the log: of a long value only what stands there tells its age.
-            let span = match oldest {
-                SEG_NONE => 0,
-                segment => head.saturating_sub(self.meta(segment).position.load(Ordering::Relaxed)),
-            };
-            mark.store(head - span * u64::from(share) / 256, Ordering::Relaxed);
+        let queues = self.state.view.queues.iter().take(usize::from(self.store.queues));
+        for (queue, mark) in queues.zip(&self.shard.promote_before) {
+            let behind = queue.length() * u64::from(share) / 256;
+            mark.store(queue.head - behind, Ordering::Relaxed);
         }
     }
 
@@ -568,13 +574,7 @@ impl Writer<'_> {
     fn move_window(&mut self) {
         let Some(share) = self.state.policy.uncounted_share() else { return };
         let head = self.state.view.queues[0].head;
-        let chain = &self.state.queues[0];
-        let oldest = if chain.job.is_open() { chain.job.seg } else { chain.oldest };
-        let tail = match oldest {
-            SEG_NONE => head,
-            segment => self.meta(segment).position.load(Ordering::Relaxed),
-        };
-        let window = head.saturating_sub(tail) / 256 * u64::from(share);
+        let window = head.saturating_sub(self.tail_of(0)) / 256 * u64::from(share);
         self.shard.count_before.store(head - window, Ordering::Relaxed);
         self.state.window_due = head + (window / WINDOW_STEPS).max(1);
     }

@@ -288,9 +288,7 @@ impl Writer<'_> {
             let victim = self.hash_at(slot.location);
             let extent = self.extent(&live);
             let meta = self.meta_of(victim, &live, &extent);
-            self.ask(|policy, cx| policy.evicted(cx, &meta));
-            self.shard.counters().count(Tally::Evicted);
-            self.remove_entry(&live, &extent);
+            self.evict(&live, &extent, &meta);
         }
     }
 

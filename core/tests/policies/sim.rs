@@ -73,10 +73,12 @@ impl<P: Policy> Sim<P> {
     pub fn get(&mut self, key: u64) -> bool {
         self.events.clear();
         let Some(entry) = self.index.get_mut(&key) else { return false };
-        let queue = &self.view.queues[usize::from(entry.queue)];
+        let queue = &mut self.view.queues[usize::from(entry.queue)];
+        // As if the log were compacted all the time.
+        queue.tail = queue.head - queue.bytes;
         let behind = |share: u8| {
             u128::from(queue.head - entry.position) * 256
-                > u128::from(queue.bytes) * u128::from(share)
+                > u128::from(queue.length()) * u128::from(share)
         };
         let counted = match self.policy.uncounted_share() {
             Some(share) => entry.queue != 0 || behind(share),
