@@ -3,9 +3,9 @@
 //! The read of only the value is the one that has a straight path of its own; its result fits one
 //! word.
 
-use super::StoreInner;
 use super::entry::Entry;
 use super::read::{Hit, Probe, Visit};
+use super::{HitRule, StoreInner};
 use crate::error::Result;
 use crate::memory::copy;
 use crate::memory::guard::Guard;
@@ -184,7 +184,7 @@ impl StoreInner {
         let hash = self.hash.of(key);
         let visitor = CopyValue { target: Target::new(buf), peek: false };
         let outcome = self.probe_straight(hash, key, visitor)?;
-        if self.promotes {
+        if self.hit_rule == HitRule::Asks {
             self.promote_if_due(hash);
         }
         Some(outcome)
@@ -195,7 +195,7 @@ impl StoreInner {
     pub fn look_up<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Result<Option<V::Out>> {
         let probe = self.probe(hash, key, visitor);
         let Probe::Settled(out) = probe else { return probe.failure().map_or(Ok(None), Err) };
-        if self.promotes {
+        if self.hit_rule == HitRule::Asks {
             self.promote_if_due(hash);
         }
         Ok(Some(out))

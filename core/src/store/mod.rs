@@ -83,10 +83,7 @@ pub(crate) struct StoreInner {
     latency: Option<Box<[LatencyHistogram; 3]>>,
     space: *const Space,
     shards_mask: usize,
-    /// Hits may ask for something: a promotion, or to be heard of.
-    promotes: bool,
-    /// Every hit counts, and none asks for anything.
-    plain_hits: bool,
+    hit_rule: HitRule,
     /// The count at which a hit is heard of; 0: never.
     hears_at: u8,
     /// The reader whose hit is heard of sees to it that it is.
@@ -120,6 +117,29 @@ pub(crate) struct StoreInner {
     pool: Pool,
     fixed_bytes: u64,
     closed: AtomicBool,
+}
+
+/// What a hit does for the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HitRule {
+    /// It is counted.
+    Plain,
+    /// It is counted, but for the newest of queue 0.
+    Window,
+    /// So, and it may ask for a promotion or to be heard of.
+    Asks,
+}
+
+impl HitRule {
+    fn of(policy: &impl Policy) -> Self {
+        if policy.promote_after().is_some() || policy.hears_at().is_some() {
+            Self::Asks
+        } else if policy.uncounted_share().is_some() {
+            Self::Window
+        } else {
+            Self::Plain
+        }
+    }
 }
 
 /// What a run's bytes are when it is taken.

@@ -3,7 +3,7 @@
 use super::index::{Table, Tail};
 use super::places::Places;
 use super::shard::{Queue, Shard, Writer};
-use super::{Store, StoreInner, entry};
+use super::{HitRule, Store, StoreInner, entry};
 use crate::clock::Clock;
 use crate::config::{POOL_LIMIT_MIN, SHARDS_MAX, StoreConfig, check_range};
 use crate::error::{Error, ErrorKind, Result};
@@ -121,10 +121,8 @@ impl StoreInner {
             slot_tag: crate::memory::guard::tag_of(pool.generation()),
             shards: Box::new([]),
             shards_mask: shards as usize - 1,
-            plain_hits: policy.promote_after().is_none()
-                && policy.hears_at().is_none()
-                && policy.uncounted_share().is_none(),
-            promotes: policy.promote_after().is_some() || policy.hears_at().is_some(),
+            hit_rule: HitRule::of(&policy),
+
             hears_at: policy.hears_at().unwrap_or(0),
             hears_all: policy.hears_all(),
             queues: policy.queues(),

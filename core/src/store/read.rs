@@ -17,7 +17,7 @@
 use super::entry::{Entry, NEVER};
 use super::index::line::{Line, tag_of};
 use super::shard::{Asked, CLOSED, POISONED, Shard, Writer};
-use super::{StoreInner, hear};
+use super::{HitRule, StoreInner, hear};
 use crate::error::{Error, Result};
 use crate::eviction::HITS_MAX;
 use crate::memory::fork::FORKED;
@@ -255,6 +255,16 @@ impl StoreInner {
         Ok((writer, live))
     }
 
+    /// The queue that an entry stands in, and its place there. Of an entry that moved meanwhile it is
+    /// anyone's.
+    #[inline(always)]
+    fn place_of(&self, location: u32) -> (usize, u64) {
+        let meta = self.meta(self.places.segment_of(location));
+        let queue = usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F);
+        let offset = u64::from(self.places.offset_of(location));
+        (queue, meta.position.load(Ordering::Relaxed) + offset)
+    }
+
     #[cfg(not(any(test, feature = "testing")))]
     #[inline(always)]
     fn wait_for(&self, at: *const u8) {
@@ -311,10 +321,20 @@ impl<G: Guard> Hit<'_, G> {
             return;
         }
         let Found { shard, line, slot, tag, location, .. } = self.found;
-        if self.store.plain_hits {
-            line.count_hit(slot, tag);
-        } else if self.store.promotes || line.hits(slot) < HITS_MAX {
-            count_by_rules(self.store, shard, line, slot, tag, location);
+        match self.store.hit_rule {
+            HitRule::Plain => line.count_hit(slot, tag),
+            HitRule::Window => {
+                // One comparison for two questions. Of the entries that are hit half may be full
+                // and half in the window, and two branches would be guessed wrong again and again;
+                // but few are to be counted.
+                let (queue, position) = self.store.place_of(location);
+                let position = if queue == 0 { position } else { 0 };
+                let is_full = u64::from(line.hits(slot) + 1) >> HITS_MAX.count_ones();
+                if (position | is_full << 63) < shard.count_before.load(Ordering::Relaxed) {
+                    line.count_hit(slot, tag);
+                }
+            }
+            HitRule::Asks => count_and_ask(self.store, shard, line, slot, tag, location),
         }
         self.store.counters.hit(self.guard.slot_index());
         self.store.refresh_session(&self.found.entry);
@@ -360,10 +380,10 @@ impl<G: Guard> Hit<'_, G> {
     }
 }
 
-/// Counts a hit where the policy has rules for that: it may want to hear of it; it may not count
-/// those on the newest of a queue; and one on an old entry may ask for its promotion.
+/// Counts a hit where it may ask for something: the policy may want to hear of it, and one on an
+/// old entry may ask for its promotion.
 #[inline(never)]
-fn count_by_rules(
+fn count_and_ask(
     store: &StoreInner,
     shard: &Shard,
     line: &Line,
@@ -374,15 +394,9 @@ fn count_by_rules(
     if store.hears_at != 0 {
         return hear::tell(store, shard, line, slot, tag, location);
     }
-    let meta = store.meta(store.places.segment_of(location));
-    let queue = usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F);
-    let position =
-        meta.position.load(Ordering::Relaxed) + u64::from(store.places.offset_of(location));
+    let (queue, position) = store.place_of(location);
     if queue != 0 || position < shard.count_before.load(Ordering::Relaxed) {
         line.count_hit(slot, tag);
-    }
-    if !store.promotes {
-        return;
     }
     let is_old = shard
         .promote_before

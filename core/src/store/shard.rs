@@ -14,11 +14,11 @@
 //!
 //! A panic while the lock is held poisons the shard: calls on it fail until the store is cleared.
 
-use super::StoreInner;
 use super::entry::{Entry, NEVER};
 use super::index::{Place, Table, Tail, line::Line, line::SlotValue};
 use super::job::Job;
 use super::places::Places;
+use super::{HitRule, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::{AnyPolicy, Context, EntryMeta, Policy, QUEUES_MAX, View};
 use crate::memory::lock::{FutexGuard, FutexMutex};
@@ -49,10 +49,10 @@ pub const CLOSED: Error = Error::fixed(ErrorKind::Closed, "the store was destroy
 pub struct Shard {
     /// The index, as readers see it.
     pub table: Table,
-    /// Entries of queue q that were appended before this place ask for promotion when hit.
-    pub promote_before: [AtomicU64; QUEUES_MAX],
     /// Hits on entries of queue 0 that were appended from this place on are not counted.
     pub count_before: AtomicU64,
+    /// Entries of queue q that were appended before this place ask for promotion when hit.
+    pub promote_before: [AtomicU64; QUEUES_MAX],
     ring: Box<[AtomicU32; RING]>,
     ring_len: AtomicU32,
     /// Threads that wait for the lock.
@@ -526,7 +526,7 @@ impl Writer<'_> {
     /// Carries out what hits asked for since the last writer: entries are appended again.
     #[inline(always)]
     pub fn drain_promotions(&mut self) {
-        if self.store.promotes {
+        if self.store.hit_rule == HitRule::Asks {
             self.drain_ring();
         }
     }
