@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[path = "support/interface.rs"]
+mod interface;
 mod support;
 
 use std::collections::BTreeMap;
@@ -15,128 +17,16 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use hypercache::*;
-
-/// What only the C side has: compiler attributes and HC_VERSION_NUMBER, made of the parts.
-const ONLY_IN_C: [&str; 4] = ["HC_API", "HC_MUST_USE", "HC_INIT", "HC_VERSION_NUMBER"];
+use interface::{committed, differences, parse, without_comments};
 
 fn generated() -> String {
-    let ffi = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let config = cbindgen::Config::from_file(ffi.join("cbindgen.toml")).unwrap();
-    let bindings = cbindgen::Builder::new().with_crate(ffi).with_config(config).generate();
-    let mut text = Vec::new();
-    bindings.unwrap().write(&mut text);
-    String::from_utf8(text).unwrap()
-}
-
-fn committed() -> String {
-    std::fs::read_to_string(support::root().join("include/hypercache.h")).unwrap()
-}
-
-/// A header's declarations by name, in one spelling, and its constants' names.
-#[derive(Default)]
-struct Interface {
-    declarations: BTreeMap<String, String>,
-    constants: Vec<String>,
-}
-
-fn without_comments(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("/*") {
-        out.push_str(&rest[..start]);
-        out.push(' ');
-        rest = rest[start..].find("*/").map_or("", |end| &rest[start + end + 2..]);
-    }
-    out + rest
-}
-
-fn tokens(text: &str) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    let mut word = String::new();
-    for c in text.chars().chain([' ']) {
-        if c.is_ascii_alphanumeric() || c == '_' {
-            word.push(c);
-            continue;
-        }
-        if !word.is_empty() {
-            out.push(std::mem::take(&mut word));
-        }
-        if !c.is_whitespace() {
-            out.push(c.to_string());
-        }
-    }
-    out.retain(|token| !ONLY_IN_C.contains(&token.as_str()));
-    out
-}
-
-fn parse(text: &str) -> Interface {
-    let mut interface = Interface::default();
-    let text = without_comments(text).replace("\\\n", " ");
-    let (mut code, mut skipping) = (String::new(), false);
-    for line in text.lines() {
-        let line = line.trim();
-        if let Some(rest) = line.strip_prefix('#') {
-            let rest = rest.trim();
-            if let Some(define) = rest.strip_prefix("define ") {
-                let name: String =
-                    define.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                if !ONLY_IN_C.contains(&name.as_str()) && name != "HYPERCACHE_H" {
-                    interface.constants.push(name);
-                }
-            }
-            skipping = rest == "ifdef __cplusplus" || rest == "if defined(HC_GROWN)";
-        } else if !skipping {
-            code.push_str(line);
-            code.push('\n');
-        }
-    }
-    let (mut statement, mut depth) = (Vec::new(), 0);
-    for token in tokens(&code) {
-        depth += i32::from(token == "{") - i32::from(token == "}");
-        if token == ";" && depth == 0 {
-            declare(&mut interface, &std::mem::take(&mut statement));
-        } else {
-            statement.push(token);
-        }
-    }
-    assert!(statement.is_empty(), "left over: {statement:?}");
-    interface.constants.sort();
-    interface.constants.dedup();
-    interface
-}
-
-fn declare(interface: &mut Interface, statement: &[String]) {
-    let position = |token: &str| statement.iter().position(|t| t == token);
-    let (name, text) = if let Some(open) = position("{") {
-        // A struct: its tag is its name or missing; the fields count. cbindgen leaves an empty
-        // statement behind a field that is compiled in on a condition.
-        let body = statement[open..].join(" ").replace("; ;", ";");
-        let name = statement[statement.len() - 1].clone();
-        (name.clone(), body.strip_suffix(&name).unwrap().to_owned())
-    } else if let Some(open) = position("(") {
-        // A function, or a pointer to one: "( * name )".
-        let pointer = statement[open + 1] == "*";
-        let name = if pointer { &statement[open + 2] } else { &statement[open - 1] };
-        (name.clone(), statement.join(" "))
-    } else {
-        (statement[statement.len() - 1].clone(), statement.join(" "))
-    };
-    let before = interface.declarations.insert(name.clone(), text);
-    assert!(before.is_none() || name.starts_with("hc_"), "declared twice: {name}");
+    interface::generated(&PathBuf::from(env!("CARGO_MANIFEST_DIR")))
 }
 
 #[test]
 fn declarations_are_equal() {
     let (ours, theirs) = (parse(&committed()), parse(&generated()));
-    let mut wrong = String::new();
-    let names = ours.declarations.keys().chain(theirs.declarations.keys());
-    let names: std::collections::BTreeSet<_> = names.collect();
-    for name in names {
-        let (header, rust) = (ours.declarations.get(name), theirs.declarations.get(name));
-        if header != rust {
-            writeln!(wrong, "{name}\n  header: {header:?}\n  crate:  {rust:?}").unwrap();
-        }
-    }
+    let wrong = differences(&ours, &theirs);
     assert!(wrong.is_empty(), "include/hypercache.h and the crate differ:\n{wrong}");
     assert!(ours.declarations.len() > 70, "too few declarations were read");
     assert_eq!(ours.constants, theirs.constants);
