@@ -114,8 +114,9 @@ impl StoreInner {
         }
     }
 
-    /// The straight path of a look-up: the first matching slot of the home line, unchanged.
-    /// Whatever else there is does not settle, and [`StoreInner::probe_fully`] begins anew.
+    /// The straight path of a look-up: the first matching slot, unchanged, of the home line or the
+    /// one it spills into. Whatever else there is does not settle, and
+    /// [`StoreInner::probe_fully`] begins anew.
     #[inline(always)]
     pub fn probe_straight<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Option<V::Out> {
         let shard = self.shard_of(hash);
@@ -127,27 +128,35 @@ impl StoreInner {
         }
         let home = shard.table.home(geometry.bucket(hash))?;
         let header = home.header();
-        let matches = home.matches(tag);
+        let mut line = home;
+        let mut matches = home.matches(tag);
         if matches == 0 {
-            let is_miss = !Line::spills(header)
-                && home.unchanged(header)
-                && shard.table.geometry() == geometry;
-            return is_miss.then(|| visitor.miss(self, guard.slot_index()));
+            let mut goes_on = Line::spills(header);
+            if goes_on {
+                line = shard.table.overflow(home.link())?;
+                goes_on = Line::spills(line.header());
+                matches = line.matches(tag);
+            }
+            if matches == 0 {
+                let is_miss =
+                    !goes_on && home.unchanged(header) && shard.table.geometry() == geometry;
+                return is_miss.then(|| visitor.miss(self, guard.slot_index()));
+            }
         }
         let slot = matches.trailing_zeros() as usize;
-        let location = home.location(slot);
+        let location = line.location(slot);
         if location == 0 {
             return None;
         }
-        let entry = self.protect(&mut guard, home, slot, tag, location)?;
+        let entry = self.protect(&mut guard, line, slot, tag, location)?;
         let Some(bare) = entry.bare(key.len()) else {
-            let found = Found { shard, line: home, slot, tag, location, entry };
+            let found = Found { shard, line, slot, tag, location, entry };
             return self.visit_with_fields(guard, &found, key, visitor);
         };
         if !bare.key_is(key) {
             return None;
         }
-        let found = Found { shard, line: home, slot, tag, location, entry: bare };
+        let found = Found { shard, line, slot, tag, location, entry: bare };
         visitor.visit(&mut Hit { guard: &mut guard, store: self, found })
     }
 
