@@ -7,9 +7,11 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod header;
 mod install;
 mod process;
+mod python;
 mod steps;
 mod test;
 mod tools;
@@ -39,6 +41,8 @@ enum Task {
     Test(TestArgs),
     /// Install the library, its headers and its pkg-config and CMake files
     Install(InstallArgs),
+    /// Build what is handed out into target/dist: the Python wheel
+    Dist,
     /// Prove that include/hypercache.h is what the library defines
     Header,
     /// Measure: runs `hypercache-bench` with what follows (try `cargo xtask bench --help`)
@@ -106,6 +110,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(&tree, &args),
         Task::Test(args) => test::run(&tree, &args),
         Task::Install(args) => install::run(&tree, &args.prefix),
+        Task::Dist => dist::run(&tree),
         Task::Header => header::run(&tree),
         Task::Bench(args) => bench::run(&tree, &args.args),
     });

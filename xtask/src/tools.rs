@@ -45,6 +45,12 @@ pub const VALGRIND: Tool =
     Tool { names: &["valgrind"], variable: None, what: "valgrind", package: "valgrind" };
 pub const READELF: Tool =
     Tool { names: &["readelf"], variable: None, what: "readelf", package: "binutils" };
+pub const PYTHON: Tool = Tool {
+    names: &["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python"],
+    variable: Some("PYTHON"),
+    what: "Python 3.11 or later",
+    package: "python3 python3-venv",
+};
 pub const NEXTEST: Tool = Tool {
     names: &["cargo-nextest"],
     variable: None,

@@ -1,0 +1,236 @@
+"""`Cache`: a mapping whose bytes have a limit."""
+
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+from hypercache._codecs import Codec, resolve
+from hypercache._native import CacheBase, RawKey, View
+from hypercache._pool import Pool
+from hypercache._stats import CacheConfig, Entry, Stats
+
+Key = str | bytes | int | tuple[Any, ...] | RawKey
+"""What may be a key: str, bytes, int, tuples of these, or a `RawKey`."""
+
+D = TypeVar("D")
+
+_MISSING: Any = object()
+
+
+class Cache(CacheBase, MutableMapping[Any, Any]):
+    """A cache that holds its byte limit: the process grows by that and a small constant.
+
+    `max_bytes` is in bytes, or text: "64MiB", "25%" of the container's or the machine's memory. A
+    cache with a `name` is the same for everybody in the process who opens it by that name, in any
+    language; `Cache(name=...)` alone opens one that is there (KeyError if it is not). In a `pool`
+    it shares that pool's budget, and `max_bytes`, if given, is its own part of it; without a pool it
+    has one of its own, of the same name if it has one.
+
+    `policy` names what is evicted first ("adaptive" unless given), with options after a colon
+    ("s3fifo:small=20"). `ttl` is how many seconds entries live unless they say otherwise, `jitter`
+    by up to how many percent that is shortened, so that they do not expire together. `max_entries`
+    bounds the entries besides the bytes.
+
+    Keys are str, bytes, int and tuples of these. bytes, str, int of 64 bits, float, bool and None
+    are stored as what they are; other objects, and instances of subclasses, go through the `codec`:
+    "pickle", "json", "msgpack", an object with dumps and loads, or None to refuse them.
+
+    After a fork, the child's calls raise `ForkedError`, or with `after_fork="fresh"` the child gets
+    an empty cache of its own at its first call.
+
+    A cache may drop any entry at any time; what it returns is never older than what was written
+    last. All methods may be called from many threads at once.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        max_bytes: int | str | None = None,
+        *,
+        name: str | None = None,
+        pool: Pool | None = None,
+        policy: str | None = None,
+        ttl: float | None = None,
+        max_entries: int | None = None,
+        shards: int | None = None,
+        codec: Literal["pickle", "json", "msgpack"] | Codec | None = "pickle",
+        filter_fpr: float | None = None,
+        jitter: int | None = None,
+        after_fork: Literal["error", "fresh"] = "error",
+    ) -> Self:
+        if after_fork not in ("error", "fresh"):
+            raise ValueError(f'after_fork is {after_fork!r}; it takes "error" or "fresh"')
+        options = None
+        if policy is not None:
+            policy, colon, text = policy.partition(":")
+            options = text if colon else None
+        return super().__new__(
+            cls,
+            max_bytes,
+            name,
+            pool,
+            policy,
+            options,
+            ttl,
+            max_entries,
+            shards,
+            filter_fpr,
+            jitter,
+            resolve(codec),
+            after_fork == "fresh",
+        )
+
+    # The mapping's methods that are not native, or that one step does better than several.
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._walk(0)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same object: comparing contents would read the whole cache."""
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def keys(self, *, prefix: Key | None = None, glob: str | bytes | None = None) -> KeysView[Any]:
+        """The keys: all, those that begin with `prefix`, or those that match `glob`.
+
+        In a glob `*` is any run, `?` one byte, a backslash quotes. A tuple as a prefix stands for
+        all tuples that begin with its parts.
+        """
+        return _Keys(self, prefix, glob)
+
+    def values(self) -> ValuesView[Any]:
+        """The values. Walking them counts no access."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """The entries as pairs. Walking them counts no access."""
+        return _Items(self)
+
+    @overload
+    def pop(self, key: Key, /) -> Any: ...
+    @overload
+    def pop(self, key: Key, /, default: D) -> Any | D: ...
+    def pop(self, key: Key, /, default: Any = _MISSING) -> Any:
+        """Reads and removes an entry in one step: of several callers one gets it."""
+        value = self.take(key, default)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Removes an entry and returns it; which one is unspecified. KeyError if there is none."""
+        for key in self:
+            value = self.take(key, _MISSING)
+            if value is not _MISSING:
+                return key, value
+        raise KeyError("the cache is empty")
+
+    def setdefault(self, key: Key, default: Any = None) -> Any:
+        """The value under a key, which becomes the default if there is none."""
+        while True:
+            value = self.get(key, _MISSING)
+            if value is not _MISSING:
+                return value
+            if self.add(key, default):
+                return default
+            if key not in self:
+                # Declined by the policy, or evicted at once: there is nobody else's value.
+                return default
+
+    def update(self, other: Any = (), /, **more: Any) -> None:
+        """Stores the entries of a mapping, or pairs, and those given by name."""
+        self.set_many(other)
+        if more:
+            self.set_many(more)
+
+    # What a cache has beside a mapping.
+
+    def expire(self, key: Key, ttl: float | None) -> bool:
+        """Has an entry expire in so many seconds (None: the cache's own); whether it is there."""
+        if ttl is None:
+            ttl = self.config().ttl
+        return self.touch(key, ttl)
+
+    def entry(self, key: Key) -> Entry | None:
+        """What is known of an entry besides its value; None if it is not there."""
+        parts = self.entry_tuple(key)
+        return None if parts is None else Entry(*parts)
+
+    def stats(self) -> Stats:
+        """The cache's statistics, shared by all who have it open."""
+        return Stats(**self.stats_dict())
+
+    def config(self) -> CacheConfig:
+        """The configuration in force, defaults filled in."""
+        return CacheConfig(**self.config_dict())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self.closed_
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        if self.closed:
+            return f"<hypercache.Cache{name}, closed>"
+        stats = self.stats()
+        used = f"{stats.used_bytes:,} bytes"
+        return f"<hypercache.Cache{name}: {stats.entries:,} entries in {used}>"
+
+    def _walk(
+        self,
+        shown: int,
+        prefix: Key | None = None,
+        glob: str | bytes | None = None,
+    ) -> Iterator[Any]:
+        return self.scan(shown, prefix, glob)
+
+
+class _Keys(KeysView[Any]):
+    def __init__(self, cache: Cache, prefix: Key | None, glob: str | bytes | None) -> None:
+        super().__init__(cache)
+        self._cache, self._prefix, self._glob = cache, prefix, glob
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._cache._walk(0, self._prefix, self._glob)
+
+    def __len__(self) -> int:
+        if self._prefix is None and self._glob is None:
+            return len(self._cache)
+        return sum(1 for _ in self)
+
+    def __contains__(self, key: object) -> bool:
+        if self._prefix is None and self._glob is None:
+            return key in self._cache
+        return any(key == other for other in self)
+
+
+class _Values(ValuesView[Any]):
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self._cache = cache
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._cache._walk(1)
+
+
+class _Items(ItemsView[Any, Any]):
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self._cache = cache
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._cache._walk(2)

@@ -1,0 +1,87 @@
+"""How objects that have no type of their own in the cache become bytes."""
+
+import json
+import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from hypercache._errors import CodecError
+
+TYPE_BYTES = 0
+TYPE_STRING = 1
+TYPE_INT64 = 2
+TYPE_FLOAT64 = 3
+TYPE_BOOL = 4
+TYPE_NULL = 5
+TYPE_JSON = 6
+TYPE_MSGPACK = 7
+TYPE_PICKLE = 64
+TYPE_APP = 128
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Turns objects into bytes and back.
+
+    An int attribute `type_code` from 128 to 255 may say which of the application's types its
+    entries carry; else they carry 128.
+    """
+
+    def dumps(self, value: Any, /) -> bytes:
+        """The object as bytes."""
+        ...
+
+    def loads(self, data: bytes, /) -> Any:
+        """The object that the bytes were made from."""
+        ...
+
+
+Parts = tuple[int | None, Callable[[Any], bytes], Callable[[bytes], Any]]
+
+
+def _json_dumps(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _msgpack() -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+    try:
+        import msgpack
+    except ImportError:
+        raise CodecError(
+            "msgpack is not installed; it comes with `pip install hypercache[msgpack]`"
+        ) from None
+    return msgpack.packb, msgpack.unpackb
+
+
+def _refuse(value: Any) -> Any:
+    raise CodecError("this cache has no codec")
+
+
+def resolve(codec: str | Codec | None) -> Parts:
+    """The type that encoded entries carry, and the two functions."""
+    if codec is None:
+        return None, _refuse, _refuse
+    if codec == "pickle":
+        return TYPE_PICKLE, partial(pickle.dumps, protocol=5), pickle.loads
+    if codec == "json":
+        return TYPE_JSON, _json_dumps, json.loads
+    if codec == "msgpack":
+        return TYPE_MSGPACK, *_msgpack()
+    if isinstance(codec, str):
+        raise ValueError(f'codec is {codec!r}; it takes "pickle", "json", "msgpack" or an object')
+    if not isinstance(codec, Codec):
+        raise TypeError("a codec has dumps(value) -> bytes and loads(data)")
+    code = getattr(codec, "type_code", TYPE_APP)
+    if not isinstance(code, int) or not TYPE_APP <= code <= 255:
+        raise ValueError(f"the codec's type_code is {code!r}; it takes an int from 128 to 255")
+    return code, codec.dumps, codec.loads
+
+
+def decode_foreign(type_code: int, data: bytes) -> Any:
+    """An entry that another codec or another language wrote: decoded if that is safe, else bytes."""
+    if type_code == TYPE_JSON:
+        return json.loads(data)
+    if type_code == TYPE_MSGPACK:
+        return _msgpack()[1](data)
+    return data

@@ -1,0 +1,167 @@
+"""Pools: byte budgets that several caches may share."""
+
+import atexit
+import enum
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from hypercache._native import PoolBase, Watch
+from hypercache._stats import PoolStats
+
+
+class Pressure(enum.IntEnum):
+    """How much of a pool is held by what eviction cannot give back: views, raw memory, tables."""
+
+    NONE = 0
+    ELEVATED = 10
+    HIGH = 20
+    CRITICAL = 30
+
+
+class Pool(PoolBase):
+    """A byte budget. Everything that the caches in it take is charged to it.
+
+    `limit` is in bytes, or text: "64MiB", "25%" of the container's or the machine's memory. A pool
+    with a name is the same object for everybody in the process who opens it by that name, in any
+    language; without a limit it must be open already.
+
+    `elevated`, `high`, `critical` are the thresholds of pressure in percent (0: 85, 90, 95);
+    `pin_limit` bounds what views may hold back (a quarter); `limit_max` is the largest limit that it
+    may be given later (8 times the limit, but not beyond 32 GiB).
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        limit: int | str | None = None,
+        *,
+        name: str | None = None,
+        elevated: int = 0,
+        high: int = 0,
+        critical: int = 0,
+        pin_limit: int | str | None = None,
+        limit_max: int | str | None = None,
+        prefault: bool = False,
+        zero_on_free: bool = False,
+        huge_pages: bool = True,
+        pressure_by_used: bool = False,
+    ) -> Self:
+        flags = prefault | zero_on_free << 1 | (not huge_pages) << 2 | pressure_by_used << 3
+        return super().__new__(
+            cls, limit, name, elevated, high, critical, pin_limit, limit_max, flags
+        )
+
+    @property
+    def pressure(self) -> Pressure:
+        """The level of pressure now."""
+        return _level(self.pressure_level())
+
+    def stats(self) -> PoolStats:
+        """The pool's statistics."""
+        return PoolStats(**self.stats_dict())
+
+    def on_pressure(self, callback: Callable[[Pressure], object]) -> "PressureWatch":
+        """Calls `callback(level)` on a thread of its own at each change of the level.
+
+        Several changes before a call are seen as the latest. The watch ends with `cancel()`, at the
+        end of its `with` block, or at interpreter exit. What the callback raises goes to
+        `threading.excepthook`, and the watch goes on.
+        """
+        return PressureWatch(self, callback)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"<hypercache.Pool{name}>"
+
+
+def _level(level: int) -> Pressure:
+    """The highest known level that is not above this one: new ones may appear in between."""
+    return max(known for known in Pressure if known <= level)
+
+
+_watches: "weakref.WeakSet[PressureWatch]" = weakref.WeakSet()
+
+
+@atexit.register
+def _cancel_all() -> None:
+    for watch in list(_watches):
+        watch.cancel()
+
+
+class PressureWatch:
+    """A callback that is told of a pool's pressure. Made by `Pool.on_pressure`."""
+
+    __slots__ = ("__weakref__", "_lock", "_native", "_pipe", "_thread")
+
+    def __init__(self, pool: PoolBase, callback: Callable[[Pressure], object]) -> None:
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        self._pipe = write
+        self._lock = threading.Lock()
+        try:
+            self._native: Watch | None = pool.watch(write)
+        except BaseException:
+            os.close(read)
+            os.close(write)
+            raise
+        # The thread holds the pool, not the watch: a watch that nobody has ends.
+        self._thread = threading.Thread(
+            target=_listen, args=(read, pool, callback), name="hypercache-pressure", daemon=True
+        )
+        self._thread.start()
+        _watches.add(self)
+
+    def cancel(self) -> None:
+        """Ends the watch. Returns once no call is running, except from inside the callback."""
+        with self._lock:
+            native, self._native = self._native, None
+        if native is None:
+            return
+        native.cancel()
+        os.close(self._pipe)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        if getattr(self, "_native", None) is not None:
+            self.cancel()
+
+
+def _listen(read: int, pool: PoolBase, callback: Callable[[Pressure], object]) -> None:
+    """Waits for the pipe until its other end is closed."""
+    try:
+        while os.read(read, 4096):
+            try:
+                callback(_level(pool.pressure_level()))
+            except Exception as error:
+                about = (type(error), error, error.__traceback__, threading.current_thread())
+                threading.excepthook(threading.ExceptHookArgs(about))
+    finally:
+        os.close(read)

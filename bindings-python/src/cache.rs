@@ -1,0 +1,652 @@
+//! `CacheBase`: one store, as Python calls it.
+//!
+//! The calls that a program makes all the time are in `hot` and `batch`, written against the
+//! interpreter's own calling convention; here are opening, closing and everything that is rare
+//! enough for PyO3's wrappers. Rules, defaults and limits are the library's: what an argument leaves
+//! out is passed on as "the default".
+
+use std::ffi::{CStr, CString};
+use std::ptr;
+
+use hypercache_bindings::{bytes, policy, time};
+use hypercache_sys::*;
+use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::batch;
+use crate::errors::{self, check, detail, error, error_with};
+use crate::handle::{Handle, Owned, Use};
+use crate::hot;
+use crate::key::{self, Scratch};
+use crate::pool::PoolBase;
+use crate::scan::{Scan, Shown, filled_match};
+use crate::value::{self, Codec};
+use crate::view::View;
+
+/// How a store is opened; kept so that a forked child can open its own.
+struct Opening {
+    limit: u64,
+    name: Option<CString>,
+    /// None: a pool of the cache's own, of the same name if it has one.
+    pool: Option<Py<PoolBase>>,
+    policy: i32,
+    options: Option<CString>,
+    ttl: u64,
+    entries: u64,
+    shards: u32,
+    fpr: f64,
+    jitter: u32,
+    find_only: bool,
+}
+
+/// One store: what `hypercache.Cache` is made of.
+#[pyclass(module = "hypercache._native", subclass, frozen, weakref)]
+pub struct CacheBase {
+    pub handle: Handle,
+    pub codec: Codec,
+    opening: Opening,
+    fresh_after_fork: bool,
+}
+
+/// A byte size: an int, or text such as "64MiB" or "25%".
+pub fn size(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
+    if let Ok(text) = value.cast::<PyString>() {
+        let parsed = bytes::parse(text.to_str()?);
+        return parsed.map_err(|error| PyValueError::new_err(format!("{what}: {error}")));
+    }
+    value.extract().map_err(|_| {
+        PyValueError::new_err(format!(
+            "{what} is {value}; it takes a number of bytes, at least 0, or text such as \"64MiB\" \
+             or \"25%\""
+        ))
+    })
+}
+
+pub fn c_text(text: &str, what: &str) -> PyResult<CString> {
+    CString::new(text).map_err(|_| PyValueError::new_err(format!("{what} contains a NUL")))
+}
+
+pub fn pointer(text: Option<&CString>) -> *const std::ffi::c_char {
+    text.map_or(ptr::null(), |text| text.as_ptr())
+}
+
+/// What a time to live in seconds asks for. None: what the caller's default is.
+#[derive(Clone, Copy)]
+pub enum Ttl {
+    Gone,
+    Lasts(u64),
+}
+
+/// The time to live that an argument names; `default` where it is None.
+pub fn ttl(value: &Bound<'_, PyAny>, default: u64) -> PyResult<Ttl> {
+    if value.is_none() {
+        return Ok(Ttl::Lasts(default));
+    }
+    let seconds: f64 = value.extract().map_err(|_| {
+        PyTypeError::new_err(format!("ttl is {value}; it takes seconds as a number, or None"))
+    })?;
+    match time::from_seconds(seconds) {
+        None => Err(PyValueError::new_err("ttl is not a number (NaN)")),
+        Some(time::Ttl::Gone) => Ok(Ttl::Gone),
+        Some(time::Ttl::Never) => Ok(Ttl::Lasts(HC_TTL_NEVER)),
+        Some(time::Ttl::Millis(millis)) => Ok(Ttl::Lasts(millis)),
+    }
+}
+
+/// A time to live as Python reads it: seconds, infinite if none.
+pub fn seconds(ttl_ms: u64) -> f64 {
+    if ttl_ms == HC_TTL_NEVER { f64::INFINITY } else { ttl_ms as f64 / 1_000.0 }
+}
+
+impl Opening {
+    fn open(&self, py: Python<'_>) -> PyResult<Owned> {
+        let mut why = detail();
+        let mut owned = Owned { pool: ptr::null_mut(), store: ptr::null_mut() };
+        match &self.pool {
+            // SAFETY: the pool object holds a reference; retain adds one for `owned`.
+            Some(pool) => owned.pool = unsafe { hc_pool_retain(pool.get().share(py)?.0) },
+            None => self.own_pool(py, &mut owned.pool)?,
+        }
+        if self.find_only {
+            // SAFETY: the pool is held by `owned`, the name is NUL-terminated.
+            let status = unsafe {
+                hc_store_find(owned.pool, pointer(self.name.as_ref()), &raw mut owned.store)
+            };
+            return match status {
+                HC_OK => Ok(owned),
+                HC_NOT_FOUND => Err(missing(self.name.as_ref())),
+                _ => Err(error(py, status)),
+            };
+        }
+        // SAFETY: all zeroes is a valid config: integers, floats and null pointers.
+        let mut config: hc_store_config = unsafe { std::mem::zeroed() };
+        config.size = size_of::<hc_store_config>();
+        config.name = pointer(self.name.as_ref());
+        config.limit_bytes = if self.pool.is_some() { self.limit } else { 0 };
+        config.limit_entries = self.entries;
+        config.default_ttl_ms = self.ttl;
+        config.shards = self.shards;
+        config.policy = self.policy;
+        config.policy_options = pointer(self.options.as_ref());
+        config.filter_fpr = self.fpr;
+        config.jitter_pct = self.jitter;
+        // SAFETY: the config and its strings live through the call, the outputs are places.
+        let status = unsafe {
+            hc_store_open(owned.pool, &raw const config, &raw mut owned.store, &raw mut why)
+        };
+        if status == HC_OK { Ok(owned) } else { Err(error_with(py, status, &why)) }
+    }
+
+    fn own_pool(&self, py: Python<'_>, out: &mut *mut hc_pool) -> PyResult<()> {
+        let mut why = detail();
+        // SAFETY: all zeroes is a valid config: integers and null pointers.
+        let mut config: hc_pool_config = unsafe { std::mem::zeroed() };
+        config.size = size_of::<hc_pool_config>();
+        config.limit_bytes = self.limit;
+        let status = match &self.name {
+            None => {
+                // SAFETY: the config lives through the call, the outputs are places.
+                unsafe { hc_pool_create(&raw const config, out, &raw mut why) }
+            }
+            Some(name) => {
+                let config = if self.find_only { ptr::null() } else { &raw const config };
+                // SAFETY: as above; the name is NUL-terminated.
+                unsafe { hc_pool_open(name.as_ptr(), config, out, &raw mut why) }
+            }
+        };
+        match status {
+            HC_OK => Ok(()),
+            HC_NOT_FOUND => Err(missing(self.name.as_ref())),
+            _ => Err(error_with(py, status, &why)),
+        }
+    }
+}
+
+fn missing(name: Option<&CString>) -> PyErr {
+    let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    PyKeyError::new_err(format!("no cache named {name:?} is open in this process"))
+}
+
+impl CacheBase {
+    #[cold]
+    pub fn closed(py: Python<'_>) -> PyErr {
+        errors::named(py, "ClosedError", "the cache is closed".into())
+    }
+
+    /// The store for a call that keeps the interpreter's lock and runs no Python code.
+    #[inline]
+    pub fn store(&self, py: Python<'_>) -> PyResult<Use> {
+        self.handle.brief().ok_or_else(|| Self::closed(py))
+    }
+
+    /// A share of the store, for calls that let other threads run.
+    pub fn share(&self, py: Python<'_>) -> PyResult<std::sync::Arc<Owned>> {
+        self.handle.share().ok_or_else(|| Self::closed(py))
+    }
+
+    /// After a failed call: whether it is worth doing again, because this process is a forked
+    /// child that is to have caches of its own, and now has.
+    #[cold]
+    pub fn renewed(&self, py: Python<'_>, status: hc_status) -> PyResult<bool> {
+        if status != HC_ERR_FORKED || !self.fresh_after_fork {
+            return Ok(false);
+        }
+        self.handle.replace(self.opening.open(py)?);
+        Ok(true)
+    }
+
+    /// Makes a short call, once more in a forked child that has opened a store of its own.
+    pub fn call(
+        &self,
+        py: Python<'_>,
+        mut call: impl FnMut(*mut hc_store) -> hc_status,
+    ) -> PyResult<hc_status> {
+        let status = call(self.store(py)?.store);
+        if status < 0 && self.renewed(py, status)? {
+            return Ok(call(self.store(py)?.store));
+        }
+        Ok(status)
+    }
+
+    /// Makes a long call: other Python threads run meanwhile.
+    pub fn long(
+        &self,
+        py: Python<'_>,
+        call: impl Fn(*mut hc_store) -> hc_status + Sync,
+    ) -> PyResult<hc_status> {
+        let share = self.share(py)?;
+        let status = py.detach(|| call(share.store));
+        if status < 0 && self.renewed(py, status)? {
+            let share = self.share(py)?;
+            return Ok(py.detach(|| call(share.store)));
+        }
+        Ok(status)
+    }
+
+    /// An entry's metadata, without counting an access; None if there is none.
+    fn info(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<hc_info>> {
+        let py = key.py();
+        let mut scratch = Scratch::default();
+        // SAFETY: the caller holds the object through this function.
+        let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
+        // SAFETY: all zeroes is a valid hc_info.
+        let mut info: hc_info = unsafe { std::mem::zeroed() };
+        // SAFETY: the key's bytes live through the call; an empty buffer may be NULL.
+        let status = self.call(py, |store| unsafe {
+            let data = key.data.cast();
+            hc_get_info(store, data, key.len, HC_PEEK, ptr::null_mut(), 0, &raw mut info)
+        })?;
+        match status {
+            HC_OK | HC_SMALL_BUFFER => Ok(Some(info)),
+            HC_NOT_FOUND => Ok(None),
+            _ => Err(error(py, status)),
+        }
+    }
+
+    /// One of the statuses done and not there, as a bool.
+    pub fn found(py: Python<'_>, status: hc_status) -> PyResult<bool> {
+        match status {
+            HC_OK => Ok(true),
+            HC_NOT_FOUND => Ok(false),
+            _ => Err(error(py, status)),
+        }
+    }
+}
+
+#[pymethods]
+impl CacheBase {
+    #[new]
+    #[pyo3(signature = (limit, name, pool, policy, policy_options, ttl, max_entries, shards,
+                        filter_fpr, jitter, codec, fresh_after_fork))]
+    #[allow(clippy::too_many_arguments, reason = "one a parameter of Cache, which names them")]
+    fn new(
+        limit: Option<&Bound<'_, PyAny>>,
+        name: Option<&str>,
+        pool: Option<Py<PoolBase>>,
+        policy: Option<&str>,
+        policy_options: Option<&str>,
+        ttl: &Bound<'_, PyAny>,
+        max_entries: Option<u64>,
+        shards: Option<u32>,
+        filter_fpr: Option<f64>,
+        jitter: Option<u32>,
+        codec: (Option<u32>, Py<PyAny>, Py<PyAny>),
+        fresh_after_fork: bool,
+    ) -> PyResult<Self> {
+        let py = ttl.py();
+        let find_only = limit.is_none() && name.is_some() && pool.is_none();
+        let limit = limit.map(|limit| size(limit, "max_bytes")).transpose()?;
+        if limit.is_none() && name.is_none() && pool.is_none() {
+            return Err(PyTypeError::new_err(
+                "a cache takes max_bytes, a pool, or the name of one that is open",
+            ));
+        }
+        let ttl = match self::ttl(ttl, HC_TTL_DEFAULT)? {
+            Ttl::Lasts(ttl) => ttl,
+            Ttl::Gone => {
+                return Err(PyValueError::new_err("ttl must be above 0 for a cache's default"));
+            }
+        };
+        let policy = policy.map_or(Ok(HC_POLICY_DEFAULT), policy::parse);
+        let opening = Opening {
+            limit: limit.unwrap_or(0),
+            name: name.map(|name| c_text(name, "name")).transpose()?,
+            pool,
+            policy: policy.map_err(|error| PyValueError::new_err(error.to_string()))?,
+            options: policy_options.map(|text| c_text(text, "policy")).transpose()?,
+            ttl,
+            entries: max_entries.unwrap_or(0),
+            shards: shards.unwrap_or(0),
+            fpr: filter_fpr.unwrap_or(0.0),
+            jitter: jitter.unwrap_or(0),
+            find_only,
+        };
+        let handle = Handle::new(opening.open(py)?);
+        let (tag, dumps, loads) = codec;
+        Ok(Self { handle, codec: Codec { tag, dumps, loads }, opening, fresh_after_fork })
+    }
+
+    /// Whether the cache was closed.
+    #[getter]
+    fn closed_(&self) -> bool {
+        self.handle.share().is_none()
+    }
+
+    /// The name, or None.
+    #[getter]
+    fn name(&self) -> Option<String> {
+        self.opening.name.as_ref().map(|name| name.to_string_lossy().into_owned())
+    }
+
+    /// The pool that the cache's memory is in.
+    #[getter]
+    fn native_pool(&self, py: Python<'_>) -> PyResult<PoolBase> {
+        // SAFETY: the share holds the pool while it is retained.
+        let pool = unsafe { hc_pool_retain(self.share(py)?.pool) };
+        Ok(PoolBase::adopt(pool))
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        let stats = self.raw_stats(py)?;
+        usize::try_from(stats.entries).map_err(|_| PyRuntimeError::new_err("too many entries"))
+    }
+
+    /// The store's statistics by name.
+    fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        crate::stats::store(py, &self.raw_stats(py)?)
+    }
+
+    /// The configuration in force by name.
+    fn config_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        // SAFETY: all zeroes is a valid config.
+        let mut config: hc_store_config = unsafe { std::mem::zeroed() };
+        config.size = size_of::<hc_store_config>();
+        // SAFETY: the struct is a place of the size it names.
+        let status =
+            self.call(py, |store| unsafe { hc_store_config_get(store, &raw mut config) })?;
+        check(py, status)?;
+        crate::stats::config(py, &config)
+    }
+
+    /// Seconds until the entry expires: infinite if it does not, None if it is not there.
+    #[pyo3(signature = (key, /))]
+    fn ttl(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
+        Ok(self.info(key)?.map(|info| seconds(info.ttl_ms)))
+    }
+
+    /// What is known of an entry besides its value; None if it is not there.
+    #[pyo3(signature = (key, /))]
+    fn entry_tuple(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<EntryParts>> {
+        Ok(self.info(key)?.map(|info| {
+            (info.len, info.version, seconds(info.ttl_ms), info.session, info.r#type, info.flags)
+        }))
+    }
+
+    fn __getitem__<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        hot::item(slf, key)
+    }
+
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (py, key, value) = (key.py(), key.as_ptr(), value.as_ptr());
+        // SAFETY: the caller holds both objects through this function.
+        unsafe { hot::store_object(py, self, key, value, HC_PUT_SET, HC_TTL_DEFAULT, 0) }?;
+        Ok(())
+    }
+
+    fn __delitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        if hot::remove(self, key)? {
+            return Ok(());
+        }
+        Err(PyKeyError::new_err((key.clone().unbind(),)))
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        hot::contains(self, key)
+    }
+
+    /// Stores the entries of a mapping; how many were stored.
+    #[pyo3(signature = (entries, ttl=None, session=None))]
+    fn set_many(
+        &self,
+        entries: &Bound<'_, PyAny>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        session: Option<u64>,
+    ) -> PyResult<usize> {
+        batch::set_many(self, entries, ttl, session.unwrap_or(0))
+    }
+
+    /// Removes keys; how many were there.
+    #[pyo3(signature = (keys, /))]
+    fn delete_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<u64> {
+        batch::delete_many(self, keys)
+    }
+
+    /// Restarts an entry's time to live; None only counts an access.
+    #[pyo3(signature = (key, ttl=None))]
+    fn touch(&self, key: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let py = key.py();
+        let ttl = ttl.map_or(Ok(Ttl::Lasts(HC_TTL_KEEP)), |ttl| self::ttl(ttl, HC_TTL_KEEP))?;
+        let mut scratch = Scratch::default();
+        // SAFETY: the caller holds the object through this function.
+        let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
+        let status = self.call(py, |store| match ttl {
+            // SAFETY: the key's bytes live through the call.
+            Ttl::Gone => unsafe { hc_delete(store, key.data.cast(), key.len) },
+            // SAFETY: as above.
+            Ttl::Lasts(ms) => unsafe { hc_touch(store, key.data.cast(), key.len, ms) },
+        })?;
+        Self::found(py, status)
+    }
+
+    /// Adds to an integer, atomically, and returns the sum.
+    #[pyo3(signature = (key, delta=1, initial=0, ttl=None))]
+    fn incr(
+        &self,
+        key: &Bound<'_, PyAny>,
+        delta: i64,
+        initial: i64,
+        ttl: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<i64> {
+        let py = key.py();
+        let ttl = match ttl
+            .map_or(Ok(Ttl::Lasts(HC_TTL_DEFAULT)), |ttl| self::ttl(ttl, HC_TTL_DEFAULT))?
+        {
+            Ttl::Lasts(ttl) => ttl,
+            Ttl::Gone => return Err(PyValueError::new_err("ttl must be above 0 for a counter")),
+        };
+        let mut scratch = Scratch::default();
+        // SAFETY: the caller holds the object through this function.
+        let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
+        let mut sum = 0;
+        // SAFETY: the key's bytes live through the call, and `sum` is a place.
+        let status = self.call(py, |store| unsafe {
+            hc_incr(store, key.data.cast(), key.len, delta, initial, ttl, &raw mut sum)
+        })?;
+        match status {
+            HC_OK => Ok(sum),
+            HC_WRONG_TYPE => Err(PyTypeError::new_err("the value under this key is no int")),
+            HC_OVERFLOW => Err(pyo3::exceptions::PyOverflowError::new_err(
+                "the sum does not fit 64 bits; the value is unchanged",
+            )),
+            HC_NOT_ADMITTED => Err(error(py, HC_ERR_NO_SPACE)),
+            _ => Err(error(py, status)),
+        }
+    }
+
+    /// Reads and removes an entry in one step; the default if it is not there.
+    #[pyo3(signature = (key, default, /))]
+    fn take<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = key.py();
+        let mut scratch = Scratch::default();
+        // SAFETY: the caller holds the object through this function.
+        let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
+        let mut buffer: Vec<u8> = Vec::with_capacity(4096);
+        // SAFETY: all zeroes is a valid hc_info.
+        let mut info: hc_info = unsafe { std::mem::zeroed() };
+        loop {
+            // SAFETY: the key's bytes live through the call; the buffer has its capacity.
+            let status = self.call(py, |store| unsafe {
+                let (data, cap) = (buffer.as_mut_ptr().cast(), buffer.capacity());
+                hc_take(store, key.data.cast(), key.len, data, cap, &raw mut info)
+            })?;
+            match status {
+                HC_OK => {
+                    // SAFETY: the call wrote `len` bytes, at most the capacity.
+                    unsafe { buffer.set_len(info.len) };
+                    return value::decode(py, info.r#type, &buffer, &self.codec);
+                }
+                HC_SMALL_BUFFER => buffer.reserve(info.len),
+                HC_NOT_FOUND => return Ok(default),
+                _ => return Err(error(py, status)),
+            }
+        }
+    }
+
+    /// Shows a value in place, without copying it; None if it is not there.
+    #[pyo3(signature = (key, /))]
+    fn view(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<View>> {
+        let py = key.py();
+        let mut scratch = Scratch::default();
+        // SAFETY: the caller holds the object through this function.
+        let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
+        // SAFETY: all zeroes is a cleared view.
+        let mut view: hc_view = unsafe { std::mem::zeroed() };
+        // SAFETY: the key's bytes live through the call; the view is a place.
+        let status = self.call(py, |store| unsafe {
+            hc_pin(store, key.data.cast(), key.len, 0, &raw mut view)
+        })?;
+        match status {
+            HC_OK => Ok(Some(View::new(view))),
+            HC_NOT_FOUND => Ok(None),
+            _ => Err(error(py, status)),
+        }
+    }
+
+    /// Walks the store: keys (0), values (1) or both (2).
+    #[pyo3(signature = (shown, prefix=None, glob=None, session=None))]
+    fn scan(
+        slf: &Bound<'_, Self>,
+        shown: u8,
+        prefix: Option<&Bound<'_, PyAny>>,
+        glob: Option<&Bound<'_, PyAny>>,
+        session: Option<u64>,
+    ) -> PyResult<Scan> {
+        let py = slf.py();
+        let (entries, _bytes) = filled_match(prefix, glob, session)?;
+        let this = slf.get();
+        let mut scan = ptr::null_mut();
+        let status = this.call(py, |store| {
+            let entries = entries.as_ref().map_or(ptr::null(), ptr::from_ref);
+            // SAFETY: the pattern's bytes live through the call, which copies what it keeps.
+            unsafe { hc_scan_open(store, entries, &raw mut scan) }
+        })?;
+        check(py, status)?;
+        let shown = match shown {
+            0 => Shown::Keys,
+            1 => Shown::Values,
+            _ => Shown::Items,
+        };
+        Ok(Scan::new(scan, shown, slf.clone().unbind(), this.share(py)?))
+    }
+
+    /// Removes what matches and returns how many there were.
+    #[pyo3(signature = (*, prefix=None, glob=None, session=None))]
+    fn invalidate(
+        &self,
+        py: Python<'_>,
+        prefix: Option<&Bound<'_, PyAny>>,
+        glob: Option<&Bound<'_, PyAny>>,
+        session: Option<u64>,
+    ) -> PyResult<u64> {
+        let (entries, _bytes) = filled_match(prefix, glob, session)?;
+        let Some(entries) = entries else {
+            return Err(PyTypeError::new_err(
+                "invalidate takes prefix=, glob= or session=; clear() removes everything",
+            ));
+        };
+        self.invalidated(py, entries)
+    }
+
+    /// Removes everything.
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        // SAFETY: the share holds the store through the call.
+        let status = self.long(py, |store| unsafe { hc_clear(store) })?;
+        check(py, status)
+    }
+
+    /// Changes the limit, in bytes or as text. A cache with a pool of its own resizes the pool.
+    #[pyo3(signature = (max_bytes))]
+    fn resize(&self, max_bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = max_bytes.py();
+        let limit = size(max_bytes, "max_bytes")?;
+        if self.opening.pool.is_some() {
+            // SAFETY: the share holds the store through the call.
+            let status = self.long(py, |store| unsafe { hc_store_set_limit(store, limit) })?;
+            return check(py, status);
+        }
+        let share = self.share(py)?;
+        crate::pool::set_limit(py, share.pool, limit)
+    }
+
+    /// Gives the cache back. The last holder of a named one ends it, as of an unnamed one its only
+    /// holder does.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.handle.close());
+    }
+
+    /// Ends the cache for everybody who has it open, in any language, and closes it.
+    fn destroy(&self, py: Python<'_>) {
+        if let Some(share) = self.handle.share() {
+            // SAFETY: the share holds the store through the call.
+            py.detach(|| unsafe { hc_store_destroy(share.store) });
+        }
+        self.close(py);
+    }
+
+    /// Checks every invariant of the store.
+    fn validate(&self, py: Python<'_>) -> PyResult<()> {
+        let share = self.share(py)?;
+        let mut why = detail();
+        // SAFETY: the share holds the store through the call; `why` is a place.
+        let status = py.detach(|| unsafe { hc_store_validate(share.store, &raw mut why) });
+        if status == HC_OK { Ok(()) } else { Err(error_with(py, status, &why)) }
+    }
+
+    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let name = slf.get_type().name()?;
+        Err(PyTypeError::new_err(format!(
+            "a {name} cannot be pickled or copied: its bytes live in this process. Open it by name \
+             (name=) where it is needed, or pass what you need of it"
+        )))
+    }
+}
+
+impl CacheBase {
+    fn raw_stats(&self, py: Python<'_>) -> PyResult<hc_store_stats> {
+        // SAFETY: all zeroes are valid statistics.
+        let mut stats: hc_store_stats = unsafe { std::mem::zeroed() };
+        stats.size = size_of::<hc_store_stats>();
+        // SAFETY: the struct is a place of the size it names.
+        let status = self.call(py, |store| unsafe { hc_store_stats_get(store, &raw mut stats) })?;
+        check(py, status)?;
+        Ok(stats)
+    }
+
+    fn invalidated(&self, py: Python<'_>, entries: hc_match) -> PyResult<u64> {
+        struct Shared(hc_match);
+        // SAFETY: the pattern is only read, and outlives the call.
+        unsafe impl Sync for Shared {}
+        let entries = Shared(entries);
+        let removed = std::sync::atomic::AtomicU64::new(0);
+        let status = self.long(py, |store| {
+            let entries = &entries;
+            let mut count = 0;
+            // SAFETY: the pattern's bytes live through the call; `count` is a place.
+            let status = unsafe { hc_invalidate(store, &raw const entries.0, &raw mut count) };
+            removed.store(count, std::sync::atomic::Ordering::Relaxed);
+            status
+        })?;
+        check(py, status)?;
+        Ok(removed.into_inner())
+    }
+}
+
+/// Length, version, seconds to live, session, type and flags.
+type EntryParts = (usize, u64, f64, u64, u32, u32);
+
+/// A C string that stays valid as long as the process.
+pub fn lasting(text: *const std::ffi::c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the header: strings of a config in force stay valid as long as the process.
+    Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}

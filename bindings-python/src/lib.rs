@@ -1,0 +1,96 @@
+//! `hypercache._native`: the Python package's own half in Rust.
+//!
+//! It declares the C interface (`hypercache-sys`), turns Python objects into keys and values and
+//! statuses into exceptions, and holds no rule of the cache: the engine is `libhypercache.so.0`,
+//! which the wheel carries and the loader finds once for the whole process. So a C++ extension that
+//! links the same library opens the pools that Python has named.
+//!
+//! - [`key`], [`value`]: objects as bytes, and back;
+//! - [`handle`], [`cache`]: one store, and the calls that are rare enough for PyO3's wrappers;
+//! - [`hot`], [`batch`]: those that are not, in the interpreter's calling convention;
+//! - [`pool`], [`filter`], [`view`], [`scan`], [`stats`]: the other objects;
+//! - [`errors`]: statuses as exceptions.
+//!
+//! What reads better in Python (the mapping's other methods, memoization, dataclasses, documentation)
+//! is in `python/hypercache/`, on top of this module.
+
+mod batch;
+mod cache;
+mod errors;
+mod filter;
+mod handle;
+mod hot;
+mod key;
+mod pool;
+mod scan;
+mod stats;
+mod value;
+mod view;
+
+use pyo3::prelude::*;
+
+/// The native half of `hypercache`; use that.
+#[pymodule(gil_used = false)]
+mod _native {
+    use hypercache_sys::*;
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::cache::CacheBase;
+    #[pymodule_export]
+    use super::filter::FilterBase;
+    #[pymodule_export]
+    use super::key::RawKey;
+    #[pymodule_export]
+    use super::pool::{PoolBase, Watch};
+    #[pymodule_export]
+    use super::scan::Scan;
+    #[pymodule_export]
+    use super::view::View;
+
+    /// The version of the library in use.
+    #[pyfunction]
+    fn version() -> String {
+        // SAFETY: the call takes nothing and returns static text.
+        super::errors::text(unsafe { hc_version_string() })
+    }
+
+    /// Version, commit, target and build options of the library in use.
+    #[pyfunction]
+    fn build_info() -> String {
+        // SAFETY: the call takes nothing and returns static text.
+        super::errors::text(unsafe { hc_build_info() })
+    }
+
+    /// A byte size: an int, or text such as "64MiB" or "25%".
+    #[pyfunction]
+    fn parse_size(size: &Bound<'_, PyAny>) -> PyResult<u64> {
+        super::cache::size(size, "size")
+    }
+
+    /// All pools and stores of the process in Prometheus' text format.
+    #[pyfunction]
+    fn metrics_text(py: Python<'_>) -> PyResult<String> {
+        let mut text: Vec<u8> = Vec::with_capacity(16 << 10);
+        loop {
+            let mut len = 0;
+            // SAFETY: the buffer has its capacity, `len` is a place.
+            let status =
+                unsafe { hc_metrics_text(text.as_mut_ptr().cast(), text.capacity(), &raw mut len) };
+            match status {
+                HC_OK => {
+                    // SAFETY: the call wrote `len` bytes, at most the capacity.
+                    unsafe { text.set_len(len) };
+                    return Ok(String::from_utf8_lossy(&text).into_owned());
+                }
+                HC_SMALL_BUFFER => text.reserve(len),
+                status => return Err(super::errors::error(py, status)),
+            }
+        }
+    }
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::hot::install(&module.py().get_type::<CacheBase>())
+    }
+}
