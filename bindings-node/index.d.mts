@@ -1,0 +1,3 @@
+export * from './index.js';
+import * as hypercache from './index.js';
+export default hypercache;

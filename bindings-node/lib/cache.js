@@ -1,0 +1,372 @@
+'use strict';
+
+const {
+  native, words, scratch, fromSlab, checkSlab, abandoned, MORE, LARGE, ENCODE, MOST, STORE, SCAN,
+} = require('./native.js');
+const { codecOf, decode, encode } = require('./codec.js');
+const { checkOptions } = require('./options.js');
+const { Pool } = require('./pool.js');
+
+const OPTIONS = new Set([
+  'maxBytes', 'minBytes', 'name', 'pool', 'policy', 'policyOptions', 'ttl', 'ttlJitter', 'max',
+  'maxEntries', 'maxValueBytes', 'shards', 'hashSeed', 'codec', 'filterFpr', 'latency',
+]);
+
+const SET = 0;
+const ADD = 1;
+const REPLACE = 2;
+const CAS = 3;
+
+const MATCHES = new Map([['prefix', 1], ['glob', 2], ['session', 3], ['type', 4]]);
+
+const OPERATIONS = new Map([['get', 0], ['set', 1], ['delete', 2]]);
+
+/** A kind of match and its operand; everything where nothing is asked for. */
+function matchOf(match) {
+  if (match === undefined) return [0, undefined];
+  const given = Object.entries(Object(match));
+  if (given.length !== 1 || !MATCHES.has(given[0][0])) {
+    throw new TypeError('a match is one of { prefix }, { glob }, { session }, { type }');
+  }
+  const [[name, operand]] = given;
+  if (operand === undefined) throw new TypeError(`the match has no ${name}`);
+  return [MATCHES.get(name), operand];
+}
+
+/** Whether the addon stores the value under a type of its own. */
+function isPlain(value) {
+  switch (typeof value) {
+    case 'object':
+      return value === null || value instanceof Uint8Array;
+    case 'undefined':
+      return false;
+    default:
+      return true;
+  }
+}
+
+/** A cache off the V8 heap, bounded in bytes. */
+class Cache {
+  #id = 0;
+  #codec;
+  #pool;
+  #ownsPool;
+
+  constructor(options) {
+    checkOptions('Cache', options, OPTIONS);
+    const { pool, name, max, maxEntries = max, codec, ...rest } = options;
+    this.#codec = codecOf(codec);
+    this.#ownsPool = pool === undefined;
+    if (this.#ownsPool) {
+      const { maxBytes, ...others } = rest;
+      if (maxBytes === undefined && name === undefined) {
+        throw new TypeError('a cache has maxBytes, a pool, or the name of one that is open');
+      }
+      this.#pool = new Pool({ maxBytes, name });
+      this.#open({ ...others, name, maxEntries });
+    } else {
+      this.#pool = pool;
+      this.#open({ ...rest, name, maxEntries });
+    }
+    abandoned.register(this, [STORE, this.#id], this);
+  }
+
+  #open(options) {
+    try {
+      this.#id = native.openStore(Pool.handleOf(this.#pool), options);
+    } catch (error) {
+      if (this.#ownsPool) this.#pool.close();
+      throw error;
+    }
+  }
+
+  // ---- Reading ---------------------------------------------------------------------------
+
+  get(key) {
+    checkSlab();
+    const value = native.get(this.#id, key);
+    return value === MORE ? this.#rest(key) : value;
+  }
+
+  peek(key) {
+    checkSlab();
+    const value = native.peek(this.#id, key);
+    return value === MORE ? this.#rest(key) : value;
+  }
+
+  /** What the addon has left to do here of a value that it found. */
+  #rest(key) {
+    const type = words[0];
+    if (type !== LARGE) return decode(this.#codec, type, fromSlab());
+    const bytes = native.load(this.#id, key);
+    return bytes === undefined ? undefined : decode(this.#codec, words[0], bytes);
+  }
+
+  getString(key) {
+    checkSlab();
+    return native.getString(this.#id, key);
+  }
+
+  getBuffer(key) {
+    checkSlab();
+    const found = native.getBuffer(this.#id, key);
+    if (found === true) return fromSlab();
+    return found === undefined ? undefined : native.load(this.#id, key);
+  }
+
+  getInto(key, target, offset = 0) {
+    return native.getInto(this.#id, key, target, offset);
+  }
+
+  has(key) {
+    return native.has(this.#id, key);
+  }
+
+  getEntry(key, { peek = false } = {}) {
+    return this.#entry(native.entry(this.#id, key, peek ? 1 : 0));
+  }
+
+  #entry(fields) {
+    if (fields === undefined) return undefined;
+    const [value, decoded, type, flags, session, ttl, version, bytes] = fields;
+    const given = decoded ? value : decode(this.#codec, type, value);
+    return { value: given, type, flags, session, ttl, version, bytes };
+  }
+
+  take(key) {
+    return this.#entry(native.entry(this.#id, key, 2))?.value;
+  }
+
+  getMany(keys) {
+    const list = Array.isArray(keys) ? keys : Array.from(keys);
+    if (list.length <= MOST) return this.#getBatch(list);
+    const values = [];
+    for (let at = 0; at < list.length; at += MOST) {
+      values.push(...this.#getBatch(list.slice(at, at + MOST)));
+    }
+    return values;
+  }
+
+  #getBatch(keys) {
+    const values = native.getMany(this.#id, ...keys);
+    if (words[0] !== 0) this.#restOfBatch(keys, values);
+    return values;
+  }
+
+  #restOfBatch(keys, values) {
+    const found = [];
+    // All bytes first: decoding may call the cache, which uses the same memory.
+    for (let i = 0; i < values.length; i++) {
+      if (values[i] !== MORE) continue;
+      const [type, start, length] = words.subarray(8 + 3 * i, 11 + 3 * i);
+      found.push([i, type, type === LARGE ? null : Buffer.from(scratch.subarray(start, start + length))]);
+    }
+    for (const [i, type, bytes] of found) {
+      values[i] = bytes === null ? this.get(keys[i]) : decode(this.#codec, type, bytes);
+    }
+  }
+
+  remainingTtl(key) {
+    return native.remainingTtl(this.#id, key);
+  }
+
+  getRemainingTTL(key) {
+    return native.remainingTtl(this.#id, key) ?? 0;
+  }
+
+  // ---- Writing ---------------------------------------------------------------------------
+
+  set(key, value, options) {
+    if (value === undefined) {
+      this.delete(key);
+      return true;
+    }
+    if (options === undefined) {
+      const status = native.set(this.#id, key, value);
+      if (status !== ENCODE) return status === 0;
+    }
+    const mode = options?.ifVersion === undefined ? SET : CAS;
+    return this.#put(mode, key, value, options) === 0;
+  }
+
+  add(key, value, options) {
+    return this.#put(ADD, key, value, options) === 0;
+  }
+
+  replace(key, value, options) {
+    return this.#put(REPLACE, key, value, options) === 0;
+  }
+
+  #put(mode, key, value, { ttl, session, flags, ifVersion, type } = {}) {
+    if (value === undefined) throw new TypeError('undefined is no value: it means that there is none');
+    if (type !== undefined && !(value instanceof Uint8Array)) {
+      throw new TypeError('a value with a type of its own is a Uint8Array');
+    }
+    const status = native.put(this.#id, key, value, mode, ttl, session, flags, ifVersion, type);
+    if (status !== ENCODE) return status;
+    const codec = this.#codec;
+    const bytes = encode(codec, value);
+    return native.put(this.#id, key, bytes, mode, ttl, session, flags, ifVersion, codec.type);
+  }
+
+  setMany(entries, options = {}) {
+    const { ttl, ...others } = options;
+    const batched = Object.keys(others).length === 0 && !(ttl <= 0);
+    let stored = 0;
+    let pairs = [];
+    const flush = () => {
+      if (pairs.length !== 0) stored += this.#setBatch(pairs, ttl, options);
+      pairs = [];
+    };
+    for (const [key, value] of entries) {
+      if (batched && isPlain(value)) {
+        pairs.push(key, value);
+        if (pairs.length === MOST) flush();
+      } else {
+        flush();
+        stored += Number(this.set(key, value, options));
+      }
+    }
+    flush();
+    return stored;
+  }
+
+  #setBatch(pairs, ttl, options) {
+    if (native.setMany(this.#id, ttl, ...pairs) !== ENCODE) return words[0];
+    // Text that is no Unicode, or a bigint that needs the codec: one by one.
+    let stored = 0;
+    for (let i = 0; i < pairs.length; i += 2) stored += Number(this.set(pairs[i], pairs[i + 1], options));
+    return stored;
+  }
+
+  delete(key, options) {
+    return native.delete(this.#id, key, options?.ifVersion) === 0;
+  }
+
+  deleteMany(keys) {
+    const list = Array.from(keys);
+    let deleted = 0;
+    for (let at = 0; at < list.length; at += MOST) {
+      deleted += native.deleteMany(this.#id, ...list.slice(at, at + MOST));
+    }
+    return deleted;
+  }
+
+  incr(key, delta = 1, { initial = delta, ttl } = {}) {
+    return native.incr(this.#id, key, delta, initial, ttl);
+  }
+
+  touch(key, ttl) {
+    return native.touch(this.#id, key, ttl) === 0;
+  }
+
+  // ---- Many entries at once --------------------------------------------------------------
+
+  invalidate(match) {
+    if (match === undefined) throw new TypeError('say what to invalidate; clear() removes everything');
+    return native.invalidate(this.#id, ...matchOf(match));
+  }
+
+  clear() {
+    native.clear(this.#id);
+  }
+
+  *#walk(match, withValues) {
+    const scan = native.scan(this.#id, ...matchOf(match));
+    // A walk that is dropped in the middle is given back when the generator is collected.
+    const token = {};
+    abandoned.register(token, [SCAN, scan], token);
+    try {
+      for (;;) {
+        const batch = native.scanNext(scan, MOST, withValues);
+        if (batch.length === 0) return;
+        yield batch;
+      }
+    } finally {
+      abandoned.unregister(token);
+      native.release(SCAN, scan);
+    }
+  }
+
+  *keys(match) {
+    for (const batch of this.#walk(match, false)) yield* batch;
+  }
+
+  *entries(match) {
+    for (const batch of this.#walk(match, true)) {
+      for (let i = 0; i < batch.length; i += 3) {
+        const type = batch[i + 2];
+        const value = batch[i + 1];
+        yield [batch[i], type === undefined ? value : decode(this.#codec, type, value)];
+      }
+    }
+  }
+
+  *values(match) {
+    for (const [, value] of this.entries(match)) yield value;
+  }
+
+  forEach(visit, self) {
+    for (const [key, value] of this.entries()) visit.call(self, value, key, this);
+  }
+
+  [Symbol.iterator]() {
+    return this.entries();
+  }
+
+  // ---- The cache itself ------------------------------------------------------------------
+
+  get size() {
+    return native.size(this.#id);
+  }
+
+  get pool() {
+    return this.#pool;
+  }
+
+  get config() {
+    return native.storeConfig(this.#id);
+  }
+
+  stats() {
+    return native.storeStats(this.#id);
+  }
+
+  latency(operation) {
+    const number = OPERATIONS.get(operation);
+    if (number === undefined) throw new TypeError("the operation is 'get', 'set' or 'delete'");
+    return native.latency(this.#id, number);
+  }
+
+  resize(maxBytes) {
+    if (this.#ownsPool) return this.#pool.resize(maxBytes);
+    return native.resizeStore(this.#id, maxBytes) === 0;
+  }
+
+  validate() {
+    native.validate(STORE, this.#id);
+  }
+
+  get closed() {
+    return this.#id === 0;
+  }
+
+  close() {
+    if (this.#id === 0) return;
+    abandoned.unregister(this);
+    native.release(STORE, this.#id);
+    this.#id = 0;
+    if (this.#ownsPool) this.#pool.close();
+  }
+
+  destroy() {
+    if (this.#id === 0) return;
+    native.destroy(this.#id);
+  }
+
+  [Symbol.dispose ?? Symbol.for('Symbol.dispose')]() {
+    this.close();
+  }
+}
+
+module.exports = { Cache };

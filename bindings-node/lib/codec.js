@@ -1,0 +1,76 @@
+'use strict';
+
+// Values that have no type of their own in the library: objects, arrays, dates, what else there is.
+
+const v8 = require('node:v8');
+
+const BYTES = 0;
+const STRING = 1;
+const JSON_TYPE = 6;
+const MSGPACK = 7;
+const V8 = 65;
+
+let msgpackPackage;
+
+function msgpack() {
+  if (msgpackPackage === undefined) {
+    try {
+      msgpackPackage = require('@msgpack/msgpack');
+    } catch (cause) {
+      throw new Error('MessagePack values need the package @msgpack/msgpack: npm install it', { cause });
+    }
+  }
+  return msgpackPackage;
+}
+
+function toJson(value) {
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new TypeError(`JSON has no ${typeof value}`);
+  return Buffer.from(text);
+}
+
+const BUILT_IN = {
+  v8: { type: V8, encode: (value) => v8.serialize(value), decode: (bytes) => v8.deserialize(bytes) },
+  json: { type: JSON_TYPE, encode: toJson, decode: (bytes) => JSON.parse(bytes.toString()) },
+  msgpack: {
+    type: MSGPACK,
+    encode: (value) => msgpack().encode(value, { useBigInt64: true }),
+    decode: (bytes) => msgpack().decode(bytes),
+  },
+};
+
+const BY_TYPE = new Map(Object.values(BUILT_IN).map((codec) => [codec.type, codec]));
+
+/** The codec of an option: a name, or an object of one's own. */
+function codecOf(option) {
+  if (option === undefined) return BUILT_IN.v8;
+  if (typeof option === 'string' && Object.hasOwn(BUILT_IN, option)) {
+    if (option === 'msgpack') msgpack();
+    return BUILT_IN[option];
+  }
+  const { type = 128, encode, decode } = Object(option);
+  if (typeof encode !== 'function' || typeof decode !== 'function') {
+    throw new TypeError("the codec is 'v8', 'json', 'msgpack' or { encode, decode, type? }");
+  }
+  if (!Number.isInteger(type) || type < 128 || type > 255) {
+    throw new RangeError(`the type of a codec of one's own is 128 to 255, not ${type}`);
+  }
+  return { type, encode, decode };
+}
+
+/** What bytes of a type stand for. Types that nobody here knows are handed out as bytes. */
+function decode(codec, type, bytes) {
+  if (type === BYTES) return bytes;
+  if (type === codec.type) return codec.decode(bytes);
+  const known = BY_TYPE.get(type);
+  return known === undefined ? bytes : known.decode(bytes);
+}
+
+/** The bytes of a value, to be stored under the codec's type. */
+function encode(codec, value) {
+  const bytes = codec.encode(value);
+  if (!(bytes instanceof Uint8Array)) throw new TypeError('the codec has not made a Uint8Array');
+  return bytes;
+}
+
+module.exports = { codecOf, decode, encode, BYTES, STRING };

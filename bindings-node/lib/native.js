@@ -1,0 +1,101 @@
+'use strict';
+
+// The addon, and the memory that it shares with this code.
+//
+// Words: what a call gives beside its value. Scratch: where values of a batch are copied to. Slab:
+// memory that is cut into Buffers, as Node does it for small ones; the addon writes a value behind
+// those that were cut off, so a Buffer costs no second copy.
+
+const path = require('node:path');
+const { markAsUntransferable } = require('node:worker_threads');
+const { fail } = require('./errors.js');
+const { RawKey } = require('./key.js');
+
+const libc = process.platform === 'linux' ? '-gnu' : '';
+const name = `@hypercache/${process.platform}-${process.arch}${libc}`;
+
+function load() {
+  try {
+    return require(name);
+  } catch (cause) {
+    const missing = cause.code === 'MODULE_NOT_FOUND' && cause.message.includes(name);
+    const message = missing
+      ? `hypercache needs the package ${name}, which is not installed. It exists for 64-bit Linux ` +
+        'with glibc on x64; package managers leave it out where optional dependencies are switched off.'
+      : `hypercache cannot load ${name}: ${cause.message}`;
+    throw new Error(message, { cause });
+  }
+}
+
+const native = load();
+
+/** Where the library lies. */
+const folder = path.dirname(require.resolve(name));
+
+/** What a call gives when there is more to do than it could: no cache holds the global object. */
+const MORE = globalThis;
+/** In place of a type: the value is large. */
+const LARGE = 0xffffffff;
+/** In place of a status: the value is for the codec. */
+const ENCODE = 1000;
+/** The most keys of one call. */
+const MOST = 64;
+
+const SLAB_BYTES = 16 << 10;
+
+const words = new Uint32Array(8 + 4 * MOST);
+const scratch = new Uint8Array(256 << 10);
+if (native.begin(fail, (...values) => values, RawKey, words, scratch) !== words.length) {
+  throw new Error('hypercache: the package and its addon are of different versions');
+}
+
+let slab;
+renewSlab();
+
+/** Begins another slab. The old one lives for as long as Buffers show it. */
+function renewSlab() {
+  slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  markAsUntransferable(slab.buffer);
+  native.setSlab(slab);
+}
+
+/** The bytes that the last call left in the slab, as a Buffer. */
+function fromSlab() {
+  const buffer = Buffer.from(slab.buffer, words[1], words[2]);
+  if (words[3] !== 0) renewSlab();
+  return buffer;
+}
+
+/**
+ * Whoever has a Buffer can reach the slab's memory and take it away (`ArrayBuffer.transfer`).
+ * Before the addon writes there it has to be there.
+ */
+function checkSlab() {
+  if (slab.length === 0) renewSlab();
+}
+
+const STORE = 0;
+const POOL = 1;
+const FILTER = 2;
+const SCAN = 3;
+
+/** Gives back the handles of objects that nobody closed. */
+const abandoned = new FinalizationRegistry(([kind, id]) => native.release(kind, id));
+
+module.exports = {
+  native,
+  folder,
+  words,
+  scratch,
+  fromSlab,
+  checkSlab,
+  abandoned,
+  MORE,
+  LARGE,
+  ENCODE,
+  MOST,
+  STORE,
+  POOL,
+  FILTER,
+  SCAN,
+};

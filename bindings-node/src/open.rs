@@ -1,0 +1,356 @@
+//! Opening pools and stores, and what is done to them as wholes.
+
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+
+use hypercache_bindings::{bytes, policy};
+use hypercache_sys as hc;
+use napi_sys::ValueType;
+
+use crate::js::{Call, Js, Thrown, Value};
+use crate::read::store;
+use crate::sized;
+use crate::values;
+use crate::write::{natural, outcome, ttl};
+
+/// Options by name, as the caller gave them.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    call: Call<'a>,
+    object: Value<'a>,
+}
+
+impl<'a> Options<'a> {
+    /// The options of an object.
+    pub const fn new(call: Call<'a>, object: Value<'a>) -> Self {
+        Self { call, object }
+    }
+
+    /// An option as it is.
+    pub fn get(self, name: &str) -> Js<Value<'a>> {
+        self.call.property(self.object, name)
+    }
+
+    /// An integer; 0 if it is not given.
+    pub fn natural(self, name: &str, most: u64) -> Js<u64> {
+        natural(self.call, self.get(name)?, name, most)
+    }
+
+    /// A size in bytes, as a number or as text; 0 if it is not given.
+    pub fn size(self, name: &str) -> Js<u64> {
+        let value = self.get(name)?;
+        if self.call.type_of(value) != ValueType::napi_string {
+            return natural(self.call, value, name, u64::MAX >> 1);
+        }
+        let text = self.call.string(value).ok_or(Thrown)?;
+        bytes::parse(&text).map_err(|error| self.call.out_of_range(&format!("{name}: {error}")))
+    }
+
+    /// A number; 0 if it is not given.
+    pub fn number(self, name: &str) -> Js<f64> {
+        let value = self.get(name)?;
+        match self.call.type_of(value) {
+            ValueType::napi_undefined => Ok(0.0),
+            ValueType::napi_number => self.call.f64(value).ok_or(Thrown),
+            _ => Err(self.call.wrong_type(&format!("{name} is a number"))),
+        }
+    }
+
+    /// A switch.
+    pub fn flag(self, name: &str, flag: u32) -> Js<u32> {
+        Ok(if self.call.bool(self.get(name)?) { flag } else { 0 })
+    }
+
+    /// Text for the library; None if it is not given.
+    pub fn text(self, name: &str) -> Js<Option<CString>> {
+        let value = self.get(name)?;
+        if self.call.is_undefined(value) {
+            return Ok(None);
+        }
+        let Some(text) = self.call.string(value) else {
+            return Err(self.call.wrong_type(&format!("{name} is a string")));
+        };
+        match CString::new(text) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(self.call.out_of_range(&format!("{name} has a NUL character"))),
+        }
+    }
+}
+
+fn pointer(text: Option<&CString>) -> *const std::ffi::c_char {
+    text.map_or(ptr::null(), |text| text.as_ptr())
+}
+
+/// The bytes of a message.
+fn message(error: &hc::hc_error) -> [u8; 240] {
+    error.message.map(|byte| byte.cast_unsigned())
+}
+
+/// Runs a call that fills an error, and throws what it says.
+pub fn told<'a>(
+    call: Call<'a>,
+    function: impl FnOnce(*mut hc::hc_error) -> hc::hc_status,
+) -> Js<i32> {
+    let mut error = sized!(hc::hc_error);
+    let status = function(&raw mut error);
+    if status < 0 { Err(call.failed_with(status, &message(&error))) } else { Ok(status) }
+}
+
+/// The pool of a number that JavaScript holds.
+pub fn pool<'a>(call: Call<'a>, id: Value<'a>) -> Js<*mut hc::hc_pool> {
+    let pool = call.state.pools.get(call.i32(id));
+    if pool.is_null() {
+        Err(call.throw(crate::js::Kind::Status, "HC_ERR_CLOSED", "the pool is closed"))
+    } else {
+        Ok(pool)
+    }
+}
+
+/// `openPool(options)`: a number. With a name, the pool of that name; without `maxBytes`, only one
+/// that is there.
+pub fn open_pool<'a>(call: Call<'a>, [object]: [Value<'a>; 1]) -> Js<Value<'a>> {
+    let options = Options::new(call, object);
+    let name = options.text("name")?;
+    let mut config = sized!(hc::hc_pool_config);
+    config.limit_bytes = options.size("maxBytes")?;
+    config.limit_max_bytes = options.size("maxBytesEver")?;
+    config.pin_limit_bytes = options.size("pinLimit")?;
+    config.elevated_pct = options.natural("elevated", 100)? as u32;
+    config.high_pct = options.natural("high", 100)? as u32;
+    config.critical_pct = options.natural("critical", 100)? as u32;
+    config.flags = options.flag("prefault", hc::HC_POOL_PREFAULT)?
+        | options.flag("zeroOnFree", hc::HC_POOL_ZERO_ON_FREE)?
+        | options.flag("noHugePages", hc::HC_POOL_NO_HUGE_PAGES)?
+        | options.flag("pressureOfUsed", hc::HC_POOL_PRESSURE_USED)?;
+    let no_size = call.is_undefined(options.get("maxBytes")?);
+    let mut opened = ptr::null_mut();
+    let status = told(call, |error| {
+        // SAFETY: config, name, output and error live for the call.
+        unsafe {
+            match &name {
+                Some(name) => {
+                    let config = if no_size { ptr::null() } else { &raw const config };
+                    hc::hc_pool_open(name.as_ptr(), config, &raw mut opened, error)
+                }
+                None => hc::hc_pool_create(&raw const config, &raw mut opened, error),
+            }
+        }
+    })?;
+    if status == hc::HC_NOT_FOUND {
+        let name = name.unwrap_or_default();
+        let message = format!("there is no pool {name:?}; give maxBytes to create it");
+        return Err(call.throw(crate::js::Kind::Status, "HC_NOT_FOUND", &message));
+    }
+    numbered(call, &call.state.pools, opened)
+}
+
+/// Keeps a handle and gives its number.
+pub fn numbered<'a, T>(
+    call: Call<'a>,
+    table: &crate::state::Table<T>,
+    handle: *mut T,
+) -> Js<Value<'a>> {
+    match NonNull::new(handle) {
+        Some(handle) => call.int(table.insert(handle)),
+        None => Err(call.failed(hc::HC_ERR_INTERNAL)),
+    }
+}
+
+/// `openStore(pool, options)`: a number.
+pub fn open_store<'a>(call: Call<'a>, [pool_id, object]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let pool = pool(call, pool_id)?;
+    let options = Options::new(call, object);
+    let name = options.text("name")?;
+    let policy_options = options.text("policyOptions")?;
+    let mut config = sized!(hc::hc_store_config);
+    config.name = pointer(name.as_ref());
+    config.policy_options = pointer(policy_options.as_ref());
+    config.limit_bytes = options.size("maxBytes")?;
+    config.floor_bytes = options.size("minBytes")?;
+    config.value_len_max = options.size("maxValueBytes")?;
+    config.limit_entries = options.natural("maxEntries", u64::MAX)?;
+    config.shards = options.natural("shards", u32::MAX.into())? as u32;
+    config.hash_seed = options.natural("hashSeed", u64::MAX)?;
+    config.jitter_pct = options.natural("ttlJitter", 100)? as u32;
+    config.filter_fpr = options.number("filterFpr")?;
+    config.flags = options.flag("latency", hc::HC_STORE_LATENCY)?;
+    config.default_ttl_ms = match ttl(call, options.get("ttl")?)? {
+        Some(hc::HC_TTL_KEEP) => return Err(call.wrong_type("the ttl is a number")),
+        Some(ttl) => ttl,
+        // As in lru-cache: a ttl of 0 is no ttl.
+        None => hc::HC_TTL_NEVER,
+    };
+    if let Some(name) = options.text("policy")? {
+        let name = name.to_string_lossy();
+        config.policy =
+            policy::parse(&name).map_err(|error| call.out_of_range(&error.to_string()))?;
+    }
+    let mut opened = ptr::null_mut();
+    told(call, |error| {
+        // SAFETY: the table holds a reference to the pool; the rest lives for the call.
+        unsafe { hc::hc_store_open(pool, &raw const config, &raw mut opened, error) }
+    })?;
+    numbered(call, &call.state.stores, opened)
+}
+
+/// `release(kind, number)`: gives a handle back: a store, a pool, a filter or a walk.
+pub fn release<'a>(call: Call<'a>, [kind, id]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let id = call.i32(id);
+    match call.i32(kind) {
+        0 => call.state.stores.release(id),
+        1 => {
+            call.state.watches.cancel(id);
+            call.state.pools.release(id);
+        }
+        2 => call.state.filters.release(id),
+        _ => call.state.scans.release(id),
+    }
+    call.undefined()
+}
+
+/// `destroy(store)`.
+pub fn destroy<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    // SAFETY: the table holds a reference to the store.
+    unsafe { hc::hc_store_destroy(store) };
+    call.undefined()
+}
+
+/// `clear(store)`.
+pub fn clear<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    // SAFETY: the table holds a reference to the store.
+    outcome(call, unsafe { hc::hc_clear(store) })
+}
+
+/// A size that is given beside a number.
+fn size<'a>(call: Call<'a>, value: Value<'a>) -> Js<u64> {
+    let object = call.object()?;
+    call.set(object, "maxBytes", value)?;
+    Options::new(call, object).size("maxBytes")
+}
+
+/// `resizeStore(store, maxBytes)`.
+pub fn resize_store<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let bytes = size(call, bytes)?;
+    // SAFETY: the table holds a reference to the store.
+    outcome(call, unsafe { hc::hc_store_set_limit(store, bytes) })
+}
+
+/// `resizePool(pool, maxBytes)`.
+pub fn resize_pool<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let pool = pool(call, id)?;
+    let bytes = size(call, bytes)?;
+    // SAFETY: the table holds a reference to the pool.
+    let status = told(call, |error| unsafe { hc::hc_pool_set_limit(pool, bytes, error) })?;
+    call.int(status)
+}
+
+/// `trim(pool, bytes)`: how many bytes that freed.
+pub fn trim<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let pool = pool(call, id)?;
+    let bytes = size(call, bytes)?;
+    let mut freed = 0;
+    // SAFETY: the table holds a reference to the pool.
+    outcome(call, unsafe { hc::hc_pool_trim(pool, bytes, &raw mut freed) })?;
+    values::count(call, freed)
+}
+
+/// `setThresholds(pool, elevated, high, critical)`.
+pub fn set_thresholds<'a>(
+    call: Call<'a>,
+    [id, elevated, high, critical]: [Value<'a>; 4],
+) -> Js<Value<'a>> {
+    let pool = pool(call, id)?;
+    let share = |value, name| natural(call, value, name, 100).map(|share| share as u32);
+    let (elevated, high) = (share(elevated, "elevated")?, share(high, "high")?);
+    let critical = share(critical, "critical")?;
+    // SAFETY: the table holds a reference to the pool.
+    outcome(call, unsafe { hc::hc_pool_set_thresholds(pool, elevated, high, critical) })
+}
+
+/// `validate(kind, number)`: checks every invariant of a store, a pool or a filter.
+pub fn validate<'a>(call: Call<'a>, [kind, id]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    // SAFETY (each): the table holds a reference.
+    let status = match call.i32(kind) {
+        0 => {
+            let store = store(call, id)?;
+            // SAFETY: the table holds a reference to the store.
+            told(call, |error| unsafe { hc::hc_store_validate(store, error) })?
+        }
+        1 => {
+            let pool = pool(call, id)?;
+            // SAFETY: the table holds a reference to the pool.
+            told(call, |error| unsafe { hc::hc_pool_validate(pool, error) })?
+        }
+        _ => {
+            let filter = crate::filter::filter(call, id)?;
+            // SAFETY: the table holds a reference to the filter.
+            told(call, |error| unsafe { hc::hc_filter_validate(filter, error) })?
+        }
+    };
+    call.int(status)
+}
+
+/// `storeConfig(store)`: what is in force, defaults filled in.
+pub fn store_config<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut config = sized!(hc::hc_store_config);
+    // SAFETY: the table holds a reference to the store.
+    outcome(call, unsafe { hc::hc_store_config_get(store, &raw mut config) })?;
+    let object = call.object()?;
+    call.set(object, "maxBytes", values::count(call, config.limit_bytes)?)?;
+    call.set(object, "minBytes", values::count(call, config.floor_bytes)?)?;
+    call.set(object, "maxValueBytes", values::count(call, config.value_len_max)?)?;
+    call.set(object, "maxEntries", values::count(call, config.limit_entries)?)?;
+    call.set(object, "shards", values::count(call, config.shards.into())?)?;
+    call.set(object, "policy", call.text(policy::name(config.policy))?)?;
+    let forever = [hc::HC_TTL_DEFAULT, hc::HC_TTL_NEVER].contains(&config.default_ttl_ms);
+    let ttl = if forever { f64::INFINITY } else { config.default_ttl_ms as f64 };
+    call.set(object, "ttl", call.number(ttl)?)?;
+    if !config.name.is_null() {
+        // SAFETY: the library's strings are NUL-terminated and stay as long as the process.
+        let name = unsafe { std::ffi::CStr::from_ptr(config.name) };
+        call.set(object, "name", call.utf8(name.to_bytes())?)?;
+    }
+    Ok(object)
+}
+
+/// `metricsText()`.
+pub fn metrics_text<'a>(call: Call<'a>, []: [Value<'a>; 0]) -> Js<Value<'a>> {
+    let mut text: Vec<MaybeUninit<u8>> = Vec::with_capacity(16 << 10);
+    loop {
+        let mut len = 0;
+        let room = text.spare_capacity_mut();
+        // SAFETY: there is room for so many bytes.
+        let status =
+            unsafe { hc::hc_metrics_text(room.as_mut_ptr().cast(), room.len(), &raw mut len) };
+        match status {
+            hc::HC_OK => {
+                // SAFETY: the library has written `len` bytes.
+                let text = unsafe { std::slice::from_raw_parts(text.as_ptr().cast(), len) };
+                return call.utf8(text);
+            }
+            // It may be longer the next time.
+            hc::HC_SMALL_BUFFER => text = Vec::with_capacity(len + (len >> 2)),
+            failed => return Err(call.failed(failed)),
+        }
+    }
+}
+
+/// `versions()`: of the library that was loaded.
+pub fn versions<'a>(call: Call<'a>, []: [Value<'a>; 0]) -> Js<Value<'a>> {
+    let object = call.object()?;
+    // SAFETY: both are static and NUL-terminated.
+    let (version, build) = unsafe {
+        (
+            std::ffi::CStr::from_ptr(hc::hc_version_string()),
+            std::ffi::CStr::from_ptr(hc::hc_build_info()),
+        )
+    };
+    call.set(object, "version", call.utf8(version.to_bytes())?)?;
+    call.set(object, "build", call.utf8(build.to_bytes())?)?;
+    Ok(object)
+}

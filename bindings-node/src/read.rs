@@ -1,0 +1,368 @@
+//! Reading single values: the hot paths.
+//!
+//! The library copies a value straight into the slab (see [`crate::state::Slab`]), where JavaScript
+//! can cut a Buffer without copying again; values that become strings or numbers leave the slab as it
+//! was. JavaScript sees to it that the slab always has [`SMALL`] bytes left; a value that is larger
+//! is read again into a place of its own.
+
+use std::mem::MaybeUninit;
+
+use hypercache_sys as hc;
+
+use crate::js::{Call, Js, Thrown, Value};
+use crate::keys::KeyBuffer;
+use crate::values;
+
+/// Values up to this size, in bytes, go through the slab.
+pub const SMALL: usize = 4_096;
+
+/// Words for JavaScript: the value's type, its place in the slab, its length, and whether the slab
+/// has too little left.
+const KIND: usize = 0;
+const OFFSET: usize = 1;
+const LEN: usize = 2;
+const FULL: usize = 3;
+
+/// In place of a type: the value is large.
+pub const LARGE: u32 = u32::MAX;
+
+/// The store of a number that JavaScript holds.
+///
+/// # Errors
+/// A pending exception if it was closed.
+#[inline]
+pub fn store<'a>(call: Call<'a>, id: Value<'a>) -> Js<*mut hc::hc_store> {
+    let store = call.state.stores.get(call.i32(id));
+    if store.is_null() { Err(call.failed(hc::HC_ERR_CLOSED)) } else { Ok(store) }
+}
+
+/// An output that the library fills.
+#[inline]
+fn no_info() -> MaybeUninit<hc::hc_info> {
+    MaybeUninit::uninit()
+}
+
+/// A value copied into the slab, or what came of it.
+enum Found<'a> {
+    /// `len` bytes of a type at the slab's end.
+    Small {
+        kind: u32,
+        bytes: &'a [u8],
+    },
+    /// It does not fit.
+    Large {
+        kind: u32,
+    },
+    Miss,
+}
+
+#[inline]
+fn find<'a>(call: Call<'a>, store: *mut hc::hc_store, key: &[u8], flags: u32) -> Js<Found<'a>> {
+    let slab = call.state.slab.get();
+    let mut info = no_info();
+    // SAFETY: the table holds a reference to the store; the slab has `len - used` bytes at `used`,
+    // which no Buffer shows yet.
+    let status = unsafe {
+        hc::hc_get_info(
+            store,
+            key.as_ptr().cast(),
+            key.len(),
+            flags,
+            slab.data.add(slab.used).cast(),
+            slab.len - slab.used,
+            info.as_mut_ptr(),
+        )
+    };
+    match status {
+        hc::HC_OK => {
+            // SAFETY: for HC_OK the library has filled the info and copied `len` bytes, which stay
+            // as they are until the next call.
+            unsafe {
+                let info = info.assume_init_ref();
+                let bytes = std::slice::from_raw_parts(slab.data.add(slab.used), info.len);
+                Ok(Found::Small { kind: info.r#type, bytes })
+            }
+        }
+        hc::HC_NOT_FOUND => Ok(Found::Miss),
+        hc::HC_SMALL_BUFFER => {
+            // SAFETY: for HC_SMALL_BUFFER too the library has filled the info.
+            let info = unsafe { info.assume_init() };
+            Ok(Found::Large { kind: info.r#type })
+        }
+        failed => Err(call.failed(failed)),
+    }
+}
+
+/// Leaves the bytes at the slab's end to JavaScript, and says where they are.
+#[inline]
+fn leave(call: Call<'_>, kind: u32, len: usize) {
+    let mut slab = call.state.slab.get();
+    call.state.tell(KIND, kind);
+    call.state.tell(OFFSET, slab.used as u32);
+    call.state.tell(LEN, len as u32);
+    slab.used = (slab.used + len).next_multiple_of(8).min(slab.len);
+    call.state.tell(FULL, u32::from(slab.len - slab.used < SMALL));
+    call.state.slab.set(slab);
+}
+
+#[inline]
+fn get_with<'a>(call: Call<'a>, id: Value<'a>, key: Value<'a>, flags: u32) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    match find(call, store, key, flags)? {
+        Found::Small { kind, bytes } => match values::to_value(call, kind, bytes)? {
+            Some(value) => Ok(value),
+            None => {
+                leave(call, kind, bytes.len());
+                call.more()
+            }
+        },
+        Found::Miss => call.undefined(),
+        Found::Large { .. } => large(call, store, key),
+    }
+}
+
+/// A value of any size, in a place of its own. The look-up that found it too large was counted.
+#[cold]
+fn large<'a>(call: Call<'a>, store: *mut hc::hc_store, key: &[u8]) -> Js<Value<'a>> {
+    let Some((info, bytes)) = copied(call, store, key, hc::HC_PEEK)? else {
+        return call.undefined();
+    };
+    match values::to_value(call, info.r#type, &bytes)? {
+        Some(value) => Ok(value),
+        None => {
+            call.state.tell(KIND, LARGE);
+            call.more()
+        }
+    }
+}
+
+/// A value and what is said of it, copied to the heap; None if there is none.
+pub fn copied(
+    call: Call<'_>,
+    store: *mut hc::hc_store,
+    key: &[u8],
+    flags: u32,
+) -> Js<Option<(hc::hc_info, Vec<u8>)>> {
+    copied_by(call, |buffer, capacity, info| {
+        // SAFETY: the table holds a reference to the store; the buffer has `capacity` bytes.
+        unsafe {
+            hc::hc_get_info(store, key.as_ptr().cast(), key.len(), flags, buffer, capacity, info)
+        }
+    })
+}
+
+/// What a read gives that is told how much it may copy and says how much it needs.
+fn copied_by(
+    call: Call<'_>,
+    mut read: impl FnMut(*mut std::ffi::c_void, usize, *mut hc::hc_info) -> hc::hc_status,
+) -> Js<Option<(hc::hc_info, Vec<u8>)>> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(SMALL);
+    loop {
+        let mut info = no_info();
+        match read(bytes.as_mut_ptr().cast(), bytes.capacity(), info.as_mut_ptr()) {
+            hc::HC_OK => {
+                // SAFETY: for HC_OK the library has filled the info and written `len` bytes.
+                unsafe {
+                    let info = info.assume_init();
+                    bytes.set_len(info.len);
+                    return Ok(Some((info, bytes)));
+                }
+            }
+            hc::HC_NOT_FOUND => return Ok(None),
+            hc::HC_SMALL_BUFFER => {
+                // SAFETY: for HC_SMALL_BUFFER too the library has filled the info.
+                bytes.reserve(unsafe { info.assume_init() }.len);
+            }
+            failed => return Err(call.failed(failed)),
+        }
+    }
+}
+
+/// `get(store, key)`: the value; `undefined` for a miss; `more` for bytes in the slab.
+#[inline]
+pub fn get<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    get_with(call, id, key, 0)
+}
+
+/// `get` that counts no hit.
+pub fn peek<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    get_with(call, id, key, hc::HC_PEEK)
+}
+
+/// `getString(store, key)`: text; `undefined` for a miss.
+#[inline]
+pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let found = find(call, store, key, 0)?;
+    let kind = match found {
+        Found::Small { kind, .. } | Found::Large { kind } => kind,
+        Found::Miss => return call.undefined(),
+    };
+    if ![hc::HC_TYPE_STRING, hc::HC_TYPE_BYTES, hc::HC_TYPE_JSON].contains(&kind) {
+        let message = "the value is neither text, JSON nor bytes; read it with get";
+        return Err(call.throw(crate::js::Kind::Type, "HC_WRONG_TYPE", message));
+    }
+    match found {
+        Found::Small { bytes, .. } => call.utf8(bytes),
+        Found::Miss | Found::Large { .. } => match copied(call, store, key, hc::HC_PEEK)? {
+            Some((_, bytes)) => call.utf8(&bytes),
+            None => call.undefined(),
+        },
+    }
+}
+
+/// `getBuffer(store, key)`: true for bytes in the slab; `undefined` for a miss; false for a large
+/// value.
+#[inline]
+pub fn get_buffer<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    match find(call, store, key, 0)? {
+        Found::Small { kind, bytes } => {
+            leave(call, kind, bytes.len());
+            call.boolean(true)
+        }
+        Found::Miss => call.undefined(),
+        Found::Large { .. } => call.boolean(false),
+    }
+}
+
+/// `load(store, key)`: a value of any size as a Buffer of its own, with its type in the words;
+/// counts no hit.
+pub fn load<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    match copied(call, store, key, hc::HC_PEEK)? {
+        Some((info, bytes)) => {
+            call.state.tell(KIND, info.r#type);
+            call.buffer(&bytes)
+        }
+        None => call.undefined(),
+    }
+}
+
+/// `getInto(store, key, target, offset)`: the length; `undefined` for a miss.
+#[inline]
+pub fn get_into<'a>(call: Call<'a>, [id, key, target, offset]: [Value<'a>; 4]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let Some(target) = call.bytes(target) else {
+        return Err(call.wrong_type("the target is a Uint8Array"));
+    };
+    let offset = call.f64(offset).unwrap_or(f64::NAN);
+    if !(offset >= 0.0 && offset <= target.len() as f64 && offset.fract() == 0.0) {
+        let len = target.len();
+        return Err(call.out_of_range(&format!("the offset is {offset}, and may be 0 to {len}")));
+    }
+    let offset = offset as usize;
+    let mut len = 0;
+    // SAFETY: the table holds a reference to the store; the target has `len - offset` bytes at
+    // the offset.
+    let status = unsafe {
+        hc::hc_get(
+            store,
+            key.as_ptr().cast(),
+            key.len(),
+            target.as_mut_ptr().wrapping_add(offset).cast(),
+            target.len() - offset,
+            &raw mut len,
+        )
+    };
+    match status {
+        hc::HC_OK => match i32::try_from(len) {
+            Ok(len) => call.int(len),
+            Err(_) => call.number(len as f64),
+        },
+        hc::HC_NOT_FOUND => call.undefined(),
+        hc::HC_SMALL_BUFFER => Err(too_small(call, len, target.len() - offset)),
+        failed => Err(call.failed(failed)),
+    }
+}
+
+#[cold]
+fn too_small(call: Call<'_>, needed: usize, room: usize) -> Thrown {
+    call.throw(
+        crate::js::Kind::Range,
+        "HC_SMALL_BUFFER",
+        &format!("the value takes {needed} bytes, and the target has {room} from the offset"),
+    )
+}
+
+/// `has(store, key)`.
+#[inline]
+pub fn has<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    // SAFETY: the table holds a reference to the store.
+    match unsafe { hc::hc_contains(store, key.as_ptr().cast(), key.len()) } {
+        hc::HC_OK => call.boolean(true),
+        hc::HC_NOT_FOUND => call.boolean(false),
+        failed => Err(call.failed(failed)),
+    }
+}
+
+/// `entry(store, key, mode)`: a value with what is said of it, as an array; `undefined` for a miss.
+/// The mode is 0 to read, 1 to read without counting a hit, 2 to take it out.
+pub fn entry<'a>(call: Call<'a>, [id, key, mode]: [Value<'a>; 3]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let found = match call.i32(mode) {
+        2 => copied_by(call, |to, capacity, info| {
+            // SAFETY: as in `copied`.
+            unsafe { hc::hc_take(store, key.as_ptr().cast(), key.len(), to, capacity, info) }
+        })?,
+        1 => copied(call, store, key, hc::HC_PEEK)?,
+        _ => copied(call, store, key, 0)?,
+    };
+    let Some((info, bytes)) = found else { return call.undefined() };
+    let simple = values::to_value(call, info.r#type, &bytes)?;
+    let (value, decoded) = match simple {
+        Some(value) => (value, true),
+        None => (call.buffer(&bytes)?, false),
+    };
+    let fields = [
+        value,
+        call.boolean(decoded)?,
+        call.int(info.r#type as i32)?,
+        call.number(f64::from(info.flags))?,
+        values::count(call, info.session)?,
+        time_left(call, info.ttl_ms)?,
+        call.bigint_unsigned(info.version)?,
+        call.number(info.len as f64)?,
+    ];
+    call.call(call.referenced(call.state.collect.get())?, &fields)
+}
+
+fn time_left(call: Call<'_>, ttl_ms: u64) -> Js<Value<'_>> {
+    call.number(if ttl_ms == hc::HC_TTL_NEVER { f64::INFINITY } else { ttl_ms as f64 })
+}
+
+/// `remainingTtl(store, key)`: milliseconds, infinite for one that does not expire; `undefined` for
+/// a miss.
+pub fn remaining_ttl<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let mut info = no_info();
+    // SAFETY: the table holds a reference to the store; a capacity of 0 needs no buffer.
+    let status = unsafe {
+        let key_data = key.as_ptr().cast();
+        let nowhere = std::ptr::null_mut();
+        hc::hc_get_info(store, key_data, key.len(), hc::HC_PEEK, nowhere, 0, info.as_mut_ptr())
+    };
+    match status {
+        // SAFETY: for both statuses the library has filled the info.
+        hc::HC_OK | hc::HC_SMALL_BUFFER => time_left(call, unsafe { info.assume_init() }.ttl_ms),
+        hc::HC_NOT_FOUND => call.undefined(),
+        failed => Err(call.failed(failed)),
+    }
+}

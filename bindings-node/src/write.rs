@@ -1,0 +1,236 @@
+//! Writing single values.
+
+use hypercache_bindings::time::{self, Ttl};
+use hypercache_sys as hc;
+use napi_sys::ValueType;
+
+use crate::js::{Call, Js, Kind, Thrown, Value};
+use crate::keys::{KeyBuffer, whole};
+use crate::read::store;
+use crate::values::{self, ValueBuffer};
+
+/// In place of a status: JavaScript has to encode the value.
+pub const ENCODE: i32 = 1_000;
+
+/// A struct of the library with its size set and everything else the default.
+#[macro_export]
+macro_rules! sized {
+    ($kind:ty) => {{
+        // SAFETY: these are structs of integers, floats and pointers, for which zero is a value,
+        // and the documented default.
+        let mut zeroed: $kind = unsafe { std::mem::zeroed() };
+        zeroed.size = size_of::<$kind>();
+        zeroed
+    }};
+}
+
+/// A time to live in milliseconds as JavaScript gives it; None if the entry is to go.
+pub fn ttl(call: Call<'_>, value: Value<'_>) -> Js<Option<u64>> {
+    match call.type_of(value) {
+        ValueType::napi_undefined => Ok(Some(hc::HC_TTL_DEFAULT)),
+        ValueType::napi_number => match call.f64(value).and_then(time::from_millis) {
+            Some(Ttl::Gone) => Ok(None),
+            Some(Ttl::Millis(millis)) => Ok(Some(millis)),
+            Some(Ttl::Never) => Ok(Some(hc::HC_TTL_NEVER)),
+            None => Err(call.out_of_range("the ttl is NaN")),
+        },
+        _ if call.string(value).as_deref() == Some("keep") => Ok(Some(hc::HC_TTL_KEEP)),
+        _ => Err(call.wrong_type("the ttl is a number of milliseconds, or \"keep\"")),
+    }
+}
+
+/// An integer from 0 to `most`; `undefined` is 0.
+pub fn natural(call: Call<'_>, value: Value<'_>, name: &str, most: u64) -> Js<u64> {
+    let given = match call.type_of(value) {
+        ValueType::napi_undefined => Some(0),
+        ValueType::napi_number => {
+            call.f64(value).and_then(whole).and_then(|integer| u64::try_from(integer).ok())
+        }
+        ValueType::napi_bigint => call.bigint_u64(value),
+        _ => {
+            return Err(call.wrong_type(&format!("{name} is an integer")));
+        }
+    };
+    given
+        .filter(|given| *given <= most)
+        .ok_or_else(|| call.out_of_range(&format!("{name} is no integer from 0 to {most}")))
+}
+
+/// A status as a number; failures are thrown.
+#[inline]
+pub fn outcome(call: Call<'_>, status: i32) -> Js<Value<'_>> {
+    if status < 0 { Err(call.failed(status)) } else { call.int(status) }
+}
+
+/// `set(store, key, value)`.
+#[inline]
+pub fn set<'a>(call: Call<'a>, [id, key, value]: [Value<'a>; 3]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let mut buffer = ValueBuffer::new();
+    let Some(value) = buffer.read(call, value)? else { return call.int(ENCODE) };
+    let (key_data, val_data) = (key.as_ptr().cast(), value.bytes.as_ptr().cast());
+    let len = value.bytes.len();
+    let status = if value.kind == hc::HC_TYPE_BYTES {
+        // SAFETY: the table holds a reference to the store; the slices live for the call.
+        unsafe { hc::hc_set(store, key_data, key.len(), val_data, len, hc::HC_TTL_DEFAULT) }
+    } else {
+        let mut options = sized!(hc::hc_put_options);
+        options.r#type = value.kind;
+        let version = std::ptr::null_mut();
+        // SAFETY: as above.
+        unsafe {
+            hc::hc_put(store, key_data, key.len(), val_data, len, &raw const options, version)
+        }
+    };
+    outcome(call, status)
+}
+
+/// What a write with options is told beside key and value.
+pub fn put_options<'a>(
+    call: Call<'a>,
+    [mode, ttl_value, session, flags, version]: [Value<'a>; 5],
+) -> Js<(hc::hc_put_options, bool)> {
+    let mut options = sized!(hc::hc_put_options);
+    let ttl = ttl(call, ttl_value)?;
+    options.mode = call.i32(mode);
+    options.ttl_ms = ttl.unwrap_or(hc::HC_TTL_DEFAULT);
+    options.session = natural(call, session, "session", u64::MAX)?;
+    options.flags = natural(call, flags, "flags", u32::MAX.into())? as u32;
+    options.expected_version = natural(call, version, "ifVersion", u64::MAX)?;
+    Ok((options, ttl.is_none()))
+}
+
+/// `put(store, key, value, mode, ttl, session, flags, version, type)`: a type says that the value
+/// is bytes that JavaScript has encoded.
+pub fn put<'a>(call: Call<'a>, arguments: [Value<'a>; 9]) -> Js<Value<'a>> {
+    let [id, key, value, mode, ttl, session, flags, version, kind] = arguments;
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let (mut options, gone) = put_options(call, [mode, ttl, session, flags, version])?;
+    if gone {
+        return remove(call, store, key, &options);
+    }
+    let mut buffer = ValueBuffer::new();
+    let Some(value) = buffer.read(call, value)? else { return call.int(ENCODE) };
+    options.r#type =
+        if call.is_undefined(kind) { value.kind } else { natural(call, kind, "type", 255)? as u32 };
+    // SAFETY: the table holds a reference to the store; slices and options live for the call.
+    let status = unsafe {
+        hc::hc_put(
+            store,
+            key.as_ptr().cast(),
+            key.len(),
+            value.bytes.as_ptr().cast(),
+            value.bytes.len(),
+            &raw const options,
+            std::ptr::null_mut(),
+        )
+    };
+    outcome(call, status)
+}
+
+/// A write of a value that is gone at once: what it would replace goes, and nothing comes.
+fn remove<'a>(
+    call: Call<'a>,
+    store: *mut hc::hc_store,
+    key: &[u8],
+    options: &hc::hc_put_options,
+) -> Js<Value<'a>> {
+    let data = key.as_ptr().cast();
+    // SAFETY: the table holds a reference to the store.
+    let status = unsafe {
+        match options.mode {
+            hc::HC_PUT_ADD => match hc::hc_contains(store, data, key.len()) {
+                hc::HC_OK => hc::HC_EXISTS,
+                hc::HC_NOT_FOUND => hc::HC_OK,
+                failed => failed,
+            },
+            hc::HC_PUT_CAS => hc::hc_delete_if(store, data, key.len(), options.expected_version),
+            hc::HC_PUT_REPLACE => hc::hc_delete(store, data, key.len()),
+            _ => hc::hc_delete(store, data, key.len()).min(hc::HC_OK),
+        }
+    };
+    outcome(call, status)
+}
+
+/// `delete(store, key, version)`.
+#[inline]
+pub fn delete<'a>(call: Call<'a>, [id, key, version]: [Value<'a>; 3]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let data = key.as_ptr().cast();
+    let status = if call.is_undefined(version) {
+        // SAFETY: the table holds a reference to the store.
+        unsafe { hc::hc_delete(store, data, key.len()) }
+    } else {
+        let version = natural(call, version, "ifVersion", u64::MAX)?;
+        // SAFETY: the table holds a reference to the store.
+        unsafe { hc::hc_delete_if(store, data, key.len(), version) }
+    };
+    outcome(call, status)
+}
+
+/// `touch(store, key, ttl)`.
+pub fn touch<'a>(call: Call<'a>, [id, key, ttl_value]: [Value<'a>; 3]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let data = key.as_ptr().cast();
+    // SAFETY: the table holds a reference to the store.
+    let status = unsafe {
+        match ttl(call, ttl_value)? {
+            Some(ttl) => hc::hc_touch(store, data, key.len(), ttl),
+            None => hc::hc_delete(store, data, key.len()),
+        }
+    };
+    outcome(call, status)
+}
+
+fn signed(call: Call<'_>, value: Value<'_>, name: &str) -> Js<i64> {
+    let given = match call.type_of(value) {
+        ValueType::napi_number => call.f64(value).and_then(whole),
+        ValueType::napi_bigint => call.bigint_i64(value),
+        _ => None,
+    };
+    given.ok_or_else(|| {
+        call.wrong_type(&format!("{name} is a safe integer, or a bigint of 64 bits"))
+    })
+}
+
+/// `incr(store, key, delta, initial, ttl)`: the sum.
+pub fn incr<'a>(
+    call: Call<'a>,
+    [id, key, delta, initial, ttl_value]: [Value<'a>; 5],
+) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let mut buffer = KeyBuffer::new();
+    let key = buffer.read(call, key)?;
+    let delta = signed(call, delta, "delta")?;
+    let initial = signed(call, initial, "initial")?;
+    let Some(ttl) = ttl(call, ttl_value)? else {
+        return Err(call.out_of_range("the ttl of a counter is more than 0"));
+    };
+    let mut sum = 0;
+    // SAFETY: the table holds a reference to the store.
+    let status = unsafe {
+        let data = key.as_ptr().cast();
+        hc::hc_incr(store, data, key.len(), delta, initial, ttl, &raw mut sum)
+    };
+    match status {
+        hc::HC_OK => values::integer(call, sum),
+        hc::HC_WRONG_TYPE => Err(wrong(call, Kind::Type, status)),
+        hc::HC_OVERFLOW => Err(wrong(call, Kind::Range, status)),
+        // The policy may decline it like any entry; the sum is what it would have been.
+        hc::HC_NOT_ADMITTED => values::integer(call, initial),
+        failed => Err(call.failed(failed)),
+    }
+}
+
+fn wrong(call: Call<'_>, kind: Kind, status: i32) -> Thrown {
+    use hypercache_bindings::status;
+    call.throw(kind, status::name(status), status::text(status))
+}

@@ -1,0 +1,172 @@
+// What goes in comes out, with its type.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Cache } from 'hypercache';
+
+const open = (options) => new Cache({ maxBytes: '64MiB', ...options });
+
+const VALUES = [
+  '', 'Ada', 'é', '日本語', '\u{1f600}', '\0', 'x'.repeat(1022), 'x'.repeat(1023), 'x'.repeat(1024),
+  'é'.repeat(1022), 'x'.repeat(300_000), 'ü'.repeat(300_000), '\ud800', 'a\udc00b'.repeat(2_000),
+  0, 1, -1, 2 ** 31, -(2 ** 31) - 1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER,
+  2 ** 53, -(2 ** 53), -0, 0.1, NaN, Infinity, -Infinity, 5e-324, 1.7e308,
+  0n, 5n, -5n, 2n ** 53n, 2n ** 53n - 1n, -(2n ** 53n), 2n ** 63n - 1n, -(2n ** 63n), 2n ** 63n, 2n ** 200n,
+  true, false, null,
+  Buffer.alloc(0), Buffer.from('bytes'), Buffer.alloc(4_095, 1), Buffer.alloc(4_096, 2),
+  Buffer.alloc(4_097, 3), Buffer.alloc(16_384, 4), Buffer.alloc(1_000_000, 5),
+  {}, { a: 1, b: ['x', { c: null }] }, [1, , 3], new Date(0), new Map([[{ k: 1 }, new Set([2])]]), /x/g,
+  new Error('stored').message, new Float64Array([1.5]), new ArrayBuffer(3), { nested: Buffer.from('in it') },
+  { long: 'x'.repeat(100_000) },
+];
+
+const shown = (value) => `${typeof value} ${String(value).slice(0, 20)}`;
+
+test('every value comes back as it went in', () => {
+  using(open(), (cache) => {
+    for (const value of VALUES) {
+      assert.equal(cache.set('k', value), true, shown(value));
+      for (const read of [cache.get('k'), cache.peek('k'), cache.getEntry('k').value, [...cache.values()][0]]) {
+        assert.deepEqual(read, value, shown(value));
+        assert.ok(typeof value === 'object' || Object.is(read, value), shown(value));
+      }
+      assert.deepEqual(cache.getMany(['k', 'none', 'k']), [value, undefined, value], shown(value));
+      assert.deepEqual(cache.take('k'), value);
+      assert.equal(cache.has('k'), false);
+    }
+    cache.validate();
+  });
+});
+
+test('batches store what single writes store', () => {
+  using(open(), (cache) => {
+    const entries = VALUES.map((value, index) => [`k${index}`, value]);
+    assert.equal(cache.setMany(entries), VALUES.length);
+    assert.deepEqual(cache.getMany(entries.map(([key]) => key)), VALUES);
+    assert.equal(cache.size, VALUES.length);
+    assert.deepEqual(new Map(cache.entries()), new Map(entries));
+    assert.equal(cache.deleteMany(entries.map(([key]) => key)), VALUES.length);
+    assert.equal(cache.size, 0);
+  });
+});
+
+test('values that other languages read have a type of their own', () => {
+  using(open(), (cache) => {
+    const types = [
+      ['text', 1], [7, 2], [2n ** 60n, 2], [0.5, 3], [-0, 3], [true, 4], [null, 5], [Buffer.from('b'), 0],
+      [new Uint8Array(2), 0], [{}, 65], [5n, 65], ['\ud800', 65],
+    ];
+    for (const [value, type] of types) {
+      cache.set('k', value);
+      assert.equal(cache.getEntry('k').type, type, shown(value));
+    }
+    cache.set('k', 258);
+    assert.deepEqual(cache.getBuffer('k'), Buffer.from([2, 1, 0, 0, 0, 0, 0, 0]));
+  });
+});
+
+test('bytes may be given a type, and unknown types come as bytes', () => {
+  using(open(), (cache) => {
+    cache.set('json', Buffer.from('{"a":[1]}'), { type: 6 });
+    assert.deepEqual(cache.get('json'), { a: [1] });
+    assert.equal(cache.getString('json'), '{"a":[1]}');
+    cache.set('pickle', Buffer.from([0x80, 4]), { type: 64, flags: 0xdeadbeef, session: 2n ** 64n - 1n });
+    const entry = cache.getEntry('pickle');
+    assert.deepEqual(
+      { ...entry, version: typeof entry.version },
+      { value: Buffer.from([0x80, 4]), type: 64, flags: 0xdeadbeef, session: 2n ** 64n - 1n, ttl: Infinity, version: 'bigint', bytes: 2 },
+    );
+    assert.throws(() => cache.set('k', 'text', { type: 6 }), TypeError);
+    assert.throws(() => cache.set('k', Buffer.alloc(1), { type: 256 }), RangeError);
+  });
+});
+
+test('codecs', async (t) => {
+  const value = { a: [1, 'x', null, true], b: { c: 1.5 } };
+  await t.test('JSON', () => {
+    using(open({ codec: 'json' }), (cache) => {
+      cache.set('k', value);
+      assert.equal(cache.getEntry('k').type, 6);
+      assert.equal(cache.getString('k'), JSON.stringify(value));
+      assert.deepEqual(cache.get('k'), value);
+      assert.throws(() => cache.set('k', () => 1), TypeError);
+      cache.set('k', '\ud800');
+      assert.equal(cache.get('k'), '\ud800');
+    });
+  });
+  await t.test("one's own", () => {
+    const codec = {
+      type: 200,
+      encode: (given) => Buffer.from(`<${JSON.stringify(given)}>`),
+      decode: (bytes) => JSON.parse(bytes.subarray(1, -1)),
+    };
+    using(open({ codec }), (cache) => {
+      cache.set('k', value);
+      assert.equal(cache.getEntry('k').type, 200);
+      assert.deepEqual(cache.get('k'), value);
+      assert.deepEqual(cache.getMany(['k']), [value]);
+    });
+    for (const bad of [{}, 'yaml', 5, null, { encode() {} }]) assert.throws(() => open({ codec: bad }), TypeError);
+    assert.throws(() => open({ codec: { ...codec, type: 65 } }), RangeError);
+    using(open({ codec: { ...codec, encode: () => 'text' } }), (cache) => {
+      assert.throws(() => cache.set('k', {}), /Uint8Array/);
+    });
+  });
+  await t.test('V8 reads what JSON wrote, and the other way round', () => {
+    using(open({ name: 'two-codecs' }), (first) => {
+      using(open({ name: 'two-codecs', codec: 'json' }), (second) => {
+        first.set('v8', new Map([[1, 2]]));
+        second.set('json', value);
+        assert.deepEqual(second.get('v8'), new Map([[1, 2]]));
+        assert.deepEqual(first.get('json'), value);
+      });
+    });
+  });
+  await t.test('what a codec throws reaches the caller', () => {
+    using(open(), (cache) => {
+      cache.set('k', 'before');
+      assert.throws(() => cache.set('k', () => 1), /could not be cloned/);
+      assert.equal(cache.get('k'), 'before');
+    });
+  });
+});
+
+test('a Buffer is not changed by what is read later', () => {
+  using(open(), (cache) => {
+    const expected = [];
+    const read = [];
+    for (let i = 0; i < 3_000; i++) {
+      const bytes = Buffer.alloc(i % 90, i);
+      cache.set(i, bytes);
+      expected.push(bytes);
+      read.push(cache.getBuffer(i));
+      cache.getString(i);
+      read[i].fill(i);
+    }
+    assert.deepEqual(read, expected);
+  });
+});
+
+test('taking away the memory under a Buffer harms no later read', () => {
+  using(open(), (cache) => {
+    cache.set('k', Buffer.from('bytes'));
+    const { buffer } = cache.get('k');
+    if (typeof buffer.transfer === 'function') buffer.transfer();
+    try {
+      structuredClone(buffer, { transfer: [buffer] });
+    } catch {
+      // Node refuses what is marked as untransferable, or copies it: either is good.
+    }
+    assert.deepEqual(cache.get('k'), Buffer.from('bytes'));
+    cache.set('text', 'text');
+    assert.equal(cache.get('text'), 'text');
+  });
+});
+
+function using(cache, body) {
+  try {
+    return body(cache);
+  } finally {
+    cache.close();
+  }
+}
