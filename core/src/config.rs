@@ -9,6 +9,10 @@ pub const POOL_LIMIT_MIN: u64 = 1 << 20;
 pub const POOL_LIMIT_MAX: u64 = 1 << 42;
 /// The most shards a store may have.
 pub const SHARDS_MAX: u32 = 256;
+/// The highest rate of false positives that a filter may be asked for.
+pub const FPR_MAX: f64 = 0.1;
+/// The lowest.
+pub const FPR_MIN: f64 = 1e-9;
 /// The longest name of a pool or store, in bytes.
 pub const NAME_LEN_MAX: usize = 255;
 
@@ -228,6 +232,8 @@ pub struct StoreConfig {
     pub policy: PolicyKind,
     /// Options of the policy, `"name=value,..."`.
     pub policy_options: Option<String>,
+    /// Rate of false positives of a filter before the index, [`FPR_MIN`] to [`FPR_MAX`]. 0: no filter.
+    pub filter_fpr: f64,
     /// Seed of the key hash. 0: random. Fixed seeds are for tests and replays.
     pub hash_seed: u64,
     /// Other stores of the pool cannot push it below this many bytes.
@@ -264,6 +270,9 @@ impl StoreConfig {
         if self.floor_bytes > pool_limit_max {
             check_range("floor_bytes", self.floor_bytes, 0, pool_limit_max)?;
         }
+        if self.filter_fpr != 0.0 {
+            check_fpr("filter_fpr", self.filter_fpr)?;
+        }
         out.policy = self.policy.resolved();
         Ok(out)
     }
@@ -286,6 +295,7 @@ impl StoreConfig {
                 "",
             )?;
         }
+        agree("filter_fpr", self.filter_fpr, made.filter_fpr, 0.0)?;
         agree("hash_seed", self.hash_seed, made.hash_seed, 0)?;
         agree("floor_bytes", self.floor_bytes, made.floor_bytes, 0)?;
         agree("jitter_pct", self.jitter_pct, made.jitter_pct, 0)?;
@@ -314,6 +324,17 @@ pub fn check_range(argument: &str, value: u64, least: u64, most: u64) -> Result<
         return Err(Error::new(
             ErrorKind::Invalid,
             format!("{argument} is {value}; {least} to {most} is allowed"),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that a rate of false positives that was set is one that a filter can have.
+pub fn check_fpr(argument: &str, fpr: f64) -> Result<()> {
+    if !(FPR_MIN..=FPR_MAX).contains(&fpr) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("{argument} is {fpr}; 0, or {FPR_MIN} to {FPR_MAX}, is allowed"),
         ));
     }
     Ok(())

@@ -1,28 +1,23 @@
 //! Look-ups, adds, removes and growth; see the essay of the module for why they are right.
 
 use super::path::make_room;
-use super::shape::{Base, FIRST_WIDTH_MAX, Place, SLOTS, Shape, WIDTH_MAX};
+use super::settled::{ODD, STEP, Unsettled};
+use super::shape::{Base, FIRST_WIDTH_MAX, FULL, MOVING, Place, SLOTS, Shape, WIDTH_MAX};
 use super::stats::{OWNED, Reads};
 use super::table::Table;
-use super::{CAPACITY_MAX, COPIES_MAX, FilterConfig, FilterStats, check_key};
+use super::{COPIES_MAX, FilterConfig, FilterStats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{KeyHash, random_u64};
 use crate::memory::lock::{FutexGuard, FutexMutex};
 use crate::memory::{fork, guard};
 use crate::pool::Pool;
+use crate::types::check_key;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Tables of a filter that has grown as far as it can: 32,768 times its first size.
 pub const TABLES_MAX: usize = 16;
 const _: () = assert!(FIRST_WIDTH_MAX + (TABLES_MAX as u32) <= WIDTH_MAX);
-/// Slots for a key, as a fraction: the tables are this full when the capacity is reached.
-const FULL: (u64, u64) = (93, 100);
-/// How full a table may be for others to be moved in it. Beyond, paths are long and soon there are
-/// none.
-const MOVING: (u64, u64) = (955, 1000);
-/// Buckets beyond what the capacity takes: tables of a few buckets fill unevenly.
-const SPARE: u64 = 2;
 /// Keys of a batch whose memory is asked for together.
 const GROUP: usize = 32;
 /// Times a reader looks again before it takes the lock.
@@ -30,12 +25,9 @@ const PATIENCE: u32 = 32;
 /// Random keys that a sample looks up.
 const SAMPLES: u64 = 1 << 15;
 
-/// Bits of the version: a writer is moving something, every answer is "maybe", there are more tables
-/// than the first; then a count.
-const ODD: u64 = 1;
+/// Bits of the version beside [`ODD`]: every answer is "maybe", there are more tables than the first.
 const SATURATED: u64 = 2;
 const GROWN: u64 = 4;
-const STEP: u64 = 8;
 
 const SATURATED_ERROR: Error = Error::fixed(
     ErrorKind::NoSpace,
@@ -79,46 +71,15 @@ pub struct Inner {
     pool: Option<Pool>,
 }
 
-/// Bits of a fingerprint that, compared with eight slots, errs at most that often.
-fn width_for(fpr: f64) -> u32 {
-    let eight = 2.0 * SLOTS as f64;
-    let errs = |width: u32| eight / (2.0_f64.powi(width.cast_signed()) - 1.0);
-    (4..FIRST_WIDTH_MAX).find(|&width| errs(width) <= fpr).unwrap_or(FIRST_WIDTH_MAX)
-}
-
 /// All eight slots: adds and removes of this class change nothing any more.
-const fn stays(copies: u32) -> bool {
+pub const fn stays(copies: u32) -> bool {
     copies > COPIES_MAX
-}
-
-/// While it lives, readers do not believe that a key is absent.
-struct Unsettled<'a>(&'a AtomicU64);
-
-impl<'a> Unsettled<'a> {
-    /// The caller holds the writer's lock.
-    fn begin(version: &'a AtomicU64) -> Self {
-        version.store(version.load(Ordering::Relaxed) | ODD, Ordering::Relaxed);
-        // Before anything that is stored from here on.
-        fence(Ordering::Release);
-        Self(version)
-    }
-}
-
-impl Drop for Unsettled<'_> {
-    fn drop(&mut self) {
-        let version = self.0.load(Ordering::Relaxed);
-        // After everything that was stored.
-        self.0.store((version & !ODD) + STEP, Ordering::Release);
-    }
 }
 
 impl Inner {
     /// An empty filter; the configuration was checked and filled in.
     pub fn new(config: &FilterConfig) -> Result<Self> {
-        let slots = u128::from(config.capacity) * u128::from(FULL.1) / u128::from(FULL.0) + 1;
-        let buckets = u64::try_from(slots.div_ceil(u128::from(SLOTS))).unwrap_or(CAPACITY_MAX);
-        let base = Base { pairs: (buckets + SPARE).div_ceil(2), width: width_for(config.fpr) };
-        Self::with_base(config, base)
+        Self::with_base(config, Base::holding(config.capacity, config.fpr))
     }
 
     /// An empty filter with a first table of this size.
@@ -226,19 +187,37 @@ impl Inner {
     #[cold]
     #[inline(never)]
     fn has_surely(&self, hash: u64) -> bool {
+        self.has_unlocked(hash).unwrap_or_else(|| {
+            let _writer = self.writer.0.lock();
+            self.is_saturated() || self.find(hash)
+        })
+    }
+
+    /// [`Inner::has`] without a lock; `None`: writers kept moving things.
+    fn has_unlocked(&self, hash: u64) -> Option<bool> {
         for _ in 0..PATIENCE {
             let version = self.version.0.load(Ordering::Acquire);
             if version & SATURATED != 0 || self.find(hash) {
-                return true;
+                return Some(true);
             }
             fence(Ordering::Acquire);
             if version & ODD == 0 && self.version.0.load(Ordering::Relaxed) == version {
-                return false;
+                return Some(false);
             }
             std::hint::spin_loop();
         }
-        let _writer = self.writer.0.lock();
-        self.is_saturated() || self.find(hash)
+        None
+    }
+
+    /// [`Inner::contains`] without a lock; `None`: writers kept moving things, nothing is counted.
+    pub fn contains_unlocked(&self, key: &[u8]) -> Result<Option<bool>> {
+        check_key(key)?;
+        self.check()?;
+        let found = self.has_unlocked(self.hash.of(key));
+        if let Some(found) = found {
+            self.reads.count(guard::slot_index(), 1, u64::from(found));
+        }
+        Ok(found)
     }
 
     pub fn contains_many(&self, keys: &[&[u8]], found: &mut [bool]) -> Result<()> {
@@ -559,14 +538,11 @@ impl Inner {
 /// Charges what a filter takes on the process's heap.
 fn charge(pool: &Pool) -> Result<()> {
     let bytes = size_of::<Inner>() as u64;
-    if !pool.space().charge(bytes) {
-        pool.reclaim_for(None, bytes);
-        if !pool.space().charge(bytes) {
-            return Err(Error::fixed(
-                ErrorKind::NoSpace,
-                "the pool's limit holds no room for a filter; what is in it cannot be evicted",
-            ));
-        }
+    if !pool.charge_with_room(bytes) {
+        return Err(Error::fixed(
+            ErrorKind::NoSpace,
+            "the pool's limit holds no room for a filter; what is in it cannot be evicted",
+        ));
     }
     pool.space().hold(bytes);
     Ok(())

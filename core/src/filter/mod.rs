@@ -5,7 +5,8 @@
 //! others to their other buckets; a remove takes a fingerprint away. One idea a file:
 //!
 //! - `shape`: which buckets, which fingerprint, how tables relate; `table`: the bits themselves;
-//! - `path`: making room; `inner`: look-ups, adds, removes, growth; `file`: saving and loading;
+//! - `path`: making room; `settled`: what readers go by; `single`: one table in somebody else's memory,
+//!   for the stores; `inner`: look-ups, adds, removes, growth; `file`: saving and loading;
 //! - [`FilterStats`]: what it tells.
 //!
 //! **No false negative.** A key that was added and not removed as often is found. It rests on this:
@@ -43,7 +44,9 @@
 mod file;
 mod inner;
 mod path;
+mod settled;
 mod shape;
+pub mod single;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -51,9 +54,11 @@ mod tests;
 
 pub use stats::FilterStats;
 
-use crate::config::check_range;
-use crate::error::{Error, ErrorKind, Result};
+pub use crate::config::{FPR_MAX, FPR_MIN};
+use crate::config::{check_fpr, check_range};
+use crate::error::Result;
 use crate::pool::Pool;
+use crate::types::check_key;
 use inner::Inner;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -62,10 +67,6 @@ use std::sync::Arc;
 
 /// The rate of false positives that 0 stands for.
 pub const FPR_DEFAULT: f64 = 0.001;
-/// The highest rate that may be asked for.
-pub const FPR_MAX: f64 = 0.1;
-/// The lowest.
-pub const FPR_MIN: f64 = 1e-9;
 /// The most keys that a filter may be made for.
 pub const CAPACITY_MAX: u64 = 1 << 38;
 /// How often an add of one key is counted; one more, and the key stays.
@@ -96,12 +97,7 @@ impl FilterConfig {
     fn resolved(&self) -> Result<Self> {
         check_range("capacity", self.capacity, 1, CAPACITY_MAX)?;
         let fpr = if self.fpr == 0.0 { FPR_DEFAULT } else { self.fpr };
-        if !(FPR_MIN..=FPR_MAX).contains(&fpr) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("fpr is {fpr}; 0, or {FPR_MIN} to {FPR_MAX}, is allowed"),
-            ));
-        }
+        check_fpr("fpr", fpr)?;
         Ok(Self { fpr, ..self.clone() })
     }
 }
@@ -165,6 +161,21 @@ impl Filter {
     #[inline]
     pub fn contains_many(&self, keys: &[&[u8]], found: &mut [bool]) -> Result<()> {
         self.0.contains_many(keys, found)
+    }
+
+    /// [`Filter::contains`] that never waits for a writer; `None`: writers kept moving what was being
+    /// read.
+    ///
+    /// # Errors
+    /// As [`Filter::contains`].
+    #[inline]
+    pub(crate) fn contains_unlocked(&self, key: &[u8]) -> Result<Option<bool>> {
+        self.0.contains_unlocked(key)
+    }
+
+    /// Fails in a process that did not make the filter.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.0.check()
     }
 
     /// Takes one add of a key back; false: no such fingerprint is there. Removing a key that was
@@ -282,11 +293,6 @@ impl Deref for FilterRef {
     fn deref(&self) -> &Filter {
         &self.0
     }
-}
-
-#[inline(always)]
-fn check_key(key: &[u8]) -> Result<()> {
-    crate::types::check_key(key)
 }
 
 /// Numbers for tests.

@@ -22,6 +22,8 @@
 //! is why a fingerprint may be removed from the newest table that has it, whoever left it there
 //! (see the essay of the module).
 
+use super::CAPACITY_MAX;
+
 /// Slots of a bucket.
 pub const SLOTS: u64 = 4;
 /// Bits of the widest fingerprint whose four slots are compared in one word: with the shift of half a
@@ -31,6 +33,21 @@ pub const NARROW_MAX: u32 = 16;
 pub const WIDTH_MAX: u32 = 57;
 /// Bits of the widest fingerprint of a first table.
 pub const FIRST_WIDTH_MAX: u32 = 40;
+
+/// Slots for a key, as a fraction: the tables are this full when the capacity is reached.
+pub const FULL: (u64, u64) = (93, 100);
+/// How full a table may be for others to be moved in it. Beyond, paths are long and soon there are
+/// none.
+pub const MOVING: (u64, u64) = (955, 1000);
+/// Buckets beyond what the capacity takes: tables of a few buckets fill unevenly.
+const SPARE: u64 = 2;
+
+/// Bits of a fingerprint that, compared with eight slots, errs at most that often.
+fn width_for(fpr: f64) -> u32 {
+    let eight = 2.0 * SLOTS as f64;
+    let errs = |width: u32| eight / (2.0_f64.powi(width.cast_signed()) - 1.0);
+    (4..FIRST_WIDTH_MAX).find(|&width| errs(width) <= fpr).unwrap_or(FIRST_WIDTH_MAX)
+}
 
 /// What all tables of a filter share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +98,13 @@ fn scale(of: u64, below: u64) -> u64 {
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Base {
+    /// For so many keys at this rate.
+    pub fn holding(capacity: u64, fpr: f64) -> Self {
+        let slots = u128::from(capacity) * u128::from(FULL.1) / u128::from(FULL.0) + 1;
+        let buckets = u64::try_from(slots.div_ceil(u128::from(SLOTS))).unwrap_or(CAPACITY_MAX);
+        Self { pairs: (buckets + SPARE).div_ceil(2), width: width_for(fpr) }
+    }
+
     /// The part of a fingerprint that the first table has, of a hash.
     #[inline(always)]
     fn low(self, hash: u64) -> u64 {

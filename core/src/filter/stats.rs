@@ -1,6 +1,6 @@
 //! What a filter tells, and what its look-ups count.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::stats::stripes::Stripes;
 
 /// A filter at about one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,64 +40,37 @@ pub struct FilterStats {
     pub saturated: bool,
 }
 
-/// Threads with a line of their own; all others share [`SHARED`] lines.
+/// Threads with a line of their own.
 pub const OWNED: usize = 16;
+/// Lines for all others.
 const SHARED: usize = 4;
 
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Line {
-    lookups: AtomicU64,
-    positives: AtomicU64,
-}
+const LOOKUPS: usize = 0;
+const POSITIVES: usize = 1;
 
-/// Adds where nobody else writes: no lock prefix, and readers see whole words.
-#[inline(always)]
-fn bump(word: &AtomicU64, n: u64) {
-    word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-}
-
-/// Striped as the counters of a store are, see [`crate::stats`]: the first slots have lines that
-/// nobody else writes.
+/// What look-ups count.
 #[derive(Debug, Default)]
-pub struct Reads {
-    owned: [Line; OWNED],
-    shared: [Line; SHARED],
-}
+pub struct Reads(Stripes<2, OWNED, SHARED>);
 
 impl Reads {
     /// Counts a look-up of the thread of a slot below [`OWNED`].
     #[inline(always)]
     pub fn count_one(&self, slot: usize, found: bool) {
-        let line = &self.owned[slot];
-        bump(&line.lookups, 1);
+        self.0.add_owned(slot, LOOKUPS, 1);
         if found {
-            bump(&line.positives, 1);
+            self.0.add_owned(slot, POSITIVES, 1);
         }
     }
 
     /// Counts for any thread.
     pub fn count(&self, slot: Option<usize>, lookups: u64, positives: u64) {
-        match slot {
-            Some(slot) if slot < OWNED => {
-                bump(&self.owned[slot].lookups, lookups);
-                bump(&self.owned[slot].positives, positives);
-            }
-            _ => {
-                let line = &self.shared[slot.unwrap_or(0) % SHARED];
-                line.lookups.fetch_add(lookups, Ordering::Relaxed);
-                line.positives.fetch_add(positives, Ordering::Relaxed);
-            }
-        }
+        let slot = slot.unwrap_or(usize::MAX);
+        self.0.add(slot, LOOKUPS, lookups);
+        self.0.add(slot, POSITIVES, positives);
     }
 
     /// Look-ups and positives so far.
     pub fn sums(&self) -> (u64, u64) {
-        self.owned.iter().chain(&self.shared).fold((0, 0), |(lookups, positives), line| {
-            (
-                lookups + line.lookups.load(Ordering::Relaxed),
-                positives + line.positives.load(Ordering::Relaxed),
-            )
-        })
+        (self.0.sum(LOOKUPS), self.0.sum(POSITIVES))
     }
 }

@@ -25,6 +25,13 @@ pub struct Lens {
     /// The first left bucket, and the byte in which the first right one begins.
     left: *const u8,
     right: *const u8,
+    lanes: Lanes,
+}
+
+/// How the slots of a bucket lie in a word.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Lanes {
     /// Bits of a fingerprint.
     width: u64,
     /// The lowest bit of every lane of a left bucket, and of a right one; 0 for fingerprints too
@@ -102,8 +109,9 @@ unsafe fn load(at: *const u8) -> u64 {
     }
 }
 
-impl Lens {
-    fn new(base: *const u8, width: u32) -> Self {
+impl Lanes {
+    /// Of fingerprints of so many bits.
+    pub fn of(width: u32) -> Self {
         let lane = |bit: u32| {
             if width > NARROW_MAX {
                 return [0; 2];
@@ -113,8 +121,6 @@ impl Lens {
             [lanes, lanes << (width % 2 * 4)]
         };
         Self {
-            left: base,
-            right: base.wrapping_add(width as usize / 2),
             width: u64::from(width),
             ones: lane(0),
             highs: lane(width - 1),
@@ -122,30 +128,43 @@ impl Lens {
         }
     }
 
+    /// Bits of a fingerprint.
+    pub fn width(&self) -> u32 {
+        self.width as u32
+    }
+}
+
+impl Lens {
+    /// A table that begins here.
+    #[inline(always)]
+    pub fn on(base: *const u8, lanes: Lanes) -> Self {
+        Self { left: base, right: base.wrapping_add(lanes.width as usize / 2), lanes }
+    }
+
     #[inline(always)]
     fn left_of(&self, pair: u64) -> *const u8 {
-        self.left.wrapping_add((pair * self.width) as usize)
+        self.left.wrapping_add((pair * self.lanes.width) as usize)
     }
 
     #[inline(always)]
     fn right_of(&self, pair: u64) -> *const u8 {
-        self.right.wrapping_add((pair * self.width) as usize)
+        self.right.wrapping_add((pair * self.lanes.width) as usize)
     }
 
     /// One slot.
     #[inline(always)]
     fn slot(&self, bucket: u64, slot: u64) -> u64 {
-        let bit = (bucket * SLOTS + slot) * self.width;
+        let bit = (bucket * SLOTS + slot) * self.lanes.width;
         // SAFETY: the bucket is one of the table's, behind whose last slot lies a word; a width of
         // at most 57 bits fits beside a shift of up to 7.
         let word = unsafe { load(self.left.wrapping_add((bit >> 3) as usize)) } >> (bit & 7);
-        word & ((1 << self.width) - 1)
+        word & ((1 << self.lanes.width) - 1)
     }
 
     /// Whether one of the two buckets has the fingerprint now.
     #[inline(always)]
     pub fn has(&self, place: Place) -> bool {
-        let [ones, right_ones] = self.ones;
+        let [ones, right_ones] = self.lanes.ones;
         if ones == 0 {
             return self.has_wide(place);
         }
@@ -159,7 +178,7 @@ impl Lens {
             let other = lanes ^ place.fingerprint.wrapping_mul(ones);
             other.wrapping_sub(ones) & !other & highs
         };
-        zeros(left, ones, self.highs[0]) | zeros(right, right_ones, self.highs[1]) != 0
+        zeros(left, ones, self.lanes.highs[0]) | zeros(right, right_ones, self.lanes.highs[1]) != 0
     }
 
     #[inline(never)]
@@ -176,37 +195,39 @@ impl Lens {
     /// The four slots of a bucket.
     #[inline(always)]
     pub fn bucket(&self, bucket: u64) -> [u64; SLOTS as usize] {
-        if self.ones[0] == 0 {
+        if self.lanes.ones[0] == 0 {
             return std::array::from_fn(|slot| self.slot(bucket, slot as u64));
         }
         // Four slots of an odd width begin at half a byte in every other bucket.
-        let halves = bucket * self.width;
+        let halves = bucket * self.lanes.width;
         // SAFETY: as for `slot`.
         let lanes = unsafe { load(self.left.wrapping_add((halves >> 1) as usize)) };
         let lanes = lanes >> ((halves & 1) * 4);
-        std::array::from_fn(|slot| lanes >> (slot as u64 * self.width) & ((1 << self.width) - 1))
+        std::array::from_fn(|slot| {
+            lanes >> (slot as u64 * self.lanes.width) & ((1 << self.lanes.width) - 1)
+        })
     }
 
     /// Looks at the two buckets, for the one writer.
     #[inline]
     pub fn look(&self, place: Place) -> Look {
-        if self.ones[0] == 0 {
+        if self.lanes.ones[0] == 0 {
             return self.look_wide(place);
         }
         // SAFETY: as for `has`.
         let words = unsafe { [load(self.left_of(place.left)), load(self.right_of(place.right))] };
         let lanes = |side: usize, of: u64| {
             zero_lanes(
-                words[side] ^ of.wrapping_mul(self.ones[side]),
-                self.ones[side],
-                self.highs[side],
+                words[side] ^ of.wrapping_mul(self.lanes.ones[side]),
+                self.lanes.ones[side],
+                self.lanes.highs[side],
             )
         };
         let copies = [lanes(0, place.fingerprint), lanes(1, place.fingerprint)];
         let free = [lanes(0, 0), lanes(1, 0)];
         let spot = |side: usize, lanes: u64| {
-            let bit = lanes.trailing_zeros() + 1 - (self.width as u32 % 2 * 4 * side as u32);
-            let slot = ((u64::from(bit) * self.lane) >> 16) as usize - 1;
+            let bit = lanes.trailing_zeros() + 1 - (self.lanes.width as u32 % 2 * 4 * side as u32);
+            let slot = ((u64::from(bit) * self.lanes.lane) >> 16) as usize - 1;
             Spot { bucket: place.buckets()[side], slot }
         };
         let mut look = Look { copies: 0, copy: None, free: None };
@@ -247,7 +268,7 @@ impl Lens {
     /// Asks for the cache lines of a bucket.
     #[inline(always)]
     pub fn prefetch(&self, bucket: u64) {
-        self.prefetch_at(self.left.wrapping_add(((bucket * self.width) >> 1) as usize));
+        self.prefetch_at(self.left.wrapping_add(((bucket * self.lanes.width) >> 1) as usize));
     }
 
     /// Asks for the cache lines of a place.
@@ -261,7 +282,7 @@ impl Lens {
     fn prefetch_at(&self, first: *const u8) {
         prefetch(first);
         // A tenth of the buckets lie in two lines.
-        prefetch(first.wrapping_add((self.width / 2) as usize));
+        prefetch(first.wrapping_add((self.lanes.width / 2) as usize));
     }
 }
 
@@ -272,7 +293,8 @@ pub struct Table {
     shape: Shape,
     /// Slots in use.
     used: AtomicU64,
-    memory: Charged,
+    /// Where it lies, if that is its own.
+    memory: Option<Charged>,
 }
 
 impl Table {
@@ -282,8 +304,23 @@ impl Table {
     /// As [`Charged::zeroed`].
     pub fn new(shape: Shape, pool: Option<&Pool>) -> Result<Self> {
         let memory = Charged::zeroed(pool, shape.bytes())?;
-        let lens = Lens::new(memory.base(), shape.width);
-        Ok(Self { lens, shape, used: AtomicU64::new(0), memory })
+        // SAFETY: the memory is zeroed, long enough, and goes with the table.
+        let table = unsafe { Self::on(memory.base(), shape) };
+        Ok(Self { memory: Some(memory), ..table })
+    }
+
+    /// An empty table in memory that is somebody else's.
+    ///
+    /// # Safety
+    /// The memory is zeroed, aligned to a word, as long as the shape says, written through this table
+    /// alone, and outlives it.
+    pub unsafe fn on(memory: *mut u8, shape: Shape) -> Self {
+        let lens = Lens::on(memory, Lanes::of(shape.width));
+        Self { lens, shape, used: AtomicU64::new(0), memory: None }
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.lens.left.cast_mut()
     }
 
     /// What look-ups use.
@@ -305,9 +342,9 @@ impl Table {
 
     fn words(&self) -> &[AtomicU64] {
         let len = (self.shape.bytes() / 8) as usize;
-        // SAFETY: the memory is this long or longer, aligned to a page, initialised by the system,
-        // and written through these atomics only.
-        unsafe { std::slice::from_raw_parts(self.memory.base().cast::<AtomicU64>(), len) }
+        // SAFETY: the memory is this long or longer, aligned to a word, zeroed or written, and written
+        // through these atomics only.
+        unsafe { std::slice::from_raw_parts(self.base().cast::<AtomicU64>(), len) }
     }
 
     /// Writes a slot.
@@ -344,7 +381,7 @@ impl Table {
 
     /// Empties all.
     pub fn clear(&self) {
-        if !self.memory.wipe() {
+        if !self.memory.as_ref().is_some_and(Charged::wipe) {
             for word in self.words() {
                 word.store(0, Ordering::Relaxed);
             }
@@ -358,14 +395,14 @@ impl Table {
     /// Nobody changes the table while the result lives.
     pub unsafe fn bytes(&self) -> &[u8] {
         // SAFETY: as for `words`; by the caller's promise nobody writes meanwhile.
-        unsafe { std::slice::from_raw_parts(self.memory.base(), self.shape.bytes() as usize) }
+        unsafe { std::slice::from_raw_parts(self.base(), self.shape.bytes() as usize) }
     }
 
     /// The same, to be filled by whoever makes the table; [`Table::recount`] then says what it
     /// holds.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `words`; the table is the caller's alone.
-        unsafe { std::slice::from_raw_parts_mut(self.memory.base(), self.shape.bytes() as usize) }
+        unsafe { std::slice::from_raw_parts_mut(self.base(), self.shape.bytes() as usize) }
     }
 
     /// Checks what the bytes hold and counts the slots in use; what is wrong with them otherwise.

@@ -25,6 +25,8 @@ const MEMORY_HITS: u64 = 1 << 17;
 
 /// A store with less than this part of an equal share of the pool has too little to be judged by.
 pub const STARVED: u64 = 8;
+/// How often room is made for a charge.
+const CHARGE_ATTEMPTS: u32 = 16;
 
 /// A store as its pool sees it.
 pub trait Tenant: Send + Sync {
@@ -257,6 +259,22 @@ impl Pool {
         let given = self.0.tenants.reclaim(asker, bytes, true, self.space());
         self.space().harvest(given != 0);
         given
+    }
+
+    /// Charges what lies on the process's heap, evicting for it where the pool is full; false: the
+    /// limit holds no room for it.
+    #[must_use]
+    pub fn charge_with_room(&self, bytes: u64) -> bool {
+        for _ in 0..CHARGE_ATTEMPTS {
+            if self.space().charge(bytes) {
+                return true;
+            }
+            let wanted = bytes.max(self.space().seg_bytes());
+            self.reclaim_for(None, wanted);
+            self.space().harvest(true);
+            self.space().release_free(wanted);
+        }
+        false
     }
 
     /// [`Pool::reclaim_for`] on behalf of the limit, against which floors do not stand.

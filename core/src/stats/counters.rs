@@ -2,10 +2,7 @@
 //!
 //! A locked addition takes 6 ns alone and 34 ns shared, more than a third of a cached read. So:
 //!
-//! - What *readers* count is striped by the number of the thread's reader slot. The first
-//!   [`OWNED`] slots have a cache line of their own here and add with a plain load and store: the
-//!   slot is the thread's alone while it lives, so nobody else writes the line. All others share
-//!   [`SHARED`] lines with atomic additions.
+//! - What *readers* count is striped by the number of the thread's reader slot ([`Stripes`]).
 //! - What *writers* count lives in one [`ShardCounters`] a shard and is added, again by load and
 //!   store, under the shard's lock.
 //! - What is counted outside any shard's lock is rare, and added atomically.
@@ -15,10 +12,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StoreStats;
+use super::stripes::{Stripes, bump};
 
 /// Slots with a line of their own.
 const OWNED: usize = 64;
-/// Lines for all other threads; a power of two.
+/// Lines for all other threads.
 const SHARED: usize = 8;
 
 /// What readers count.
@@ -40,6 +38,21 @@ pub enum ReadTally {
 }
 
 const READ_TALLIES: usize = 6;
+/// Hits when the last window of misses began; told to nobody.
+const HITS_BEFORE: usize = READ_TALLIES;
+/// Misses of a window.
+const WINDOW: u64 = if cfg!(any(test, feature = "testing")) { 4 } else { 256 };
+
+/// What a reader's last look-ups were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Nothing new.
+    Unclear,
+    /// Four in five misses, or more.
+    MostlyMisses,
+    /// Half of them hits, or more.
+    MostlyHits,
+}
 
 /// What writers count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +90,6 @@ pub enum Tally {
 }
 
 const TALLIES: usize = 14;
-
-#[derive(Debug)]
-#[repr(align(64))]
-struct Line([AtomicU64; READ_TALLIES]);
 
 /// One shard's counts. Every change is made under that shard's lock.
 #[derive(Debug)]
@@ -123,8 +132,7 @@ impl ShardCounters {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Counters {
-    owned: [Line; OWNED],
-    shared: [Line; SHARED],
+    reads: Stripes<{ READ_TALLIES + 1 }, OWNED, SHARED>,
     unlocked: ShardCounters,
 }
 
@@ -141,11 +149,7 @@ impl Counters {
     /// All zero.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            owned: [const { Line([const { AtomicU64::new(0) }; READ_TALLIES]) }; OWNED],
-            shared: [const { Line([const { AtomicU64::new(0) }; READ_TALLIES]) }; SHARED],
-            unlocked: ShardCounters::new(),
-        }
+        Self { reads: Stripes::new(), unlocked: ShardCounters::new() }
     }
 
     /// Counts a hit of the thread whose reader slot is `slot` (any number past the table for a
@@ -164,12 +168,34 @@ impl Counters {
     /// Counts `n` of `tally` for the thread whose reader slot is `slot`.
     #[inline(always)]
     pub fn read_add(&self, slot: u32, tally: ReadTally, n: u64) {
-        let slot = slot as usize;
-        if slot < OWNED {
-            bump(&self.owned[slot].0[tally as usize], n);
-        } else {
-            self.shared[slot % SHARED].0[tally as usize].fetch_add(n, Ordering::Relaxed);
+        self.reads.add(slot as usize, tally as usize, n);
+    }
+
+    /// What the reader's hits and misses say after one more miss was counted: once in [`WINDOW`]
+    /// misses.
+    #[inline]
+    pub fn share_at_miss(&self, slot: u32) -> Share {
+        let line = self.reads.line(slot as usize);
+        if !line[ReadTally::Misses as usize].load(Ordering::Relaxed).is_multiple_of(WINDOW) {
+            return Share::Unclear;
         }
+        let hits = line[ReadTally::Hits as usize].load(Ordering::Relaxed);
+        let before = line[HITS_BEFORE].load(Ordering::Relaxed);
+        line[HITS_BEFORE].store(hits, Ordering::Relaxed);
+        match hits.wrapping_sub(before) {
+            few if few <= WINDOW / 4 => Share::MostlyMisses,
+            some if some < WINDOW => Share::Unclear,
+            _ => Share::MostlyHits,
+        }
+    }
+
+    /// The same beside a look-up that may be a hit.
+    #[inline]
+    pub fn share_at_hit(&self, slot: u32) -> Share {
+        let line = self.reads.line(slot as usize);
+        let hits = line[ReadTally::Hits as usize].load(Ordering::Relaxed);
+        let before = line[HITS_BEFORE].load(Ordering::Relaxed);
+        if hits.wrapping_sub(before) > WINDOW { Share::MostlyHits } else { Share::Unclear }
     }
 
     /// Counts `n` of what a writer counts where no shard's lock is held.
@@ -180,10 +206,7 @@ impl Counters {
     /// The sum of what readers counted.
     #[must_use]
     pub fn read_sum(&self, tally: ReadTally) -> u64 {
-        self.owned
-            .iter()
-            .chain(&self.shared)
-            .fold(0, |sum, line| sum.wrapping_add(line.0[tally as usize].load(Ordering::Relaxed)))
+        self.reads.sum(tally as usize)
     }
 
     /// Hits so far.
@@ -226,12 +249,6 @@ impl Counters {
         out.sessions_ended = sum(Tally::SessionsEnded);
         out.faults = sum(Tally::Faults);
     }
-}
-
-/// Adds where nobody else writes: no lock prefix, and readers see whole words.
-#[inline(always)]
-fn bump(word: &AtomicU64, n: u64) {
-    word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub mod histogram;
+pub mod stripes;
 pub mod text;
 
 pub use counters::{Counters, ReadTally, ShardCounters, Tally};
