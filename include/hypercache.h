@@ -448,8 +448,9 @@ HC_API HC_MUST_USE hc_status hc_get_many(hc_store *store, const hc_slice *keys, 
 /* HC_OK or HC_NOT_FOUND, exactly. Counts no hit. */
 HC_API HC_MUST_USE hc_status hc_contains(hc_store *store, const void *key, size_t key_len);
 
-/* HC_OK: present here, or maybe in the backing source. HC_NOT_FOUND: certainly in neither, which
- * takes the known keys of a source. This release has none: it answers HC_OK for every key. */
+/* HC_OK: present here, or maybe in the backing source. HC_NOT_FOUND: certainly in neither, by the
+ * known keys of the source (hc_store_set_known_keys); without them HC_OK for every key. Counts no
+ * hit. */
 HC_API HC_MUST_USE hc_status hc_may_exist(hc_store *store, const void *key, size_t key_len);
 
 /* hc_get and hc_delete in one step: of several callers one gets the value. HC_SMALL_BUFFER:
@@ -686,6 +687,13 @@ HC_API HC_MUST_USE hc_status hc_filter_save(hc_filter *filter, const char *path,
 HC_API HC_MUST_USE hc_status hc_filter_load(const char *path,
                                             const hc_filter_config *config /* [nullable] */,
                                             hc_filter **out, hc_error *err /* [nullable] */);
+
+/* Give a store the key set of its backing source: what the filter excludes is certainly absent
+ * there (hc_may_exist). Add a key before it is written to the source, remove it after it is gone
+ * from there. The filter may be of any pool or none, and serve several stores. The store keeps a
+ * reference until another filter, or NULL for none, takes its place or the store is destroyed; it
+ * waits for look-ups that began before, so that the former filter is out of use on return. */
+HC_API hc_status hc_store_set_known_keys(hc_store *store, hc_filter *filter /* [nullable] */);
 
 /* ---- Watching it work --------------------------------------------------------------- */
 

@@ -409,6 +409,8 @@ private:
     hc_store_config raw_;
 };
 
+class filter;
+
 /* Entries in a pool. A copy is another reference to the same store. */
 class store {
 public:
@@ -445,6 +447,10 @@ public:
     }
     bool contains(bytes key) const noexcept {
         return hc_contains(raw_, key.data(), key.size()) == HC_OK;
+    }
+    /* False: certainly neither here nor in the source whose keys known_keys() gave. */
+    bool may_exist(bytes key) const noexcept {
+        return hc_may_exist(raw_, key.data(), key.size()) != HC_NOT_FOUND;
     }
     /* Reads and removes in one step: of several callers one gets the value. */
     maybe<std::string> take(bytes key) {
@@ -595,6 +601,9 @@ public:
     result<std::monostate> validate() const noexcept;
     /* Drops all entries and ends the store for everybody. */
     void destroy() noexcept { hc_store_destroy(raw_); }
+    /* The keys of the backing source; see hc_store_set_known_keys. */
+    outcome known_keys(const filter &keys) noexcept;
+    outcome forget_known_keys() noexcept { return hc_store_set_known_keys(raw_, nullptr); }
 
 private:
     template <class Read>
@@ -917,6 +926,10 @@ public:
 private:
     hc_filter *raw_;
 };
+
+inline outcome store::known_keys(const filter &keys) noexcept {
+    return hc_store_set_known_keys(raw_, keys.raw());
+}
 
 /* ---- The process -------------------------------------------------------------------- */
 

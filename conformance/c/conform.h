@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ANY UINT64_MAX /* not compared */
 
@@ -187,9 +188,46 @@ static void begin(const hc_pool_config *pc, const hc_store_config *sc, hc_pool *
     if (hc_store_open(*pool, sc, store, &err) != HC_OK) wrong(0, err.message);
 }
 
-static void end(hc_pool *pool, hc_store *store) {
+static hc_filter *new_filter(hc_pool *pool, uint64_t capacity) {
+    hc_filter_config fc;
+    hc_error err;
+    hc_filter *filter = NULL;
+    HC_INIT(&fc);
+    HC_INIT(&err);
+    fc.capacity = capacity;
+    fc.pool = pool;
+    if (hc_filter_create(&fc, &filter, &err) != HC_OK) wrong(0, err.message);
+    return filter;
+}
+
+/* The filter as a file has it. */
+static hc_filter *reloaded(int step, hc_filter *filter) {
+    hc_error err;
+    hc_filter *loaded = NULL;
+    char path[] = "/tmp/hypercache-conformance-XXXXXX";
+    int file = mkstemp(path);
+    HC_INIT(&err);
+    if (file < 0 || close(file) != 0) wrong(step, "no file for the filter");
+    if (hc_filter_save(filter, path, &err) != HC_OK) wrong(step, err.message);
+    if (hc_filter_load(path, NULL, &loaded, &err) != HC_OK) wrong(step, err.message);
+    unlink(path);
+    hc_filter_release(filter);
+    return loaded;
+}
+
+static void filter_contains_many(int step, hc_status status, hc_filter *filter,
+                                 const hc_slice *keys, size_t n, const hc_status *expected) {
+    hc_status *statuses = calloc(n + 1, sizeof *statuses);
+    status_is(step, status, hc_filter_contains_many(filter, keys, n, statuses));
+    for (size_t i = 0; i < n; i++) status_is(step, expected[i], statuses[i]);
+    free(statuses);
+}
+
+static void end(hc_pool *pool, hc_store *store, hc_filter *filter) {
     hc_error err;
     HC_INIT(&err);
+    if (filter && hc_filter_validate(filter, &err) != HC_OK) wrong(-1, err.message);
+    hc_filter_release(filter);
     if (hc_pool_validate(pool, &err) != HC_OK) wrong(-1, err.message);
     hc_store_release(store);
     hc_pool_release(pool);

@@ -197,8 +197,6 @@ pub unsafe extern "C" fn hc_contains(
     })
 }
 
-/// Without the known keys of a source, which this release does not have, nothing is certainly
-/// absent there: every key may exist.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hc_may_exist(
     store: *mut hc_store,
@@ -208,8 +206,7 @@ pub unsafe extern "C" fn hc_may_exist(
     call(|| {
         // SAFETY: the header asks for a handle that holds a reference and key_len readable bytes.
         let (store, key) = unsafe { store_and_key(store, key, key_len) }?;
-        store.contains(key)?;
-        Ok(HC_OK)
+        Ok(found(store.may_exist(key)?))
     })
 }
 

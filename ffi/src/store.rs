@@ -10,8 +10,8 @@ use hypercache_core::{Result, Store, StoreConfig};
 
 use crate::abi::*;
 use crate::boundary::{
-    Outcome, call, call_allocating, call_detailed, check_flags, fill, invalid, out, pool, quiet,
-    read, store, text, unsupported, zeroed,
+    Outcome, call, call_allocating, call_detailed, check_flags, fill, filter, invalid, out, pool,
+    quiet, read, store, text, unsupported, zeroed,
 };
 use crate::convert::{policy, policy_number};
 
@@ -67,6 +67,7 @@ unsafe fn store_config(config: *const hc_store_config) -> Result<StoreConfig> {
         policy: policy(c.policy)?,
         // SAFETY: strings in a config are NULL or NUL-terminated, by its contract.
         policy_options: owned(unsafe { text("policy_options", c.policy_options) }?),
+        filter_fpr: c.filter_fpr,
         hash_seed: c.hash_seed,
         floor_bytes: c.floor_bytes,
         jitter_pct: c.jitter_pct,
@@ -158,6 +159,24 @@ pub unsafe extern "C" fn hc_store_set_limit(store: *mut hc_store, limit_bytes: u
     call(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         unsafe { self::store(store) }?.set_limit(limit_bytes)?;
+        Ok(HC_OK)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hc_store_set_known_keys(
+    store: *mut hc_store,
+    filter: *mut hc_filter,
+) -> hc_status {
+    call(|| {
+        // SAFETY: the header asks for a handle that holds a reference.
+        let store = unsafe { self::store(store) }?;
+        let filter = match filter.is_null() {
+            true => None,
+            // SAFETY: not NULL, so a handle that holds a reference, as the header asks.
+            false => Some(unsafe { self::filter(filter) }?.clone()),
+        };
+        store.set_known_keys(filter)?;
         Ok(HC_OK)
     })
 }

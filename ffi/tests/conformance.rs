@@ -13,8 +13,9 @@ use std::time::Duration;
 use hypercache::*;
 use hypercache_core::store::{BatchRead, Draft, View};
 use hypercache_core::{
-    BatchEntry, DeleteOutcome, Error, ErrorKind, IncrOutcome, Info, Match, PolicyKind, Pool,
-    PoolConfig, PutMode, PutOptions, PutOutcome, Read, Store, StoreConfig, Ttl, ValueType,
+    BatchEntry, DeleteOutcome, Error, ErrorKind, Filter, FilterConfig, IncrOutcome, Info, Match,
+    PolicyKind, Pool, PoolConfig, PutMode, PutOptions, PutOutcome, Read, Store, StoreConfig, Ttl,
+    ValueType,
 };
 use serde_json::Value;
 
@@ -146,9 +147,14 @@ struct Names {
     versions: HashMap<String, u64>,
     views: HashMap<String, View>,
     drafts: HashMap<String, Draft>,
+    filter: Option<Filter>,
 }
 
 impl Names {
+    fn filter(&self) -> &Filter {
+        self.filter.as_ref().expect("the behaviour has no filter")
+    }
+
     fn version(&self, step: &Value) -> Option<u64> {
         step.get("version").map(|name| self.versions[text(Some(name))])
     }
@@ -252,6 +258,55 @@ fn run_step(step: &Value, store: &Store, names: &mut Names) -> &'static str {
             }
         }
         "contains" => found(store.contains(&key)),
+        "may_exist" => found(store.may_exist(&key)),
+        "known_keys" => done(store.set_known_keys(Some(names.filter().clone()))),
+        "no_known_keys" => done(store.set_known_keys(None)),
+        "filter_add" => {
+            let times = number(step, "times").unwrap_or(1);
+            same((0..times).map(|_| done(names.filter().add(&key))))
+        }
+        "filter_contains" => found(names.filter().contains(&key)),
+        "filter_contains_many" => {
+            let keys = all_bytes(step, "keys");
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            let mut answers = vec![false; keys.len()];
+            names.filter().contains_many(&keys, &mut answers).unwrap();
+            let answers: Vec<_> = answers.into_iter().map(|it| found(Ok(it))).collect();
+            let expected: Vec<_> =
+                list(step, "statuses").iter().map(|status| text(Some(status))).collect();
+            assert_eq!(answers, expected);
+            partial(list(step, "statuses"))
+        }
+        "filter_remove" => {
+            let times = number(step, "times").unwrap_or(1);
+            same((0..times).map(|_| found(names.filter().remove(&key))))
+        }
+        "filter_clear" => done(names.filter().clear()),
+        "filter_reload" => {
+            let path = support::scratch("conformance-filter").join("saved");
+            names.filter().save(&path).unwrap();
+            names.filter = Some(Filter::load(&path, &FilterConfig::default()).unwrap());
+            "HC_OK"
+        }
+        "filter_stats" => {
+            let s = names.filter().stats();
+            for (field, expected) in step.as_object().unwrap() {
+                let got = match field.as_str() {
+                    "op" => continue,
+                    "keys" => s.keys,
+                    "capacity" => s.capacity,
+                    "adds" => s.adds,
+                    "add_failures" => s.add_failures,
+                    "removes" => s.removes,
+                    "remove_failures" => s.remove_failures,
+                    "resizes" => s.resizes,
+                    "saturated" => u64::from(s.saturated),
+                    _ => panic!("teach this runner {field}"),
+                };
+                assert_eq!(Some(got), expected.as_u64(), "{field}");
+            }
+            "HC_OK"
+        }
         "delete" => found(store.delete(&key)),
         "touch" => found(store.touch(&key, ttl(step))),
         "delete_if" => match store.delete_if(&key, names.version(step).unwrap()) {
@@ -386,6 +441,7 @@ fn run_step(step: &Value, store: &Store, names: &mut Names) -> &'static str {
                     "deletes" => s.deletes,
                     "invalidated" => s.invalidated,
                     "expired" => s.expired,
+                    "filter_skips" => s.filter_skips,
                     _ => panic!("teach this runner {field}"),
                 };
                 assert_eq!(Some(got), expected.as_u64(), "{field}");
@@ -398,6 +454,13 @@ fn run_step(step: &Value, store: &Store, names: &mut Names) -> &'static str {
         }
         op => panic!("op is {op}"),
     }
+}
+
+/// The one status that all of them are.
+fn same(mut statuses: impl Iterator<Item = &'static str>) -> &'static str {
+    let first = statuses.next().unwrap();
+    assert!(statuses.all(|status| status == first), "not all are {first}");
+    first
 }
 
 fn partial(statuses: &[Value]) -> &'static str {
@@ -424,11 +487,18 @@ fn in_rust() {
         }
         let store = pool.open_store(&config).unwrap();
         let mut names = Names::default();
+        if let Some(capacity) = data["filter"]["capacity"].as_u64() {
+            let config = FilterConfig { pool: Some(pool.clone()), ..FilterConfig::new(capacity) };
+            names.filter = Some(Filter::create(&config).unwrap());
+        }
         for (at, step) in data["steps"].as_array().unwrap().iter().enumerate() {
             let run = std::panic::AssertUnwindSafe(|| run_step(step, &store, &mut names));
             let got = std::panic::catch_unwind(run)
                 .unwrap_or_else(|_| panic!("{name}, step {}: see above", at + 1));
             assert_eq!(got, expected_status(step), "{name}, step {}", at + 1);
+        }
+        if let Some(filter) = names.filter.take() {
+            filter.validate().unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         drop(names);
         pool.validate().unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -575,6 +645,37 @@ impl Emitter {
                 format!("look_up({at}, {status}, store, '{how}', key, {cap}, e, {saved});")
             }
             "contains" => is("hc_contains(store, key.data, key.len)".into()),
+            "may_exist" => is("hc_may_exist(store, key.data, key.len)".into()),
+            "known_keys" => is("hc_store_set_known_keys(store, filter)".into()),
+            "no_known_keys" => is("hc_store_set_known_keys(store, NULL)".into()),
+            how @ ("filter_add" | "filter_remove") => {
+                let times = number(step, "times").unwrap_or(1);
+                let call = is(format!("hc_{how}(filter, key.data, key.len)"));
+                format!("for (int i = 0; i < {times}; i++) {call}")
+            }
+            "filter_contains" => is("hc_filter_contains(filter, key.data, key.len)".into()),
+            "filter_contains_many" => {
+                let n = list(step, "keys").len();
+                self.arrays(at, &[("keys", slices("keys")), ("statuses", statuses)]);
+                format!(
+                    "filter_contains_many({at}, {status}, filter, keys{at}, {n}, statuses{at});"
+                )
+            }
+            "filter_clear" => is("hc_filter_clear(filter)".into()),
+            "filter_reload" => format!("filter = reloaded({at}, filter);"),
+            "filter_stats" => {
+                let mut lines = is("hc_filter_stats_get(filter, &filter_stats)".into());
+                for (field, expected) in step.as_object().unwrap() {
+                    if field != "op" {
+                        write!(
+                            lines,
+                            "\n    number_is({at}, \"{field}\", {expected}, filter_stats.{field});"
+                        )
+                        .unwrap();
+                    }
+                }
+                lines
+            }
             "delete" => is("hc_delete(store, key.data, key.len)".into()),
             "touch" => is(format!("hc_touch(store, key.data, key.len, {})", c_ttl(step))),
             "delete_if" => {
@@ -728,21 +829,26 @@ fn c_program(all: &[Behaviour]) -> String {
             writeln!(config, "    sc.{field} = {value};").unwrap();
         }
         let limit = data["pool"]["limit_bytes"].as_u64().unwrap_or(POOL_LIMIT);
+        let filter = match data["filter"]["capacity"].as_u64() {
+            Some(capacity) => format!("new_filter(pool, UINT64_C({capacity}))"),
+            None => "NULL".to_owned(),
+        };
         writeln!(
             program,
             "\n/* {says} */\nstatic void behaviour{number}(void) {{\n    \
              hc_pool_config pc;\n    hc_store_config sc;\n    hc_pool *pool = NULL;\n    \
-             hc_store *store = NULL;\n    hc_slice key = NONE, value = NONE;\n    \
+             hc_store *store = NULL;\n    hc_filter *filter = NULL;\n    \
+             hc_filter_stats filter_stats;\n    hc_slice key = NONE, value = NONE;\n    \
              expected_entry e;\n    hc_store_stats stats;\n    hc_match match;\n    \
              hc_put_options put_options;\n    hc_view views[8];\n    hc_draft drafts[8];\n    \
              uint64_t versions[8] = {{0}}, ignored = 0, count = 0;\n    int64_t sum = 0;\n    \
              where = \"{name}\";\n    HC_INIT(&pc);\n    HC_INIT(&sc);\n    HC_INIT(&stats);\n    \
-             HC_INIT(&match);\n    HC_INIT(&put_options);\n    \
+             HC_INIT(&match);\n    HC_INIT(&put_options);\n    HC_INIT(&filter_stats);\n    \
              memset(&e, 0, sizeof e);\n    memset(views, 0, sizeof views);\n    \
              memset(drafts, 0, sizeof drafts);\n    pc.limit_bytes = UINT64_C({limit});\n\
-             {config}    begin(&pc, &sc, &pool, &store);\n    (void)key, (void)value, (void)e;\n    \
+             {config}    begin(&pc, &sc, &pool, &store);\n    filter = {filter};\n    (void)key, (void)value, (void)e;\n    \
              (void)versions, (void)ignored, (void)count, (void)sum;\n{code}    \
-             end(pool, store);\n}}",
+             end(pool, store, filter);\n}}",
             says = text(data.get("says")).replace("*", "(star)").replace('\\', "(backslash)"),
             code = emitter.code,
         )

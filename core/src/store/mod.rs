@@ -24,6 +24,7 @@ mod handle;
 mod hear;
 mod index;
 mod job;
+mod known;
 mod log;
 mod open;
 mod pin;
@@ -111,6 +112,8 @@ pub(crate) struct StoreInner {
     counters: Counters,
     /// Read where an entry belongs to a session.
     sessions: Option<session::SessionTable>,
+    /// Read for what the store lacks.
+    known: known::KnownKeys,
     config: StoreConfig,
     /// As it was opened, to compare with who opens the name again.
     created: StoreConfig,

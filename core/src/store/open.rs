@@ -110,7 +110,7 @@ impl StoreInner {
         let fixed_bytes = size_of::<Self>() as u64
             + u64::from(shards) * (Shard::heap_bytes() + Table::heap_bytes(segments))
             + if config.latency { 3 * LatencyHistogram::BYTES } else { 0 };
-        if !charge_with_room(pool, fixed_bytes) {
+        if !pool.charge_with_room(fixed_bytes) {
             return Err(super::room::NO_SPACE);
         }
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -151,6 +151,7 @@ impl StoreInner {
             shrinking: AtomicBool::new(false),
             counters: Counters::new(),
             sessions: None,
+            known: super::known::KnownKeys::none(),
             created: config.clone(),
             config,
             pool: pool.clone(),
@@ -222,6 +223,7 @@ impl StoreInner {
             writer.tear_down();
         }
         self.reset_sessions();
+        self.forget_known_keys();
         self.space().harvest(true);
     }
 
@@ -318,20 +320,6 @@ impl StoreInner {
         self.space().harvest(true);
         Ok(())
     }
-}
-
-/// Charges fixed state, evicting for it where the pool is full.
-fn charge_with_room(pool: &Pool, bytes: u64) -> bool {
-    for _ in 0..16 {
-        if pool.space().charge(bytes) {
-            return true;
-        }
-        let wanted = bytes.max(pool.space().seg_bytes());
-        pool.reclaim_for(None, wanted);
-        pool.space().harvest(true);
-        pool.space().release_free(wanted);
-    }
-    false
 }
 
 /// The longest entry that goes into the log; longer values have runs of their own.

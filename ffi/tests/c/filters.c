@@ -211,7 +211,58 @@ static void refused(void) {
     hc_filter_release(filter);
 }
 
+static uint64_t held(hc_pool *pool) {
+    hc_pool_stats s;
+    HC_INIT(&s);
+    IS(HC_OK, hc_pool_stats_get(pool, &s));
+    return s.held_bytes;
+}
+
+static void known_keys(void) {
+    hc_pool *pool = make_pool(8 << 20);
+    hc_store *store = make_store(pool);
+    hc_pool_config pc;
+    hc_pool *other = NULL;
+    hc_store_stats s;
+    HC_INIT(&pc);
+    HC_INIT(&s);
+    pc.limit_bytes = 4 << 20;
+    IS(HC_OK, hc_pool_create(&pc, &other, NULL));
+    /* The first of a size may need a page of the pool's tables, which stays. */
+    hc_filter_release(make_filter(100000, other));
+    uint64_t before = held(other);
+    hc_filter *mine = make_filter(1000, NULL), *theirs = make_filter(100000, other);
+    IS(HC_OK, hc_filter_add(mine, S("mine")));
+    IS(HC_OK, hc_filter_add(theirs, S("theirs")));
+    IS(HC_ERR_INVALID, hc_store_set_known_keys(NULL, mine));
+    IS(HC_OK, hc_store_set_known_keys(store, NULL));
+    IS(HC_OK, hc_may_exist(store, S("absent")));
+    /* The store keeps it when the caller does not. */
+    IS(HC_OK, hc_store_set_known_keys(store, theirs));
+    hc_filter_release(theirs);
+    IS(HC_OK, hc_may_exist(store, S("theirs")));
+    IS(HC_NOT_FOUND, hc_may_exist(store, S("mine")));
+    IS(HC_OK, hc_set(store, S("mine"), S("v"), HC_TTL_DEFAULT));
+    IS(HC_OK, hc_may_exist(store, S("mine")));
+    IS(HC_OK, hc_delete(store, S("mine")));
+    CHECK(held(other) > before);
+    IS(HC_OK, hc_store_set_known_keys(store, mine));
+    CHECK(held(other) == before);
+    IS(HC_OK, hc_may_exist(store, S("mine")));
+    IS(HC_NOT_FOUND, hc_may_exist(store, S("theirs")));
+    IS(HC_OK, hc_store_stats_get(store, &s));
+    CHECK(s.filter_skips == 2 && s.hits == 0 && s.misses == 0);
+    hc_store_destroy(store);
+    IS(HC_ERR_CLOSED, hc_store_set_known_keys(store, mine));
+    IS(HC_ERR_CLOSED, hc_may_exist(store, S("mine")));
+    IS(HC_OK, hc_filter_contains(mine, S("mine")));
+    hc_filter_release(mine);
+    hc_pool_release(other);
+    give_back(pool, store);
+}
+
 const test filters[] = {
+    {"filter_known_keys", known_keys},
     {"filter_add_and_remove", add_and_remove}, {"filter_many", many},
     {"filter_in_a_pool", in_a_pool},           {"filter_files", files},
     {"filter_refused", refused},               {NULL, NULL},

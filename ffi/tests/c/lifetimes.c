@@ -37,6 +37,7 @@ static void destroyed(void) {
     IS(HC_ERR_CLOSED, hc_pin(store, S("k"), 0, &view));
     IS(HC_ERR_CLOSED, hc_contains(store, S("k")));
     IS(HC_ERR_CLOSED, hc_may_exist(store, S("k")));
+    IS(HC_ERR_CLOSED, hc_store_set_known_keys(store, NULL));
     IS(HC_ERR_CLOSED, hc_touch(store, S("k"), 1));
     IS(HC_ERR_CLOSED, hc_set(store, S("k"), S("v"), HC_TTL_DEFAULT));
     IS(HC_ERR_CLOSED, hc_put(store, S("k"), S("v"), NULL, NULL));

@@ -163,6 +163,18 @@ static void references(hypercache::pool &pool) {
     CHECK(copy.get("k").status() == HC_ERR_CLOSED && copy.get("k").failed());
 }
 
+static void known_keys(hypercache::pool &pool) {
+    auto store = pool.open_store();
+    auto keys = hypercache::filter::create(hypercache::filter_config(100).in(pool));
+    CHECK(store && keys && store->may_exist("user:7"));
+    CHECK(keys->add("user:7") && store->known_keys(*keys));
+    CHECK(store->may_exist("user:7") && !store->may_exist("user:8"));
+    CHECK(store->set("user:8", "v") && store->may_exist("user:8"));
+    CHECK(store->forget_known_keys() && store->may_exist("user:9"));
+    store->destroy();
+    CHECK(store->known_keys(*keys) == HC_ERR_CLOSED);
+}
+
 static void filters(hypercache::pool &pool) {
     auto made = hypercache::filter::create(
         hypercache::filter_config(1000).false_positives(0.01).in(pool).hash_seed(3));
@@ -228,6 +240,7 @@ int main() {
     many(*store);
     references(*pool);
     filters(*pool);
+    known_keys(*pool);
     pressure();
     CHECK(pool->validate() && store->validate());
     hypercache::pool kept = *pool;

@@ -290,6 +290,22 @@ static hc_status filter_file(void) {
     return s;
 }
 
+static hc_status known_keys(void) {
+    hc_filter_config c;
+    hc_filter *made = NULL;
+    HC_INIT(&c);
+    c.capacity = 100;
+    c.pool = pool;
+    hc_status s = hc_filter_create(&c, &made, NULL);
+    if (s == HC_OK) s = hc_filter_add(made, "k", 1);
+    if (s == HC_OK) s = hc_store_set_known_keys(store, made);
+    hc_filter_release(made);
+    if (s == HC_OK) s = hc_may_exist(store, "k", 1);
+    /* Whatever failed, it can be taken back. */
+    hc_status back = hc_store_set_known_keys(store, NULL);
+    return s == HC_OK ? back : s;
+}
+
 static void on_level(void *ctx, int32_t level, uint64_t used, uint64_t limit) {
     (void)ctx, (void)level, (void)used, (void)limit;
 }
@@ -328,7 +344,7 @@ static const struct {
     CALL(metrics),     CALL(configs),   CALL(statistics),     CALL(validate),    CALL(clear),
     CALL(trim),        CALL(set_limit), CALL(incr),           CALL(raw),         CALL(watch),
     CALL(logger),      CALL(filter_create), CALL(filter_grow), CALL(filter_refused),
-    CALL(filter_file),
+    CALL(filter_file), CALL(known_keys),
 };
 
 enum {
