@@ -301,8 +301,7 @@ HC_API HC_MUST_USE hc_status hc_pool_validate(hc_pool *pool, hc_error *err /* [n
 
 /* ---- Stores ------------------------------------------------------------------------- */
 
-/* Built in: ADAPTIVE (the default), S3FIFO, SIEVE, WTINYLFU, LRU, LFU, FIFO, RANDOM, SESSION. The
- * others are HC_ERR_UNSUPPORTED in this release. */
+/* What is evicted when room is needed; docs/eviction.md says which one is for what. */
 #define HC_POLICY_DEFAULT  INT32_C(0)  /* the best we know; may change in a minor release */
 #define HC_POLICY_S3FIFO   INT32_C(1)
 #define HC_POLICY_SIEVE    INT32_C(2)

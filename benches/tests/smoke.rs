@@ -245,7 +245,8 @@ fn replay_of_a_trace() {
     text.push_str("3000,1000,1000000000\n");
     std::fs::write(trace.path(), text).unwrap();
     let csv = Scratch::new("replay-of-trace");
-    let others = ["s3fifo", "sieve", "wtinylfu", "lru", "lfu", "fifo", "random"];
+    let others =
+        ["s3fifo", "sieve", "wtinylfu", "lru", "lfu", "fifo", "random", "ttl", "hybrid", "session"];
     for policy in ["default", "adaptive"].into_iter().chain(others) {
         let out = run(&[
             "replay",

@@ -150,13 +150,17 @@ pub enum PolicyKind {
     WTinyLfu,
     /// Least frequently used, with counts that decay.
     Lfu,
+    /// Soonest to expire first, what never expires last.
+    Ttl,
+    /// Least recently used, with a second chance for what was used often.
+    Hybrid,
     /// Two logs, an age contest for keys that come back, a boundary that moves by marginal hits.
     Adaptive,
 }
 
 impl PolicyKind {
     /// Every policy by its name, in the order of the documentation.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("adaptive", Self::Adaptive),
         ("s3fifo", Self::S3Fifo),
         ("sieve", Self::Sieve),
@@ -165,6 +169,8 @@ impl PolicyKind {
         ("lfu", Self::Lfu),
         ("fifo", Self::Fifo),
         ("random", Self::Random),
+        ("ttl", Self::Ttl),
+        ("hybrid", Self::Hybrid),
         ("session", Self::Session),
     ];
 
@@ -180,6 +186,8 @@ impl PolicyKind {
             | Self::Random
             | Self::Lfu
             | Self::WTinyLfu
+            | Self::Ttl
+            | Self::Hybrid
             | Self::Session
             | Self::Adaptive => self,
         }
@@ -198,6 +206,8 @@ impl PolicyKind {
             Self::Session => "session",
             Self::WTinyLfu => "wtinylfu",
             Self::Lfu => "lfu",
+            Self::Ttl => "ttl",
+            Self::Hybrid => "hybrid",
         }
     }
 

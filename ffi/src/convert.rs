@@ -190,7 +190,7 @@ pub(crate) unsafe fn matching<'a>(matching: *const hc_match) -> Result<Match<'a>
 }
 
 pub(crate) fn policy(policy: i32) -> Result<PolicyKind> {
-    let later = match policy {
+    match policy {
         HC_POLICY_DEFAULT => return Ok(PolicyKind::Default),
         HC_POLICY_S3FIFO => return Ok(PolicyKind::S3Fifo),
         HC_POLICY_LRU => return Ok(PolicyKind::Lru),
@@ -201,14 +201,17 @@ pub(crate) fn policy(policy: i32) -> Result<PolicyKind> {
         HC_POLICY_RANDOM => return Ok(PolicyKind::Random),
         HC_POLICY_SESSION => return Ok(PolicyKind::Session),
         HC_POLICY_ADAPTIVE => return Ok(PolicyKind::Adaptive),
-        HC_POLICY_TTL => "HC_POLICY_TTL",
-        HC_POLICY_HYBRID => "HC_POLICY_HYBRID",
-        _ => "unknown",
-    };
+        HC_POLICY_TTL => return Ok(PolicyKind::Ttl),
+        HC_POLICY_HYBRID => return Ok(PolicyKind::Hybrid),
+        _ => {}
+    }
     let known: Vec<_> = PolicyKind::ALL.iter().map(|(name, _)| *name).collect();
     Err(Error::new(
         ErrorKind::Unsupported,
-        format!("policy is {policy} ({later}); {} are built in", known.join(", ")),
+        format!(
+            "policy is {policy}, no HC_POLICY_ of this library; {} are built in",
+            known.join(", ")
+        ),
     ))
 }
 
@@ -224,6 +227,8 @@ pub(crate) const fn policy_number(kind: PolicyKind) -> i32 {
         PolicyKind::Random => HC_POLICY_RANDOM,
         PolicyKind::Session => HC_POLICY_SESSION,
         PolicyKind::Adaptive => HC_POLICY_ADAPTIVE,
+        PolicyKind::Ttl => HC_POLICY_TTL,
+        PolicyKind::Hybrid => HC_POLICY_HYBRID,
     }
 }
 

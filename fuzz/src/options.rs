@@ -79,6 +79,8 @@ fn kind(input: &mut Input<'_>) -> PolicyKind {
         PolicyKind::Lfu,
         PolicyKind::WTinyLfu,
         PolicyKind::Adaptive,
+        PolicyKind::Ttl,
+        PolicyKind::Hybrid,
     ])
 }
 
@@ -97,7 +99,8 @@ fn known(kind: PolicyKind) -> &'static [(&'static str, u64, u64)] {
             ("grace", 0, 1_000_000_000),
             ("sessions", 0, 1 << 20),
         ],
-        PolicyKind::Fifo | PolicyKind::Sieve => &[],
+        PolicyKind::Hybrid => &[("share", 0, 99), ("spare", 0, 3), ("window", 1, 32)],
+        PolicyKind::Fifo | PolicyKind::Sieve | PolicyKind::Ttl => &[],
     }
 }
 

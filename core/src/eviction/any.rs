@@ -6,8 +6,8 @@
 //! there for the others.
 
 use super::{
-    Adaptive, Bout, Context, Duel, EntryMeta, Fifo, Heard, Lfu, Lru, Placement, Policy, Random,
-    S3Fifo, Session, SessionLimits, Sieve, Verdict, WTinyLfu,
+    Adaptive, Bout, Context, Duel, EntryMeta, Fifo, Heard, Hybrid, Lfu, Lru, Placement, Policy,
+    Random, S3Fifo, Session, SessionLimits, Sieve, Ttl, Verdict, WTinyLfu,
 };
 use crate::config::PolicyKind;
 use crate::error::Result;
@@ -41,6 +41,10 @@ pub enum Called {
     Session(Session),
     /// [`WTinyLfu`].
     WTinyLfu(WTinyLfu),
+    /// [`Ttl`].
+    Ttl(Ttl),
+    /// [`Hybrid`].
+    Hybrid(Hybrid),
 }
 
 impl AnyPolicy {
@@ -59,6 +63,8 @@ impl AnyPolicy {
             PolicyKind::Random => Called::Random(Random::new(options)?),
             PolicyKind::Session => Called::Session(Session::new(options)?),
             PolicyKind::WTinyLfu => Called::WTinyLfu(WTinyLfu::new(options)?),
+            PolicyKind::Ttl => Called::Ttl(Ttl::new(options)?),
+            PolicyKind::Hybrid => Called::Hybrid(Hybrid::new(options)?),
         };
         Ok(Self::Called(called))
     }
@@ -130,6 +136,10 @@ macro_rules! dispatch {
                 match self { $(Self::$variant(policy) => policy.promote_after()),* }
             }
 
+            fn counts_hits(&self) -> bool {
+                match self { $(Self::$variant(policy) => policy.counts_hits()),* }
+            }
+
             #[$inline]
             fn uncounted_share(&self) -> Option<u8> {
                 match self { $(Self::$variant(policy) => policy.uncounted_share()),* }
@@ -177,4 +187,4 @@ macro_rules! dispatch {
 }
 
 dispatch!(AnyPolicy, inline(always), Adaptive, S3Fifo, Fifo, Lru, Called);
-dispatch!(Called, cold, Sieve, Lfu, Random, WTinyLfu, Session);
+dispatch!(Called, cold, Sieve, Lfu, Random, WTinyLfu, Session, Ttl, Hybrid);

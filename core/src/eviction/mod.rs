@@ -41,11 +41,12 @@
 //! | `wtinylfu` | window, probation, protected | frequency sketch in `memory`; [`Verdict::Duel`] has the window's tail meet probation's; every hit is heard of, and feeds the sketch |
 //! | `lfu` | one for each class of frequencies | hits that fill an entry's counter are heard of and append it to a higher class; counters of 8 bits in `memory`, by fingerprint, where a class spans more than one frequency |
 //! | `random` | log | the cursor goes on with any segment ([`Policy::roams`]); a coin keeps half of what it passes |
-//! | `ttl`, `hybrid` | log | the best of a bounded window at the cursor instead of the first; queues by expiry for `ttl` |
+//! | `ttl` | one for each time to live, one for none | each is in the order of expiry; the cursor that is at the soonest entry moves, the others wait ([`Verdict::Wait`]) |
+//! | `hybrid` | log | as `lru`; what was hit often is kept when the cursor comes by |
 //! | `session` | log | entries of sessions that live are kept; which ones end is decided over the whole store ([`sessions`]), and what they had is dead before `judge` is asked |
 //!
-//! What a later policy needs beyond this (looking at a window) is a method with a default body, so
-//! that the policies here stay as they are.
+//! What a later policy needs beyond this is a method with a default body, so that the policies here
+//! stay as they are.
 
 mod adaptive;
 mod aged;
@@ -55,6 +56,7 @@ mod counts;
 mod dice;
 mod fifo;
 mod ghost;
+mod hybrid;
 mod lfu;
 mod lru;
 mod marks;
@@ -65,17 +67,20 @@ mod session;
 pub mod sessions;
 mod sieve;
 mod sketch;
+mod ttl;
 mod wtinylfu;
 
 pub use adaptive::Adaptive;
 pub use any::{AnyPolicy, Called};
 pub use fifo::Fifo;
+pub use hybrid::Hybrid;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use random::Random;
 pub use s3fifo::S3Fifo;
 pub use session::Session;
 pub use sieve::Sieve;
+pub use ttl::Ttl;
 pub use wtinylfu::WTinyLfu;
 
 use sessions::SessionLimits;
@@ -147,7 +152,7 @@ pub struct View {
     pub capacity_bytes: u64,
     /// Entries that may be live; 0: bounded by bytes only.
     pub capacity_entries: u64,
-    /// The store's clock.
+    /// The store's clock when an entry with a time to live was last written, or looked for.
     pub now_ms: u64,
 }
 
@@ -229,6 +234,14 @@ pub enum Placement {
         /// The counter.
         hits: u8,
     },
+    /// The same, to a queue that newcomers seldom go to, beyond [`Policy::newcomer_queues`]: if there
+    /// is no room at its head, the entry goes to queue 0.
+    Rather {
+        /// The queue.
+        queue: u8,
+        /// The counter.
+        hits: u8,
+    },
     /// Nowhere yet: it must beat the tail of `queue`.
     ///
     /// The store walks that queue from its cursor, at most [`CONTEST_MAX`] live entries, and shows
@@ -283,6 +296,9 @@ pub enum Verdict {
         /// The counter.
         hits: u8,
     },
+    /// It stays where it is, and the cursor before it: another queue has a better one. An answer that
+    /// is given a bounded number of times in a row.
+    Wait,
     /// It meets the live entry at the cursor of another queue: [`Policy::duel`] says which of the
     /// two goes. If there is none, it goes.
     Duel {
@@ -390,6 +406,11 @@ pub trait Policy {
     /// in the log appends it again. `None`: hits move nothing.
     fn promote_after(&self) -> Option<u8> {
         None
+    }
+
+    /// Whether hits on entries of queue 0 are counted by a policy that has them promoted.
+    fn counts_hits(&self) -> bool {
+        false
     }
 
     /// Hits on an entry of queue 0 are not counted while it lies within this many 256ths of the

@@ -1,4 +1,6 @@
-//! Duels: of the entry under the cursor of one queue and the one under the cursor of another, the
+//! What cursors of several queues have to do with each other: waiting, and duels.
+//!
+//! An entry that waits is passed again when its queue's turn comes. A duel: of the entry under the cursor of one queue and the one under the cursor of another, the
 //! policy says which goes.
 //!
 //! The rival is passed only if it loses. Finding it passes what is dead before it, and ends the jobs
@@ -13,6 +15,20 @@ use crate::eviction::{Duel, EntryMeta, Policy};
 const STEPS_MAX: u32 = 16;
 
 impl Writer<'_> {
+    /// Leaves a live entry, which a cursor just passed, before the cursor.
+    #[cold]
+    pub fn wait(&mut self, hash: u64, live: Live, extent: Extent, meta: EntryMeta) -> Step {
+        let location = live.slot.location;
+        if self.state.queues[extent.queue].job.seg != self.places.segment_of(location) {
+            // Compaction found no room for it, and goes on.
+            return self.evict(&live, &extent, &meta);
+        }
+        let at = self.places.offset_of(location);
+        let entry = Sighted { hash, at, bytes: extent.log_bytes };
+        self.step_back(Task::Evict(extent.queue), entry);
+        Step::default()
+    }
+
     /// Has a live entry, which a cursor just passed, meet the next one of the queue `rivals`.
     #[cold]
     pub fn duel(

@@ -58,6 +58,7 @@ impl Writer<'_> {
         }
         let meta = self.meta(sweep.seg);
         let now = self.store.clock.now_ms();
+        self.state.view.now_ms = now;
         if sweep.at == 0 {
             if meta.earliest.load(Relaxed) > now {
                 self.state.expiry = self.next_segment(sweep);

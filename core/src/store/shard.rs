@@ -49,7 +49,8 @@ pub const CLOSED: Error = Error::fixed(ErrorKind::Closed, "the store was destroy
 pub struct Shard {
     /// The index, as readers see it.
     pub table: Table,
-    /// Hits on entries of queue 0 that were appended from this place on are not counted.
+    /// Hits on entries of queue 0 that were appended from this place on are not counted, where the
+    /// policy has rules for hits.
     pub count_before: AtomicU64,
     /// Entries of queue q that were appended before this place ask for promotion when hit.
     pub promote_before: [AtomicU64; QUEUES_MAX],
@@ -229,7 +230,7 @@ impl Shard {
         Self {
             table,
             promote_before: [const { AtomicU64::new(0) }; QUEUES_MAX],
-            count_before: AtomicU64::new(0),
+            count_before: AtomicU64::new(if policy.counts_hits() { u64::MAX } else { 0 }),
             ring: Box::new([const { AtomicU32::new(0) }; RING]),
             ring_len: AtomicU32::new(0),
             waiting: AtomicU32::new(0),

@@ -7,6 +7,7 @@ mod contest;
 mod exact;
 mod reduction;
 mod sim;
+mod times;
 #[path = "../../../benches/src/trace/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the benchmarks use the rest of it")]
 mod trace;

@@ -82,7 +82,7 @@ impl<P: Policy> Sim<P> {
         };
         let counted = match self.policy.uncounted_share() {
             Some(share) => entry.queue != 0 || behind(share),
-            None => true,
+            None => self.policy.promote_after().is_none() || self.policy.counts_hits(),
         };
         let promoted = self.policy.promote_after().is_some_and(behind);
         let hits_before = entry.hits;
@@ -114,6 +114,21 @@ impl<P: Policy> Sim<P> {
 
     /// A write.
     pub fn set(&mut self, key: u64, bytes: u32) {
+        self.set_until(key, bytes, u64::MAX);
+    }
+
+    /// What the clock says.
+    pub fn now(&mut self, ms: u64) {
+        self.view.now_ms = ms;
+    }
+
+    /// Another expiry for an entry that has one.
+    pub fn touch(&mut self, key: u64, expires_ms: u64) {
+        self.index.entry(key).and_modify(|entry| entry.expires_ms = expires_ms);
+    }
+
+    /// A write of what expires.
+    pub fn set_until(&mut self, key: u64, bytes: u32, expires_ms: u64) {
         self.events.clear();
         if u64::from(bytes) > self.view.capacity_bytes {
             self.remove(key);
@@ -126,7 +141,7 @@ impl<P: Policy> Sim<P> {
                 self.unlink(key);
                 (old.queue, hits)
             }
-            None => match self.place(key, bytes) {
+            None => match self.place(key, bytes, expires_ms) {
                 Some(place) => place,
                 None => return self.events.push(Event::Declined { key }),
             },
@@ -134,7 +149,7 @@ impl<P: Policy> Sim<P> {
         while !self.has_room(bytes) {
             self.make_room();
         }
-        self.append(key, bytes, queue, hits);
+        self.append(key, bytes, queue, hits, expires_ms);
         self.events.push(Event::Placed { key, queue });
         self.check();
     }
@@ -166,18 +181,20 @@ impl<P: Policy> Sim<P> {
         &self.view
     }
 
-    fn place(&mut self, key: u64, bytes: u32) -> Option<(u8, u8)> {
+    fn place(&mut self, key: u64, bytes: u32, expires_ms: u64) -> Option<(u8, u8)> {
         let entry = EntryMeta {
             bytes,
             hits: 0,
             queue: 0,
             fingerprint: fingerprint(key),
             position: 0,
-            expires_ms: u64::MAX,
+            expires_ms,
             session: 0,
         };
         match self.ask(|policy, cx| policy.place(cx, &entry)) {
-            Placement::Queue { queue, hits } => Some((queue, hits)),
+            Placement::Queue { queue, hits } | Placement::Rather { queue, hits } => {
+                Some((queue, hits))
+            }
             Placement::Contest { queue, lost } => {
                 if self.contest(&entry, queue) { Some(queue) } else { lost }.map(|queue| (queue, 0))
             }
@@ -234,6 +251,7 @@ impl<P: Policy> Sim<P> {
         let entry = self.index[&key];
         match self.ask(|policy, cx| policy.judge(cx, &entry)) {
             Verdict::Evict => self.evict(key),
+            Verdict::Wait => {}
             Verdict::Keep { hits } => {
                 self.append_again(key, queue, hits);
                 self.events.push(Event::Kept { key, hits });
@@ -277,11 +295,11 @@ impl<P: Policy> Sim<P> {
 
     fn append_again(&mut self, key: u64, queue: u8, hits: u8) {
         if let Some(entry) = self.unlink(key) {
-            self.append(key, entry.bytes, queue, hits);
+            self.append(key, entry.bytes, queue, hits, entry.expires_ms);
         }
     }
 
-    fn append(&mut self, key: u64, bytes: u32, queue: u8, hits: u8) {
+    fn append(&mut self, key: u64, bytes: u32, queue: u8, hits: u8, expires_ms: u64) {
         assert!(queue < self.policy.queues() && hits <= HITS_MAX, "queue {queue}, hits {hits}");
         let view = &mut self.view.queues[usize::from(queue)];
         let position = view.head;
@@ -294,7 +312,7 @@ impl<P: Policy> Sim<P> {
             queue,
             fingerprint: fingerprint(key),
             position,
-            expires_ms: u64::MAX,
+            expires_ms,
             session: 0,
         };
         assert!(self.index.insert(key, entry).is_none(), "an entry was appended twice");

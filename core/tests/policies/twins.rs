@@ -8,7 +8,7 @@ use hypercache_core::eviction::AnyPolicy;
 use hypercache_core::{PolicyKind, Pool, PoolConfig, StoreConfig};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-trait Twin {
+pub trait Twin {
     /// Whether `key` hits.
     fn get(&mut self, key: u64) -> bool;
     /// Writes a key; the keys that had to go.
@@ -249,7 +249,7 @@ impl Twin for Hand {
 }
 
 /// Skewed requests with a drifting scan, overwrites and removals; sizes of 1 to `sizes`.
-fn compare(mut sim: Sim<AnyPolicy>, mut twin: impl Twin, keys: u64, sizes: u64, what: &str) {
+pub fn compare(mut sim: Sim<AnyPolicy>, mut twin: impl Twin, keys: u64, sizes: u64, what: &str) {
     let mut random = mix(keys);
     let (mut hits, mut evictions) = (0, 0);
     for step in 0..15_000_u64 {
@@ -289,7 +289,7 @@ fn compare(mut sim: Sim<AnyPolicy>, mut twin: impl Twin, keys: u64, sizes: u64, 
     assert!(hits > 500 && evictions > 500, "{what}: {hits} hits, {evictions} evictions");
 }
 
-fn evicted(sim: &Sim<AnyPolicy>) -> Vec<u64> {
+pub fn evicted(sim: &Sim<AnyPolicy>) -> Vec<u64> {
     let gone = sim.events.iter().filter_map(|event| match event {
         Event::Evicted { key } => Some(*key),
         Event::Placed { .. }
@@ -301,12 +301,12 @@ fn evicted(sim: &Sim<AnyPolicy>) -> Vec<u64> {
     gone.collect()
 }
 
-fn policy(kind: PolicyKind, options: &str) -> AnyPolicy {
+pub fn policy(kind: PolicyKind, options: &str) -> AnyPolicy {
     AnyPolicy::new(kind, Some(options)).unwrap()
 }
 
 /// Both units, several capacities.
-fn shards() -> impl Iterator<Item = (u64, u64, u64)> {
+pub fn shards() -> impl Iterator<Item = (u64, u64, u64)> {
     [(10, 1), (97, 1), (500, 1), (60, 6), (700, 9)].into_iter().flat_map(|(capacity, sizes)| {
         [0, capacity]
             .into_iter()

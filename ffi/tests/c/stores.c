@@ -34,8 +34,6 @@ static void bad_configs(void) {
     REFUSED(HC_ERR_UNSUPPORTED, "negative_ttl_ms", negative_ttl_ms, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "negative_pct", negative_pct, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "lease_ms", lease_ms, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_TTL", policy, HC_POLICY_TTL);
-    REFUSED(HC_ERR_UNSUPPORTED, "HC_POLICY_HYBRID", policy, HC_POLICY_HYBRID);
     REFUSED(HC_ERR_UNSUPPORTED, "99", policy, 99);
     REFUSED(HC_ERR_UNSUPPORTED, "-1", policy, -1);
 #undef REFUSED

@@ -49,7 +49,10 @@ impl World<'_> {
         value.shards = [0, 1, 2, 4, 1, 3, 512, u32::MAX][usize::from(more & 7)];
         value.jitter_pct = [0, 0, 0, 0, 50, 100, 101, 0][usize::from(more >> 3 & 7)];
         value.default_ttl_ms = [0, 3_600_000, HC_TTL_NEVER, HC_TTL_KEEP][usize::from(more >> 6)];
-        value.policy = [0, 1, 4, 6, 3, 5, 2, 10][usize::from(policy & 7)];
+        value.policy = match (named & 0x40, policy & 7) {
+            (0, which) => [0, 1, 4, 6, 3, 5, 2, 10][usize::from(which)],
+            (_, which) => [8, 9, 7, 11, 8, 9, 8, 9][usize::from(which)],
+        };
         value.policy_options = if policy & 8 == 0 { null() } else { options.as_ptr() };
         value.flags = u32::from(policy >> 4 & 1);
         match fault {
@@ -73,7 +76,7 @@ impl World<'_> {
             value.policy = 0;
         }
         if fault == Some(Fault::Enumerator) {
-            value.policy = [-1, 12, i32::MAX, 9][usize::from(more & 3)];
+            value.policy = [-1, 12, i32::MAX, i32::MIN][usize::from(more & 3)];
         }
         let memory = Struct::input(value, fault, input);
         self.log.begin("hc_store_open", || format!("named {is_named} policy {}", value.policy));

@@ -44,10 +44,12 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         PolicyKind::Lfu,
         PolicyKind::WTinyLfu,
     ][usize::from(kind & 3 | values >> 4 & 4)];
-    let policy = match (times & 0x80, kind & 1) {
+    let policy = match (times & 0x80, kind & 3) {
         (0, _) => policy,
         (_, 0) => PolicyKind::Session,
-        _ => PolicyKind::Adaptive,
+        (_, 1) => PolicyKind::Adaptive,
+        (_, 2) => PolicyKind::Ttl,
+        _ => PolicyKind::Hybrid,
     };
     let options = match (policy, kind >> 5) {
         (PolicyKind::S3Fifo, 0) => Some("small=50,ghost=0,threshold=3"),
@@ -62,6 +64,8 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         (PolicyKind::WTinyLfu, 1) => Some("window=80"),
         (PolicyKind::Random, 0) => Some("keep=0"),
         (PolicyKind::Random, 1) => Some("keep=90"),
+        (PolicyKind::Hybrid, 0) => Some("share=0,window=1"),
+        (PolicyKind::Hybrid, 1) => Some("share=99,spare=0,window=32"),
         (PolicyKind::Session, 0) => Some("sessions=3,grace=0"),
         (PolicyKind::Session, 1) => Some("session_ttl=2,idle_timeout=1"),
         _ => None,
