@@ -107,13 +107,13 @@ typedef int32_t hc_status;
 #define HC_CONFLICT        INT32_C(3) /* the entry's version is not the expected one */
 #define HC_NOT_ADMITTED    INT32_C(4) /* the policy declined the entry; nothing is stored */
 #define HC_SMALL_BUFFER    INT32_C(5) /* nothing copied; the needed length is reported */
-#define HC_DONE            INT32_C(6) /* the scan has no more entries */
-#define HC_CLAIMED         INT32_C(7) /* for read-through: not returned by this release */
+#define HC_DONE            INT32_C(6) /* no more: entries of a scan, waits that have ended */
+#define HC_CLAIMED         INT32_C(7) /* a miss, and the caller now holds the lease */
 #define HC_TIMEOUT         INT32_C(8) /* the wait ended first */
 #define HC_PARTIAL         INT32_C(9) /* some of it was done; the report says how much */
 #define HC_WRONG_TYPE      INT32_C(10) /* the entry's type does not allow this; unchanged */
 #define HC_OVERFLOW        INT32_C(11) /* the sum does not fit; unchanged */
-#define HC_LOAD_FAILED     INT32_C(12) /* for read-through: not returned by this release */
+#define HC_LOAD_FAILED     INT32_C(12) /* the holder of the lease gave up: see hc_lease_drop */
 /* Failures. */
 #define HC_ERR_INVALID     (-INT32_C(1)) /* an argument breaks this file's contract */
 #define HC_ERR_UNSUPPORTED (-INT32_C(2)) /* unknown flag, enumerator, field; not built in */
@@ -126,7 +126,7 @@ typedef int32_t hc_status;
 #define HC_ERR_CORRUPT     (-INT32_C(9)) /* a file fails its checks */
 #define HC_ERR_POISONED    (-INT32_C(10)) /* the shard is out of service after a caught fault */
 #define HC_ERR_INTERNAL    (-INT32_C(11)) /* a fault was caught in this call; please report it */
-#define HC_ERR_DEADLOCK    (-INT32_C(12)) /* for read-through: not returned by this release */
+#define HC_ERR_DEADLOCK    (-INT32_C(12)) /* the caller would wait for itself */
 
 /* "HC_NOT_FOUND"; "HC_UNKNOWN" for values this library does not know. Static. */
 HC_API const char *hc_status_name(hc_status status);
@@ -145,6 +145,7 @@ typedef struct hc_pool  hc_pool;  /* a byte budget and its memory      */
 typedef struct hc_store hc_store; /* entries with a policy, in a pool  */
 typedef struct hc_watch hc_watch; /* a registered pressure callback    */
 typedef struct hc_scan  hc_scan;  /* a walk over a store               */
+typedef struct hc_waits hc_waits; /* waits for leases, without threads */
 
 typedef struct hc_slice {
     const void *data;
@@ -332,12 +333,12 @@ typedef struct hc_store_config {
                                      cannot hold together: HC_ERR_INVALID                 */
     uint32_t    flags;            /* HC_STORE_*                                           */
     uint32_t    jitter_pct;       /* 0: none; TTLs are shortened by up to this share      */
-    uint64_t    soft_ttl_ms;      /* later, as what follows: must be 0                    */
+    uint64_t    soft_ttl_ms;      /* later, as the next two: must be 0                    */
     uint64_t    idle_ttl_ms;
     uint64_t    stale_if_error_ms;
-    uint64_t    negative_ttl_ms;
-    uint64_t    lease_ms;
-    uint32_t    negative_pct;
+    uint64_t    negative_ttl_ms;  /* 0: 1,000; how long a key is known to be absent       */
+    uint64_t    lease_ms;         /* 0: 10,000; then another caller may load              */
+    uint32_t    negative_pct;     /* 0: 5; share of the limit that absent keys may take   */
     uint32_t    reserved;
 } hc_store_config;
 
@@ -558,6 +559,95 @@ HC_API HC_MUST_USE hc_status hc_reserve(hc_store *store, const void *key, size_t
                                         hc_draft *out);
 HC_API HC_MUST_USE hc_status hc_commit(hc_draft *draft, uint64_t *version /* [nullable] */);
 HC_API void                  hc_abandon(hc_draft *draft /* [nullable] */);
+
+/* ---- Read-through ------------------------------------------------------------------- */
+
+/* The primitive under every loader, in any language: of all callers that miss a key, one
+ * gets the lease and loads it; the others wait for it, or go on without. No callback.
+ *
+ *   HC_OK           *view is pinned (with HC_CLAIM_STALE it may have ttl_ms == 0: expired)
+ *   HC_CLAIMED      *lease is the caller's; end it with hc_lease_put or hc_lease_drop
+ *   HC_TIMEOUT      another caller holds the lease and timeout_ms has passed (0: at once;
+ *                   UINT64_MAX: never)
+ *   HC_NOT_FOUND    known to be absent in the source (hc_lease_drop, known keys)
+ *   HC_LOAD_FAILED  the holder failed, now or less than its retry_ms ago
+ *   HC_NOT_ADMITTED the holder's value was declined and could not even be passed on
+ *   HC_ERR_DEADLOCK it would have to wait for a lease that this thread took
+ *
+ * *view is written for HC_OK only, *lease for HC_CLAIMED only. Whoever waits when the lease ends
+ * otherwise (a value was stored; the key was written or invalidated) looks again: a hit, or a
+ * new lease. A lease ends by itself lease_ms after it was granted; then another caller gets one.
+ * It may end earlier when more keys are being loaded at once than the store keeps leases for.
+ * A lease is a value, not memory: using one that has ended is HC_CONFLICT, never undefined. */
+typedef struct hc_lease {
+    uint64_t id;
+    uint64_t generation;
+} hc_lease;
+
+#define HC_CLAIM_STALE (UINT32_C(1) << 1)  /* while one caller reloads, others get the old value */
+HC_API HC_MUST_USE hc_status hc_claim(hc_store *store, const void *key, size_t key_len,
+                                      uint32_t flags, uint64_t timeout_ms, hc_view *view,
+                                      hc_lease *lease);
+
+/* hc_claim that copies instead of pinning (HC_SMALL_BUFFER as in hc_get; a declined value that
+ * was passed on is lost by it). */
+HC_API HC_MUST_USE hc_status hc_get_or_claim(hc_store *store, const void *key,
+                                             size_t key_len, uint32_t flags,
+                                             uint64_t timeout_ms, void *buf, size_t cap,
+                                             hc_info *info, hc_lease *lease);
+
+/* hc_claim of n keys without waiting. statuses[i] is what hc_claim would return; views[i] and
+ * leases[i] are set or cleared, so unpinning all n is right, and so is dropping all n leases. Of
+ * a key that is there twice, the second is HC_TIMEOUT. HC_OK if all n were hits, else HC_PARTIAL. */
+HC_API HC_MUST_USE hc_status hc_claim_many(hc_store *store, const hc_slice *keys, size_t n,
+                                           uint32_t flags, hc_view *views, hc_lease *leases,
+                                           hc_status *statuses);
+
+/* Store the loaded value, wake the waiters, end and clear the lease, whatever is returned.
+ * HC_CONFLICT, with nothing stored: the key was written or invalidated since, so the load is
+ * already old, or the lease was over. A value that was declined or could not be stored still
+ * reaches those who wait now, if room for a copy can be had: as a view of version 0 with
+ * ttl_ms == 0. The mode in the options must be HC_PUT_SET. */
+HC_API HC_MUST_USE hc_status hc_lease_put(hc_store *store, hc_lease *lease, const void *val,
+                                          size_t val_len,
+                                          const hc_put_options *options /* [nullable] */,
+                                          uint64_t *version /* [nullable] */);
+
+#define HC_DROP_CANCELLED INT32_C(0) /* one of those who wait gets the lease */
+#define HC_DROP_FAILED    INT32_C(1) /* waiters, and claims for retry_ms, get HC_LOAD_FAILED */
+#define HC_DROP_ABSENT    INT32_C(2) /* not in the source: the old value goes; waiters, and claims
+                                        for retry_ms (0: negative_ttl_ms), get HC_NOT_FOUND */
+
+/* End the lease without a value, and clear it. On a lease that has ended it does nothing. */
+HC_API void hc_lease_drop(hc_store *store, hc_lease *lease /* [nullable] */, int32_t reason,
+                          uint64_t retry_ms);
+
+/* Waiting without a thread, for event loops: one descriptor for any number of waits. A claim
+ * with timeout 0 that returns HC_TIMEOUT is followed by hc_waits_add; when the descriptor is
+ * readable, hc_waits_next names the claims to take up again. Hold the store as long. */
+HC_API HC_MUST_USE hc_status hc_waits_open(hc_store *store, hc_waits **out,
+                                           hc_error *err /* [nullable] */);
+
+/* The descriptor, for poll, epoll and what is built on them: readable while hc_waits_next has
+ * something to tell. It belongs to the waits: do not read, write or close it. -1 for NULL. */
+HC_API int32_t hc_waits_fd(hc_waits *waits);
+
+/* Wait for the end of the lease that somebody holds on a key; the cookie will be told once.
+ * HC_OK: *left_ms [nullable] is how long the lease lasts at most. Nobody watches that time: set
+ * a timer, and claim the key again then. HC_NOT_FOUND: nobody holds a lease (any more): claim
+ * again now. HC_ERR_NO_SPACE: no room for another wait. */
+HC_API HC_MUST_USE hc_status hc_waits_add(hc_waits *waits, const void *key, size_t key_len,
+                                          uint64_t cookie, uint64_t *left_ms);
+
+/* HC_OK or HC_DONE, without waiting. *outcome is what the claim has come to: HC_DONE: claim the
+ * key again; HC_LOAD_FAILED, HC_NOT_FOUND, HC_NOT_ADMITTED as from hc_claim; HC_OK: *view is the
+ * value, pinned. view is [nullable] (then a value that was passed on is lost: claim again), and
+ * cleared for every other outcome. Call it until HC_DONE. */
+HC_API HC_MUST_USE hc_status hc_waits_next(hc_waits *waits, uint64_t *cookie,
+                                           hc_status *outcome, hc_view *view);
+
+/* Forget all waits and close the descriptor. Take it out of the event loop first. */
+HC_API void hc_waits_close(hc_waits *waits /* [nullable] */);
 
 /* ---- Many entries at once ----------------------------------------------------------- */
 

@@ -252,7 +252,21 @@ pub struct StoreConfig {
     pub jitter_pct: u32,
     /// Measure latencies ([`crate::Store::latency`]).
     pub latency: bool,
+    /// Milliseconds that a lease lasts; then another caller may load. 0: 10,000.
+    pub lease_ms: u64,
+    /// Milliseconds for which it is remembered that the source has no such key, where the call names
+    /// none. 0: 1,000.
+    pub negative_ttl_ms: u64,
+    /// The share of the limit, in per cent, that such memories may take. 0: 5.
+    pub negative_pct: u32,
 }
+
+/// What [`StoreConfig::lease_ms`] is where it is not set.
+pub const LEASE_MS: u64 = 10_000;
+/// What [`StoreConfig::negative_ttl_ms`] is where it is not set.
+pub const NEGATIVE_TTL_MS: u64 = 1_000;
+/// What [`StoreConfig::negative_pct`] is where it is not set.
+pub const NEGATIVE_PCT: u32 = 5;
 
 impl StoreConfig {
     /// Checks every field and fills in the defaults that do not depend on the machine.
@@ -283,7 +297,13 @@ impl StoreConfig {
         if self.filter_fpr != 0.0 {
             check_fpr("filter_fpr", self.filter_fpr)?;
         }
+        if self.negative_pct > 100 {
+            check_range("negative_pct", u64::from(self.negative_pct), 0, 100)?;
+        }
         out.policy = self.policy.resolved();
+        or_default(&mut out.lease_ms, LEASE_MS);
+        or_default(&mut out.negative_ttl_ms, NEGATIVE_TTL_MS);
+        or_default(&mut out.negative_pct, NEGATIVE_PCT);
         Ok(out)
     }
 
@@ -309,7 +329,16 @@ impl StoreConfig {
         agree("hash_seed", self.hash_seed, made.hash_seed, 0)?;
         agree("floor_bytes", self.floor_bytes, made.floor_bytes, 0)?;
         agree("jitter_pct", self.jitter_pct, made.jitter_pct, 0)?;
+        agree("lease_ms", self.lease_ms, made.lease_ms, 0)?;
+        agree("negative_ttl_ms", self.negative_ttl_ms, made.negative_ttl_ms, 0)?;
+        agree("negative_pct", self.negative_pct, made.negative_pct, 0)?;
         agree("latency", self.latency, made.latency, false)
+    }
+}
+
+fn or_default<T: Default + PartialEq>(field: &mut T, default: T) {
+    if *field == T::default() {
+        *field = default;
     }
 }
 

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Poisoned,
     /// A broken invariant or a caught fault.
     Internal,
+    /// The caller would wait for itself.
+    Deadlock,
 }
 
 /// A failure: a kind and one English sentence that names the argument, its value and what is

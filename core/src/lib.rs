@@ -108,7 +108,10 @@ pub use pool::{AllocOptions, LimitOutcome, Pool, PressureEvent, Watch};
 #[cfg(not(loom))]
 pub use stats::{LatencyOp, LatencySummary, PoolStats, StoreStats};
 #[cfg(not(loom))]
-pub use store::{BatchRead, Copied, Draft, Scan, ScanEntry, Store, View};
+pub use store::{
+    BatchRead, Claim, ClaimOptions, Copied, Draft, DropReason, Lease, Scan, ScanEntry, Store, View,
+    Waits,
+};
 pub use types::{
     BatchEntry, DeleteOutcome, IncrOutcome, Info, Match, Pressure, PutMode, PutOptions, PutOutcome,
     Read, Ttl, ValueType,

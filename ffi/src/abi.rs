@@ -77,6 +77,11 @@ pub struct hc_watch {
     pub(crate) inner: hypercache_core::pool::Watch,
 }
 
+/// Waits for leases, for an event loop.
+pub struct hc_waits {
+    pub(crate) inner: hypercache_core::store::Waits,
+}
+
 /// A walk over a store.
 pub struct hc_scan {
     pub(crate) inner: hypercache_core::store::Scan,
@@ -214,6 +219,18 @@ pub struct hc_view {
 }
 
 pub const HC_PEEK: u32 = 1;
+pub const HC_CLAIM_STALE: u32 = 2;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hc_lease {
+    pub id: u64,
+    pub generation: u64,
+}
+
+pub const HC_DROP_CANCELLED: i32 = 0;
+pub const HC_DROP_FAILED: i32 = 1;
+pub const HC_DROP_ABSENT: i32 = 2;
 
 pub const HC_TYPE_BYTES: u32 = 0;
 pub const HC_TYPE_STRING: u32 = 1;

@@ -35,6 +35,7 @@ pub(crate) const fn status_of(kind: ErrorKind) -> hc_status {
         ErrorKind::Corrupt => HC_ERR_CORRUPT,
         ErrorKind::Poisoned => HC_ERR_POISONED,
         ErrorKind::Internal => HC_ERR_INTERNAL,
+        ErrorKind::Deadlock => HC_ERR_DEADLOCK,
     }
 }
 

@@ -48,7 +48,7 @@ pub unsafe extern "C" fn hc_get(
 }
 
 #[inline(always)]
-fn with_info(read: Read, place: &mut std::mem::MaybeUninit<hc_info>) -> hc_status {
+pub(crate) fn with_info(read: Read, place: &mut std::mem::MaybeUninit<hc_info>) -> hc_status {
     match read {
         Read::Hit(found) => {
             place.write(info(&found));

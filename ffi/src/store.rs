@@ -42,9 +42,6 @@ unsafe fn store_config(config: *const hc_store_config) -> Result<StoreConfig> {
         (c.soft_ttl_ms != 0, "soft_ttl_ms is set; this release has no soft times to live"),
         (c.idle_ttl_ms != 0, "idle_ttl_ms is set; this release has no idle times to live"),
         (c.stale_if_error_ms != 0, "stale_if_error_ms is set; this release has no leases"),
-        (c.negative_ttl_ms != 0, "negative_ttl_ms is set; this release has no negative entries"),
-        (c.lease_ms != 0, "lease_ms is set; this release has no leases"),
-        (c.negative_pct != 0, "negative_pct is set; this release has no negative entries"),
     ] {
         if set {
             return Err(unsupported(message));
@@ -72,6 +69,9 @@ unsafe fn store_config(config: *const hc_store_config) -> Result<StoreConfig> {
         floor_bytes: c.floor_bytes,
         jitter_pct: c.jitter_pct,
         latency: c.flags & HC_STORE_LATENCY != 0,
+        lease_ms: c.lease_ms,
+        negative_ttl_ms: c.negative_ttl_ms,
+        negative_pct: c.negative_pct,
     })
 }
 
@@ -202,6 +202,9 @@ pub unsafe extern "C" fn hc_store_config_get(
             floor_bytes: c.floor_bytes,
             flags: if c.latency { HC_STORE_LATENCY } else { 0 },
             jitter_pct: c.jitter_pct,
+            negative_ttl_ms: c.negative_ttl_ms,
+            lease_ms: c.lease_ms,
+            negative_pct: c.negative_pct,
             ..zeroed()
         };
         // SAFETY: the header asks for a struct of as many bytes as its size says.

@@ -9,14 +9,14 @@ use crate::abi::*;
 use crate::boundary::{bytes, call, invalid, out, put_out, quiet, store_and_key};
 use crate::convert::{delete_status, found, incr_status, put_options, put_status, ttl};
 
-const NULL_VALUE: &str = "val is NULL and val_len is not 0";
+pub(crate) const NULL_VALUE: &str = "val is NULL and val_len is not 0";
 
 /// The status of a write; what it stored has a version.
 ///
 /// # Safety
 /// `version` is NULL or writable.
 #[inline(always)]
-unsafe fn stored(outcome: PutOutcome, version: *mut u64) -> hc_status {
+pub(crate) unsafe fn stored(outcome: PutOutcome, version: *mut u64) -> hc_status {
     let (status, stored) = put_status(outcome);
     if status == HC_OK {
         // SAFETY: as the caller's contract.

@@ -103,6 +103,7 @@ fn error_status(error: &Error) -> &'static str {
         ErrorKind::Corrupt => "HC_ERR_CORRUPT",
         ErrorKind::Poisoned => "HC_ERR_POISONED",
         ErrorKind::Internal => "HC_ERR_INTERNAL",
+        ErrorKind::Deadlock => "HC_ERR_DEADLOCK",
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 /// Sleeps while the word holds `seen`, at most until `deadline`. May return early.
-fn sleep(word: &AtomicU32, seen: u32, deadline: Option<Instant>) {
+pub fn sleep(word: &AtomicU32, seen: u32, deadline: Option<Instant>) {
     let left = deadline.map(|deadline| {
         let left = deadline.saturating_duration_since(Instant::now());
         libc::timespec {
@@ -33,7 +33,8 @@ fn sleep(word: &AtomicU32, seen: u32, deadline: Option<Instant>) {
     }
 }
 
-fn wake(word: &AtomicU32, most: i32) {
+/// Wakes at most so many of those that sleep on the word.
+pub fn wake(word: &AtomicU32, most: i32) {
     // SAFETY: the kernel takes the address as a key and does not write to it.
     unsafe {
         libc::syscall(

@@ -25,6 +25,7 @@ mod hear;
 mod index;
 mod job;
 mod known;
+pub(crate) mod lease;
 mod log;
 mod open;
 mod pin;
@@ -48,6 +49,7 @@ pub use batch::BatchRead;
 pub use copied::Copied;
 pub use draft::{Draft, RawDraft};
 pub use handle::StoreRef;
+pub use lease::{Claim, ClaimOptions, DropReason, Ended, Lease, Waits};
 pub use pin::{RawView, View};
 pub use scan::{Scan, ScanEntry};
 
@@ -287,23 +289,23 @@ impl StoreInner {
 
     /// Runs a write under its shard's lock, obtaining room between attempts.
     #[inline]
-    fn write<T>(
-        &self,
+    fn write<'a, T>(
+        &'a self,
         hash: u64,
         bytes: u32,
-        attempt: impl FnMut(&mut Writer<'_>) -> Result<Step<T>>,
+        attempt: impl FnMut(&mut Writer<'a>) -> Result<Step<T>>,
     ) -> Result<T> {
         self.go_on_writing(hash, bytes, false, attempt)
     }
 
     /// [`StoreInner::write`] of a write that may have begun, and paid, already.
     #[inline]
-    fn go_on_writing<T>(
-        &self,
+    fn go_on_writing<'a, T>(
+        &'a self,
         hash: u64,
         bytes: u32,
         has_begun: bool,
-        mut attempt: impl FnMut(&mut Writer<'_>) -> Result<Step<T>>,
+        mut attempt: impl FnMut(&mut Writer<'a>) -> Result<Step<T>>,
     ) -> Result<T> {
         fork::check(self.generation)?;
         let shard = self.shard_of(hash);
@@ -356,6 +358,7 @@ impl StoreInner {
             }
             self.copy_under_lock(&live, buf);
             writer.forget(hash, live);
+            writer.note_change(hash, key);
             writer.shard.counters().count(Tally::Deletes);
             writer.adapt_index();
             self.counters.hit(u32::MAX);
@@ -403,7 +406,14 @@ impl StoreInner {
     fn delete(&self, key: &[u8], expected: Option<u64>) -> Result<DeleteOutcome> {
         check_key(key)?;
         let hash = self.hash.of(key);
-        self.write(hash, 0, |writer| Ok(Step::Done(writer.delete(hash, key, expected))))
+        self.write(hash, 0, |writer| {
+            let outcome = writer.delete(hash, key, expected);
+            // What is being loaded may be what was to be removed.
+            if expected.is_none() || outcome == DeleteOutcome::Deleted {
+                writer.note_change(hash, key);
+            }
+            Ok(Step::Done(outcome))
+        })
     }
 
     /// Whether a key has a live entry; counts nothing.

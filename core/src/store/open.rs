@@ -351,6 +351,7 @@ impl Writer<'_> {
     /// Gives everything that the shard holds back. Readers may still be looking.
     fn tear_down(&mut self) {
         let (shard, store) = (self.shard, self.store);
+        self.reset_leases();
         shard.table.dismantle(&mut self.state.tail, |segment| store.retire_index(segment));
         for segment in 0..store.space().segments_made() {
             if self.owns_log(segment) {
@@ -396,6 +397,9 @@ impl Drop for StoreInner {
         }
         self.destroy();
         self.close_sessions();
+        for shard in &self.shards {
+            shard.lock_any(self).close_leases();
+        }
         self.space().discharge(self.fixed_bytes);
     }
 }

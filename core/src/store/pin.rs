@@ -8,6 +8,7 @@
 
 use super::StoreInner;
 use super::entry::Entry;
+use super::lease::handed::Handed;
 use super::read::{Hit, Visit};
 use super::shard::{Live, Writer};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,8 @@ enum Holder {
     Copy,
     /// A pin on a segment or a run.
     Memory(u32),
+    /// A share of a value that was handed over.
+    Shared,
 }
 
 /// A pinned entry: its bytes do not change while the view lives, whatever happens to the key.
@@ -49,6 +52,12 @@ pub struct View {
 unsafe impl Send for View {}
 // SAFETY: as above.
 unsafe impl Sync for View {}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("info", self.info()).finish_non_exhaustive()
+    }
+}
 
 /// A [`View`] in plain words, for callers in other languages.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +123,8 @@ impl Drop for View {
         let space = pool.space();
         let bytes = match hold_of(self.raw.token) {
             Holder::Nothing => return,
+            // SAFETY: the share is this view's, which nobody uses any more.
+            Holder::Shared => return unsafe { Handed::give(&pool, inner, self.raw.data) },
             Holder::Copy => {
                 let bytes = self.raw.len as u64;
                 if let Some(block) = NonNull::new(self.raw.data.cast_mut()) {
@@ -139,11 +150,14 @@ impl Drop for View {
 
 const COPY: u64 = 1 << 32;
 const MEMORY: u64 = 2 << 32;
+/// Token of a view of a value that was handed over.
+pub(super) const SHARED: u64 = 3 << 32;
 
 fn hold_of(token: u64) -> Holder {
     match token & !0xFFFF_FFFF {
         COPY => Holder::Copy,
         MEMORY => Holder::Memory(token as u32),
+        SHARED => Holder::Shared,
         _ => Holder::Nothing,
     }
 }

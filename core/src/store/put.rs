@@ -8,6 +8,7 @@
 //! can no longer be read.
 
 use super::entry;
+use super::shard::Writer;
 use super::write::{Source, Step};
 use super::{Fill, StoreInner, check_key};
 use crate::error::{Error, ErrorKind, Result};
@@ -86,7 +87,10 @@ impl StoreInner {
                 super::testing::maybe_panic(hash);
                 let is_home = now == geometry;
                 let home = if is_home { Some(home) } else { shard.table.home_of(hash) };
-                if let Some(home) = home {
+                // With leases about, somebody may have to be told.
+                if let Some(home) = home
+                    && !writer.state.has_leases
+                {
                     straight = writer.put_plainly(home, hash, key, value, value_type, bytes);
                 }
             }
@@ -111,7 +115,9 @@ impl StoreInner {
         has_begun: bool,
     ) -> Result<PutOutcome> {
         check_key(key)?;
-        let result = self.put_value(hash, key, value, options, has_begun);
+        let result = self.put_value(hash, key.len(), value, has_begun, |writer, source| {
+            writer.put_noting(hash, key, source, options)
+        });
         match &result {
             Err(error) => self.after_failed_write(error, hash, key, options.mode),
             Ok(PutOutcome::NotAdmitted) => self.drop_outdated(hash, key, options.mode),
@@ -170,27 +176,27 @@ impl StoreInner {
         Ok(false)
     }
 
+    /// Has `put` write a value, from where it goes, under a key of so many bytes.
     #[inline]
-    fn put_value(
-        &self,
+    pub(super) fn put_value<'a>(
+        &'a self,
         hash: u64,
-        key: &[u8],
+        key_len: usize,
         value: &[u8],
-        options: &PutOptions,
         has_begun: bool,
+        mut put: impl FnMut(&mut Writer<'a>, Source<'_>) -> Result<Step<PutOutcome>>,
     ) -> Result<PutOutcome> {
-        if self.is_inline(key.len(), value.len())? {
-            let paid = self.places.rounded(entry::HEADER + key.len() + value.len()) as u32;
-            return self.go_on_writing(hash, paid, has_begun, |writer| {
-                writer.put(hash, key, Source::Inline(value), options)
-            });
+        if self.is_inline(key_len, value.len())? {
+            let paid = self.places.rounded(entry::HEADER + key_len + value.len()) as u32;
+            return self
+                .go_on_writing(hash, paid, has_begun, |writer| put(writer, Source::Inline(value)));
         }
         let run = self.obtain_run(value.len() as u64, Fill::Any)?;
         // SAFETY: the run was just taken, has room for the value, and nobody else sees it.
         unsafe {
             std::ptr::copy_nonoverlapping(value.as_ptr(), self.space().run_addr(run), value.len());
         }
-        self.put_run(hash, key, run, value.len() as u32, options)
+        self.put_run_by(hash, key_len, run, value.len() as u32, put)
     }
 
     /// Writes an entry whose value lies in a run already; gives the run back if it is not stored.
@@ -202,12 +208,25 @@ impl StoreInner {
         len: u32,
         options: &PutOptions,
     ) -> Result<PutOutcome> {
-        let paid = self.places.rounded(entry::HEADER + 8 + key.len()) as u32;
+        self.put_run_by(hash, key.len(), run, len, |writer, source| {
+            writer.put_noting(hash, key, source, options)
+        })
+    }
+
+    fn put_run_by<'a>(
+        &'a self,
+        hash: u64,
+        key_len: usize,
+        run: RunId,
+        len: u32,
+        mut put: impl FnMut(&mut Writer<'a>, Source<'_>) -> Result<Step<PutOutcome>>,
+    ) -> Result<PutOutcome> {
+        let paid = self.places.rounded(entry::HEADER + 8 + key_len) as u32;
         let unused = UnusedRun { store: self, run, is_used: Cell::new(false) };
         self.write(hash, paid, |writer| {
             // A fault from here on leaves open whether the entry names the run.
             unused.is_used.set(true);
-            let step = writer.put(hash, key, Source::Run { run, len }, options);
+            let step = put(writer, Source::Run { run, len });
             unused.is_used.set(matches!(step, Ok(Step::Done(PutOutcome::Stored(_)))));
             step
         })
@@ -230,6 +249,7 @@ impl StoreInner {
             | ErrorKind::Forked
             | ErrorKind::Io
             | ErrorKind::Corrupt
+            | ErrorKind::Deadlock
             | ErrorKind::Poisoned => {}
         }
     }
@@ -246,6 +266,8 @@ impl StoreInner {
         if replaces {
             writer.drop_outdated(hash, key);
         }
+        // Whatever was not stored was newer than what is being loaded.
+        writer.note_change(hash, key);
     }
 
     /// Adds to an integer, atomically.
@@ -306,7 +328,7 @@ impl StoreInner {
             };
             let options = PutOptions { value_type: ValueType::INT64, ..options };
             let value = sum.to_le_bytes();
-            Ok(match writer.put(hash, key, Source::Inline(&value), &options)? {
+            Ok(match writer.put_noting(hash, key, Source::Inline(&value), &options)? {
                 Step::Room => Step::Room,
                 Step::Done(PutOutcome::Stored(_)) => Step::Done(IncrOutcome::Sum(sum)),
                 Step::Done(_) => Step::Done(IncrOutcome::NotAdmitted),

@@ -17,6 +17,7 @@
 use super::entry::{Entry, NEVER};
 use super::index::{Place, Table, Tail, line::Line, line::SlotValue};
 use super::job::Job;
+use super::lease::table::Leases;
 use super::places::Places;
 use super::{HitRule, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
@@ -176,6 +177,8 @@ pub struct State {
     pub ratio: u32,
     /// Whether any entry ever had a time to live.
     pub expires: bool,
+    /// Whether any key is being loaded, or was not long ago.
+    pub has_leases: bool,
     /// Bytes still to be reclaimed for what was written.
     pub debt: i64,
     /// Keys and values of live entries.
@@ -205,6 +208,8 @@ pub struct State {
     pub dice: u64,
     /// Entries that reclaim kept since it last evicted one.
     pub kept: u32,
+    /// Who loads what.
+    pub leases: Leases,
 }
 
 /// Without a window in which hits are not counted, its end is never reached.
@@ -239,6 +244,7 @@ impl Shard {
             written: Written::new(State {
                 ratio: 0,
                 expires: false,
+                has_leases: false,
                 debt: 0,
                 payload: 0,
                 window_due: if policy.uncounted_share().is_some() { 0 } else { NO_WINDOW },
@@ -257,6 +263,7 @@ impl Shard {
                 run_bytes: 0,
                 dice: seed | 1,
                 kept: 0,
+                leases: Leases::EMPTY,
             }),
         }
     }

@@ -121,7 +121,8 @@ impl Writer<'_> {
             .as_ref()
             .map_or(0, |memory| self.store.space().run_charge(memory.run));
         let held = segments + u64::from(self.state.tail.segments);
-        Ok(held * self.store.space().seg_bytes() + self.state.run_bytes + memory)
+        let leases = self.check_leases()?;
+        Ok(held * self.store.space().seg_bytes() + self.state.run_bytes + memory + leases)
     }
 
     /// Checks chains, jobs and bins; returns the number of log segments.

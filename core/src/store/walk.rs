@@ -64,6 +64,14 @@ impl StoreInner {
     /// Removes what matches, shard by shard, bucket by bucket; returns how many.
     pub fn invalidate(&self, wanted: &Match<'_>) -> Result<u64> {
         self.check_open()?;
+        // Before anything is removed: what is put under a lease from here on began to be loaded
+        // after this call.
+        for shard in &self.shards {
+            let mut writer = shard.lock_any(self);
+            if shard.table.geometry().in_service() {
+                self.end_leases(&mut writer, wanted);
+            }
+        }
         if let Some(entries) = self.end_session(wanted) {
             return Ok(entries);
         }

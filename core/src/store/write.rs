@@ -102,6 +102,22 @@ impl Writer<'_> {
         Straight::stored(self.store.version_of(location))
     }
 
+    /// [`Writer::put`] that ends the lease of its key.
+    #[inline(always)]
+    pub fn put_noting(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        source: Source<'_>,
+        options: &PutOptions,
+    ) -> Result<Step<PutOutcome>> {
+        let step = self.put(hash, key, source, options)?;
+        if let Step::Done(PutOutcome::Stored(_)) = step {
+            self.note_change(hash, key);
+        }
+        Ok(step)
+    }
+
     /// One attempt at a write.
     #[inline(never)]
     pub fn put(

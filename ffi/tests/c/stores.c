@@ -31,9 +31,7 @@ static void bad_configs(void) {
     REFUSED(HC_ERR_UNSUPPORTED, "soft_ttl_ms", soft_ttl_ms, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "idle_ttl_ms", idle_ttl_ms, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "stale_if_error_ms", stale_if_error_ms, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "negative_ttl_ms", negative_ttl_ms, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "negative_pct", negative_pct, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "lease_ms", lease_ms, 1);
+    REFUSED(HC_ERR_INVALID, "negative_pct", negative_pct, 101);
     REFUSED(HC_ERR_UNSUPPORTED, "99", policy, 99);
     REFUSED(HC_ERR_UNSUPPORTED, "-1", policy, -1);
 #undef REFUSED

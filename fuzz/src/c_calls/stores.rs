@@ -64,9 +64,9 @@ impl World<'_> {
                 2 => value.soft_ttl_ms = 1,
                 3 => value.idle_ttl_ms = 1,
                 4 => value.stale_if_error_ms = u64::MAX,
-                5 => value.negative_ttl_ms = 1,
-                6 => value.lease_ms = 1,
-                _ => value.negative_pct = 1,
+                5 => value.soft_ttl_ms = u64::MAX,
+                6 => value.idle_ttl_ms = u64::MAX,
+                _ => value.stale_if_error_ms = 1,
             },
             _ => {}
         }

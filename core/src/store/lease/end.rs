@@ -1,0 +1,230 @@
+//! Ending a lease: with a value, without one, or because the key was written.
+
+use super::handed::Handed;
+use super::table::{Number, Woken};
+use super::waits;
+use super::word::State;
+use super::{DropReason, Lease};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::{fork, wait};
+use crate::stats::{LatencyOp, Tally};
+use crate::store::shard::{Shard, Writer};
+use crate::store::write::Step;
+use crate::store::{Store, StoreInner};
+use crate::types::{Match, PutMode, PutOptions, PutOutcome};
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Store {
+    /// Stores the value that was loaded under a lease, wakes who waits for it, and ends the lease,
+    /// whatever is returned. [`PutOutcome::Conflict`]: the lease had ended, by its deadline or
+    /// because the key was written or invalidated since; nothing is stored.
+    ///
+    /// A value that is declined, or that fails to be stored, still reaches those who wait now, if
+    /// there is room for a copy.
+    ///
+    /// # Errors
+    /// As [`Store::put`]; `Invalid` also for a mode other than [`PutMode::Set`].
+    pub fn lease_put(
+        &self,
+        lease: Lease,
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
+        self.0.timed(LatencyOp::Set, || self.0.put_leased(lease, value, options))
+    }
+
+    /// Ends a lease without a value. On one that has ended it does nothing.
+    ///
+    /// # Errors
+    /// `Closed`, `Forked`, `Poisoned`.
+    pub fn lease_drop(&self, lease: Lease, reason: DropReason) -> Result<()> {
+        self.0.drop_lease(lease, reason)
+    }
+}
+
+impl StoreInner {
+    fn put_leased(&self, lease: Lease, value: &[u8], options: &PutOptions) -> Result<PutOutcome> {
+        fork::check(self.generation)?;
+        if options.mode != PutMode::Set {
+            self.drop_lease(lease, DropReason::Cancelled)?;
+            return Err(Error::fixed(
+                ErrorKind::Invalid,
+                "mode is not Set; a lease admits one writer by itself",
+            ));
+        }
+        let Some((hash, key_len)) = self.leased(lease)? else { return Ok(PutOutcome::Conflict) };
+        let mut woken = Woken::default();
+        let result = self.put_value(hash, key_len, value, false, |writer, source| {
+            let Some(number) = writer.held_record(lease) else {
+                return Ok(Step::Done(PutOutcome::Conflict));
+            };
+            let key = writer.key_of(writer.record(number));
+            let step = writer.put(hash, key, source, options)?;
+            if let Step::Done(PutOutcome::Stored(_)) = step {
+                woken = writer.end_quietly(number, State::Again);
+            }
+            Ok(step)
+        });
+        woken.wake();
+        match &result {
+            Ok(PutOutcome::Stored(_) | PutOutcome::Conflict) => {}
+            Ok(PutOutcome::NotAdmitted | PutOutcome::Exists | PutOutcome::NotFound) => {
+                self.hand_over(lease, value, options);
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::TooLarge
+                | ErrorKind::NoSpace
+                | ErrorKind::NoMemory
+                | ErrorKind::Internal => {
+                    self.counters.add_unlocked(Tally::Rejected, 1);
+                    self.hand_over(lease, value, options);
+                }
+                ErrorKind::Invalid
+                | ErrorKind::Unsupported
+                | ErrorKind::Closed
+                | ErrorKind::Forked
+                | ErrorKind::Io
+                | ErrorKind::Corrupt
+                | ErrorKind::Deadlock
+                | ErrorKind::Poisoned => {}
+            },
+        }
+        result
+    }
+
+    /// Passes a value that was not stored to those who wait for it.
+    #[cold]
+    fn hand_over(&self, lease: Lease, value: &[u8], options: &PutOptions) {
+        let Some(shard) = self.shard_of_lease(lease) else { return };
+        let waits = {
+            let Ok(mut writer) = shard.lock(self) else { return };
+            let Some(number) = writer.held_record(lease) else { return };
+            let record = writer.record(number);
+            record.words.waiters() != 0 || !record.waits.load(Relaxed).is_null()
+        };
+        // The copy is made without the lock.
+        let handed = if waits { Handed::new(self, value, options) } else { None };
+        let ended = shard.lock(self).ok().and_then(|mut writer| {
+            let number = writer.held_record(lease)?;
+            let record = writer.record(number);
+            // The old value must not be read any more, as after any write that failed.
+            writer.drop_outdated(record.hash.load(Relaxed), writer.key_of(record));
+            let Some(handed) = handed else {
+                return Some((writer.end_quietly(number, State::Declined), false));
+            };
+            let shares = record.words.waiters() + waits::count(record);
+            if shares == 0 {
+                return Some((writer.end_quietly(number, State::Again), false));
+            }
+            // SAFETY: made above, and nobody else knows it yet.
+            unsafe { handed.as_ref() }.share(shares);
+            record.handed.store(handed.as_ptr(), Relaxed);
+            Some((writer.end_quietly(number, State::Handed), true))
+        });
+        let (woken, is_shared) = ended.unwrap_or_default();
+        woken.wake();
+        if let Some(handed) = handed
+            && !is_shared
+        {
+            // SAFETY: the one share that the copy began with, which nobody has taken.
+            drop(unsafe { Handed::take(handed, &self.pool) });
+        }
+    }
+
+    fn drop_lease(&self, lease: Lease, reason: DropReason) -> Result<()> {
+        fork::check(self.generation)?;
+        let Some(shard) = self.shard_of_lease(lease) else { return Ok(()) };
+        let mut writer = shard.lock(self)?;
+        let Some(number) = writer.held_record(lease) else { return Ok(()) };
+        let record = writer.record(number);
+        let now = self.clock.now_ms();
+        let woken = match reason {
+            DropReason::Cancelled => {
+                let is_awaited =
+                    record.words.waiters() != 0 || !record.waits.load(Relaxed).is_null();
+                if is_awaited {
+                    writer.offer(number);
+                    drop(writer);
+                    wait::wake(record.words.futex(), 1);
+                    return Ok(());
+                }
+                writer.end_quietly(number, State::Again)
+            }
+            DropReason::Failed { retry_ms: 0 } => writer.end_quietly(number, State::Failed),
+            DropReason::Failed { retry_ms } => {
+                writer.remember(number, State::Failed, now.saturating_add(retry_ms))
+            }
+            DropReason::Absent { ttl_ms } => {
+                let (hash, key) = (record.hash.load(Relaxed), writer.key_of(record));
+                if let Some(live) = writer.find(hash, key) {
+                    writer.forget(hash, live);
+                }
+                let ttl_ms = if ttl_ms == 0 { self.config.negative_ttl_ms } else { ttl_ms };
+                writer.remember(number, State::Absent, now.saturating_add(ttl_ms))
+            }
+        };
+        drop(writer);
+        woken.wake();
+        Ok(())
+    }
+
+    /// The shard that a lease says it is of.
+    fn shard_of_lease(&self, lease: Lease) -> Option<&Shard> {
+        let shard = usize::try_from(lease.id >> 16).ok()?;
+        if lease.generation == 0 { None } else { self.shards.get(shard) }
+    }
+
+    /// Hash and length of the key that a lease is of; `None`: it has ended.
+    fn leased(&self, lease: Lease) -> Result<Option<(u64, usize)>> {
+        let Some(shard) = self.shard_of_lease(lease) else { return Ok(None) };
+        let mut writer = shard.lock(self)?;
+        Ok(writer.held_record(lease).map(|number| {
+            let record = writer.record(number);
+            (record.hash.load(Relaxed), writer.key_of(record).len())
+        }))
+    }
+
+    /// Ends the leases of what an invalidation matches, in one shard.
+    pub(in crate::store) fn end_leases(&self, writer: &mut Writer<'_>, wanted: &Match<'_>) {
+        if !writer.state.has_leases {
+            return;
+        }
+        match *wanted {
+            Match::Prefix(prefix) => writer.end_matching(|key| key.starts_with(prefix)),
+            Match::Glob(pattern) => {
+                writer.end_matching(|key| crate::types::glob_matches(pattern, key));
+            }
+            // What is being loaded may be of any session and any type.
+            Match::All | Match::Session(_) | Match::Type(_) => writer.end_matching(|_| true),
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// The record of a lease that is held; one that is past its deadline ends here.
+    fn held_record(&mut self, lease: Lease) -> Option<Number> {
+        let number = lease.id as Number;
+        if lease.generation == 0 || number == 0 || number > self.state.leases.touched() {
+            return None;
+        }
+        let record = self.record(number);
+        if record.generation.load(Relaxed) != lease.generation {
+            return None;
+        }
+        if record.until_ms.load(Relaxed) <= self.store.clock.now_ms() {
+            self.end_record(number, State::Again);
+            return None;
+        }
+        Some(number)
+    }
+
+    /// Offers a lease that its holder gives up. Whoever takes it does so under the lock.
+    fn offer(&mut self, number: Number) {
+        let record = self.record(number);
+        record.generation.store(0, Relaxed);
+        record.words.turn(State::Offered);
+        if record.words.waiters() == 0 {
+            waits::end_one(record);
+        }
+    }
+}
