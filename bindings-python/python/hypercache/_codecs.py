@@ -1,5 +1,6 @@
 """How objects that have no type of their own in the cache become bytes."""
 
+import importlib
 import json
 import pickle
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def _json_dumps(value: Any) -> bytes:
 
 def _msgpack() -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
     try:
-        import msgpack
+        msgpack: Any = importlib.import_module("msgpack")
     except ImportError:
         raise CodecError(
             "msgpack is not installed; it comes with `pip install hypercache[msgpack]`"
