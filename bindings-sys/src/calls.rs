@@ -186,6 +186,64 @@ unsafe extern "C" {
     ) -> hc_status;
     pub fn hc_commit(draft: *mut hc_draft, version: *mut u64) -> hc_status;
     pub fn hc_abandon(draft: *mut hc_draft);
+    pub fn hc_claim(
+        store: *mut hc_store,
+        key: *const c_void,
+        key_len: usize,
+        flags: u32,
+        timeout_ms: u64,
+        view: *mut hc_view,
+        lease: *mut hc_lease,
+    ) -> hc_status;
+    pub fn hc_get_or_claim(
+        store: *mut hc_store,
+        key: *const c_void,
+        key_len: usize,
+        flags: u32,
+        timeout_ms: u64,
+        buf: *mut c_void,
+        cap: usize,
+        info: *mut hc_info,
+        lease: *mut hc_lease,
+    ) -> hc_status;
+    pub fn hc_claim_many(
+        store: *mut hc_store,
+        keys: *const hc_slice,
+        n: usize,
+        flags: u32,
+        views: *mut hc_view,
+        leases: *mut hc_lease,
+        statuses: *mut hc_status,
+    ) -> hc_status;
+    pub fn hc_lease_put(
+        store: *mut hc_store,
+        lease: *mut hc_lease,
+        val: *const c_void,
+        val_len: usize,
+        options: *const hc_put_options,
+        version: *mut u64,
+    ) -> hc_status;
+    pub fn hc_lease_drop(store: *mut hc_store, lease: *mut hc_lease, reason: i32, retry_ms: u64);
+    pub fn hc_waits_open(
+        store: *mut hc_store,
+        out: *mut *mut hc_waits,
+        err: *mut hc_error,
+    ) -> hc_status;
+    pub fn hc_waits_fd(waits: *mut hc_waits) -> i32;
+    pub fn hc_waits_add(
+        waits: *mut hc_waits,
+        key: *const c_void,
+        key_len: usize,
+        cookie: u64,
+        left_ms: *mut u64,
+    ) -> hc_status;
+    pub fn hc_waits_next(
+        waits: *mut hc_waits,
+        cookie: *mut u64,
+        outcome: *mut hc_status,
+        view: *mut hc_view,
+    ) -> hc_status;
+    pub fn hc_waits_close(waits: *mut hc_waits);
     pub fn hc_invalidate(
         store: *mut hc_store,
         r#match: *const hc_match,

@@ -63,6 +63,11 @@ pub struct hc_scan {
     _opaque: Opaque,
 }
 
+/// Waits for leases, for an event loop.
+pub struct hc_waits {
+    _opaque: Opaque,
+}
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct hc_slice {
@@ -255,6 +260,19 @@ pub struct hc_draft {
     pub len: usize,
     pub slot: [u64; 2],
 }
+
+pub const HC_CLAIM_STALE: u32 = 2;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct hc_lease {
+    pub id: u64,
+    pub generation: u64,
+}
+
+pub const HC_DROP_CANCELLED: i32 = 0;
+pub const HC_DROP_FAILED: i32 = 1;
+pub const HC_DROP_ABSENT: i32 = 2;
 
 pub const HC_MATCH_ALL: i32 = 0;
 pub const HC_MATCH_PREFIX: i32 = 1;

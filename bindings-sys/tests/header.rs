@@ -36,7 +36,7 @@ fn layouts_and_constants_are_equal() {
     }
     let layouts = layouts!(
         hc_error hc_slice hc_pool_config hc_pool_stats hc_store_config hc_view hc_info
-        hc_put_options hc_entry hc_draft hc_match hc_filter_config hc_filter_stats
+        hc_put_options hc_entry hc_draft hc_lease hc_match hc_filter_config hc_filter_stats
         hc_store_stats hc_latency
     );
     let structs = parse(&generated).declarations;
