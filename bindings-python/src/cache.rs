@@ -19,6 +19,7 @@ use crate::errors::{self, check, detail, error, error_with};
 use crate::handle::{Handle, Owned, Use};
 use crate::hot;
 use crate::key::{self, Scratch};
+use crate::lease::{self, Claim};
 use crate::pool::PoolBase;
 use crate::scan::{Scan, Shown, filled_match};
 use crate::value::{self, Codec};
@@ -37,6 +38,7 @@ struct Opening {
     shards: u32,
     fpr: f64,
     jitter: u32,
+    lease: u64,
     find_only: bool,
 }
 
@@ -131,6 +133,7 @@ impl Opening {
         config.policy_options = pointer(self.options.as_ref());
         config.filter_fpr = self.fpr;
         config.jitter_pct = self.jitter;
+        config.lease_ms = self.lease;
         // SAFETY: the config and its strings live through the call, the outputs are places.
         let status = unsafe {
             hc_store_open(owned.pool, &raw const config, &raw mut owned.store, &raw mut why)
@@ -258,7 +261,7 @@ impl CacheBase {
 impl CacheBase {
     #[new]
     #[pyo3(signature = (limit, name, pool, policy, policy_options, ttl, max_entries, shards,
-                        filter_fpr, jitter, codec, fresh_after_fork))]
+                        filter_fpr, jitter, lease, codec, fresh_after_fork))]
     #[allow(clippy::too_many_arguments, reason = "one a parameter of Cache, which names them")]
     fn new(
         limit: Option<&Bound<'_, PyAny>>,
@@ -271,6 +274,7 @@ impl CacheBase {
         shards: Option<u32>,
         filter_fpr: Option<f64>,
         jitter: Option<u32>,
+        lease: &Bound<'_, PyAny>,
         codec: (Option<u32>, Py<PyAny>, Py<PyAny>),
         fresh_after_fork: bool,
     ) -> PyResult<Self> {
@@ -300,6 +304,12 @@ impl CacheBase {
             shards: shards.unwrap_or(0),
             fpr: filter_fpr.unwrap_or(0.0),
             jitter: jitter.unwrap_or(0),
+            lease: match self::ttl(lease, 0)? {
+                Ttl::Lasts(HC_TTL_NEVER) | Ttl::Gone => {
+                    return Err(PyValueError::new_err("lease takes seconds above 0, or None"));
+                }
+                Ttl::Lasts(millis) => millis,
+            },
             find_only,
         };
         let handle = Handle::new(opening.open(py)?);
@@ -508,6 +518,32 @@ impl CacheBase {
             HC_NOT_FOUND => Ok(None),
             _ => Err(error(py, status)),
         }
+    }
+
+    /// The value, a lease to load it, or one of the two marks: somebody else loads, or the source
+    /// has no such key. With `wait` it waits for somebody else's load.
+    #[pyo3(signature = (key, wait, stale, busy, absent))]
+    fn claim<'py>(
+        slf: &Bound<'py, Self>,
+        key: &Bound<'py, PyAny>,
+        wait: bool,
+        stale: bool,
+        busy: Bound<'py, PyAny>,
+        absent: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let mut scratch = Scratch::default();
+        // SAFETY: the caller holds the object, and the scratch lives through the call.
+        let found = unsafe {
+            let key = key::encode(py, key.as_ptr(), &mut scratch)?;
+            lease::claim(slf, key, stale, wait)?
+        };
+        Ok(match found {
+            Claim::Value(value) => value,
+            Claim::Claimed(lease) => Bound::new(py, lease)?.into_any(),
+            Claim::Busy => busy,
+            Claim::Absent => absent,
+        })
     }
 
     /// Walks the store: keys (0), values (1) or both (2).

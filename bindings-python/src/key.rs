@@ -20,6 +20,12 @@ pub struct RawKey {
     bytes: Vec<u8>,
 }
 
+impl RawKey {
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+}
+
 #[pymethods]
 impl RawKey {
     #[new]

@@ -8,6 +8,7 @@
 //! - [`key`], [`value`]: objects as bytes, and back;
 //! - [`handle`], [`cache`]: one store, and the calls that are rare enough for PyO3's wrappers;
 //! - [`hot`], [`batch`]: those that are not, in the interpreter's calling convention;
+//! - [`lease`], [`memo`]: read-through and memoization;
 //! - [`pool`], [`filter`], [`view`], [`scan`], [`stats`]: the other objects;
 //! - [`errors`]: statuses as exceptions.
 //!
@@ -21,6 +22,8 @@ mod filter;
 mod handle;
 mod hot;
 mod key;
+mod lease;
+mod memo;
 mod pool;
 mod scan;
 mod stats;
@@ -41,6 +44,10 @@ mod _native {
     use super::filter::FilterBase;
     #[pymodule_export]
     use super::key::RawKey;
+    #[pymodule_export]
+    use super::lease::{Lease, Waits};
+    #[pymodule_export]
+    use super::memo::Memo;
     #[pymodule_export]
     use super::pool::{PoolBase, Watch};
     #[pymodule_export]

@@ -41,6 +41,7 @@ from hypercache._errors import (
     UnsupportedError,
 )
 from hypercache._filter import CuckooFilter
+from hypercache._memoize import CacheInfo, Memoized
 from hypercache._native import RawKey, View, build_info, metrics_text, parse_size, version
 from hypercache._pool import Pool, Pressure, PressureWatch
 from hypercache._stats import CacheConfig, Entry, FilterStats, PoolStats, Stats
@@ -60,6 +61,7 @@ __all__ = [
     "TYPE_STRING",
     "Cache",
     "CacheConfig",
+    "CacheInfo",
     "ClosedError",
     "Codec",
     "CodecError",
@@ -73,6 +75,7 @@ __all__ = [
     "InternalError",
     "Key",
     "LoadError",
+    "Memoized",
     "NoSpaceError",
     "PoisonedError",
     "Pool",

@@ -1,11 +1,30 @@
 """`Cache`: a mapping whose bytes have a limit."""
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import (
+    Awaitable,
+    Callable,
+    ItemsView,
+    Iterator,
+    KeysView,
+    MutableMapping,
+    ValuesView,
+)
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from hypercache._codecs import Codec, resolve
-from hypercache._native import CacheBase, RawKey, View
+from hypercache._memoize import (
+    ABSENT,
+    BUSY,
+    Memoized,
+    Terms,
+    claim_async,
+    load,
+    load_async,
+    load_of,
+    memoize,
+)
+from hypercache._native import CacheBase, Lease, RawKey
 from hypercache._pool import Pool
 from hypercache._stats import CacheConfig, Entry, Stats
 
@@ -13,6 +32,8 @@ Key = str | bytes | int | tuple[Any, ...] | RawKey
 """What may be a key: str, bytes, int, tuples of these, or a `RawKey`."""
 
 D = TypeVar("D")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _MISSING: Any = object()
 
@@ -29,7 +50,8 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
     `policy` names what is evicted first ("adaptive" unless given), with options after a colon
     ("s3fifo:small=20"). `ttl` is how many seconds entries live unless they say otherwise, `jitter`
     by up to how many percent that is shortened, so that they do not expire together. `max_entries`
-    bounds the entries besides the bytes.
+    bounds the entries besides the bytes. `lease` is for how many seconds one caller may load a key
+    that others wait for (10).
 
     Keys are str, bytes, int and tuples of these. bytes, str, int of 64 bits, float, bool and None
     are stored as what they are; other objects, and instances of subclasses, go through the `codec`:
@@ -57,6 +79,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         codec: Literal["pickle", "json", "msgpack"] | Codec | None = "pickle",
         filter_fpr: float | None = None,
         jitter: int | None = None,
+        lease: float | None = None,
         after_fork: Literal["error", "fresh"] = "error",
     ) -> Self:
         if after_fork not in ("error", "fresh"):
@@ -77,6 +100,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
             shards,
             filter_fpr,
             jitter,
+            lease,
             resolve(codec),
             after_fork == "fresh",
         )
@@ -157,6 +181,97 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         """What is known of an entry besides its value; None if it is not there."""
         parts = self.entry_tuple(key)
         return None if parts is None else Entry(*parts)
+
+    # Read-through.
+
+    def get_or_load(
+        self,
+        key: Key,
+        fn: Callable[[], R],
+        *,
+        ttl: float | None = None,
+        jitter: float = 0.0,
+        negative_ttl: float | None = None,
+        error_ttl: float = 0.0,
+        stale: bool = False,
+    ) -> R:
+        """The value under a key; if there is none, what `fn()` returns, which is then stored.
+
+        Of all threads and tasks, in all languages, that ask for the key meanwhile, one calls its
+        function; the others wait for what it returns. The parameters are those of `memoize`.
+        """
+        terms = Terms(ttl, jitter, negative_ttl, error_ttl).checked()
+        found = self.claim(key, True, stale, BUSY, ABSENT)
+        if isinstance(found, Lease):
+            return load(found, fn, terms)
+        return cast(R, None if found is ABSENT else found)
+
+    async def get_or_load_async(
+        self,
+        key: Key,
+        fn: Callable[[], Awaitable[R]],
+        *,
+        ttl: float | None = None,
+        jitter: float = 0.0,
+        negative_ttl: float | None = None,
+        error_ttl: float = 0.0,
+        stale: bool = False,
+    ) -> R:
+        """`get_or_load` for a coroutine function; waits without a thread."""
+        terms = Terms(ttl, jitter, negative_ttl, error_ttl).checked()
+        found = await claim_async(self, key, lambda: self.claim(key, False, stale, BUSY, ABSENT))
+        if isinstance(found, Lease):
+            return await load_async(found, fn, terms, load_of(self, key))
+        return cast(R, None if found is ABSENT else found)
+
+    @overload
+    def memoize(self, function: Callable[P, R], /) -> Memoized[P, R]: ...
+    @overload
+    def memoize(
+        self,
+        function: None = None,
+        /,
+        *,
+        ttl: float | None = None,
+        key: Callable[..., Key] | None = None,
+        typed: bool = False,
+        jitter: float = 0.0,
+        negative_ttl: float | None = None,
+        error_ttl: float = 0.0,
+        stale: bool = False,
+    ) -> Callable[[Callable[P, R]], Memoized[P, R]]: ...
+    def memoize(  # type: ignore[misc]  # of the second form only its result is generic
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        ttl: float | None = None,
+        key: Callable[..., Key] | None = None,
+        typed: bool = False,
+        jitter: float = 0.0,
+        negative_ttl: float | None = None,
+        error_ttl: float = 0.0,
+        stale: bool = False,
+    ) -> Any:
+        """A decorator that keeps what a function, method or coroutine returns.
+
+        Results live `ttl` seconds (None: as the cache says), shortened by a random share of up to
+        `jitter` (0 to below 1). Of all callers that miss a result, one calls the function and the
+        others wait, over threads, tasks and languages. With `stale`, others get the old result
+        while one caller loads an expired one anew. A result of None is kept for `negative_ttl`
+        seconds, if that is given. An exception is raised in the caller whose call it was; who waits
+        for that call gets a `LoadError`, and so does, for `error_ttl` seconds, who calls then.
+
+        The key of a call is made of the function's name and the arguments; `key` is a function of
+        the arguments that returns the whole key instead, as other languages shall read it. With
+        `typed`, arguments of different types are different (1 and True). Arguments that are no keys
+        are pickled; a class with a method `__cache_key__` says itself what stands for its objects,
+        which is what methods want for `self`.
+        """
+        terms = Terms(ttl, jitter, negative_ttl, error_ttl).checked()
+        if function is not None:
+            return memoize(self, function, terms, key, typed, stale)
+        return lambda function: memoize(self, function, terms, key, typed, stale)
 
     def stats(self) -> Stats:
         """The cache's statistics, shared by all who have it open."""

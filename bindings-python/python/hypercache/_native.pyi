@@ -2,7 +2,26 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, Self, TypeVar, final, overload
+from typing import Any, Self, TypeVar, final, overload
+
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "CacheBase",
+    "FilterBase",
+    "Lease",
+    "Memo",
+    "PoolBase",
+    "RawKey",
+    "Scan",
+    "View",
+    "Waits",
+    "Watch",
+    "build_info",
+    "metrics_text",
+    "parse_size",
+    "version",
+]
 
 _D = TypeVar("_D")
 _Key = str | bytes | int | tuple[Any, ...] | RawKey
@@ -53,6 +72,45 @@ class Scan(Iterator[Any]):
 class Watch:
     def cancel(self) -> None: ...
 
+@final
+class Lease:
+    def put(self, value: Any, ttl: float | None = None) -> bool: ...
+    def cancel(self) -> None: ...
+    def fail(self, retry_ms: int = 0) -> None: ...
+    def absent(self, retry_ms: int) -> None: ...
+
+@final
+class Waits:
+    def __new__(cls, cache: CacheBase) -> Self: ...
+    def fileno(self) -> int: ...
+    def add(self, key: _Key, cookie: int) -> int | None: ...
+    def ended(self) -> list[tuple[int, str, Any | None]]: ...
+    def close(self) -> None: ...
+
+@final
+class Memo:
+    def __new__(
+        cls,
+        cache: CacheBase,
+        name: str,
+        typed: bool,
+        stale: bool,
+        other: Callable[[Any], bytes],
+        digest: Callable[[tuple[Any, ...], dict[str, Any]], bytes],
+        busy: object,
+        absent: object,
+    ) -> Self: ...
+    def claim(self, args: tuple[Any, ...], named: dict[str, Any], wait: bool) -> Any: ...
+    def claim_key(self, key: _Key, wait: bool) -> Any: ...
+    def key_of(
+        self, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Any, ...] | RawKey: ...
+    @property
+    def prefix(self) -> RawKey: ...
+    @property
+    def counts(self) -> tuple[int, int]: ...
+
+@disjoint_base
 class CacheBase:
     def __new__(
         cls,
@@ -66,6 +124,7 @@ class CacheBase:
         shards: int | None,
         filter_fpr: float | None,
         jitter: int | None,
+        lease: float | None,
         codec: tuple[int | None, Callable[[Any], bytes], Callable[[bytes], Any]],
         fresh_after_fork: bool,
     ) -> Self: ...
@@ -106,6 +165,7 @@ class CacheBase:
     def ttl(self, key: _Key, /) -> float | None: ...
     def take(self, key: _Key, default: _D, /) -> Any | _D: ...
     def view(self, key: _Key, /) -> View | None: ...
+    def claim(self, key: _Key, wait: bool, stale: bool, busy: object, absent: object) -> Any: ...
     def entry_tuple(self, key: _Key, /) -> tuple[int, int, float, int, int, int] | None: ...
     def scan(
         self,
@@ -130,6 +190,7 @@ class CacheBase:
     def config_dict(self) -> dict[str, Any]: ...
     def __reduce__(self) -> str | tuple[Any, ...]: ...
 
+@disjoint_base
 class PoolBase:
     def __new__(
         cls,
@@ -154,6 +215,7 @@ class PoolBase:
     def close(self) -> None: ...
     def __reduce__(self) -> str | tuple[Any, ...]: ...
 
+@disjoint_base
 class FilterBase:
     def __new__(
         cls,

@@ -1,0 +1,362 @@
+"""Memoization on the library's leases: of all callers that miss a key, one loads it.
+
+The lease is the library's, so it is one for all threads, tasks and languages that have the cache
+open. A thread waits in the library. A task waits for a descriptor that its event loop watches
+(`_LoopWaits`), so that no thread is needed for it.
+"""
+
+import asyncio
+import hashlib
+import inspect
+import pickle
+import random
+import weakref
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+
+from hypercache._errors import DeadlockError, LoadError
+from hypercache._native import Lease, Memo, RawKey, Waits
+
+if TYPE_CHECKING:
+    from hypercache._cache import Cache, Key
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _Mark:
+    """What a claim returns besides values and leases."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+
+BUSY = _Mark("busy")
+ABSENT = _Mark("absent")
+
+Load = tuple[int, RawKey]
+
+# What this task, and those that started it, are loading: waiting for one of these would never end.
+_loading: ContextVar[frozenset[Load]] = ContextVar("hypercache_loading", default=frozenset())
+
+
+class CacheInfo(NamedTuple):
+    """What a memoized function's calls came to in this process."""
+
+    hits: int
+    misses: int
+
+
+class Memoized(Protocol[P, R_co]):
+    """A memoized function."""
+
+    @property
+    def __wrapped__(self) -> Callable[P, R_co]:
+        """The function itself."""
+        ...
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """The cached result, or the function's."""
+        ...
+
+    def cache_info(self) -> CacheInfo:
+        """How many calls were answered from the cache, and how many were not."""
+        ...
+
+    def cache_clear(self) -> int:
+        """Removes all of the function's results; how many there were."""
+        ...
+
+    def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> "Key":
+        """The key under which the result of a call is kept."""
+        ...
+
+    def cache_delete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Removes the result of one call; whether it was there."""
+        ...
+
+
+class Terms(NamedTuple):
+    """For how long what is kept."""
+
+    ttl: float | None = None
+    jitter: float = 0.0
+    negative_ttl: float | None = None
+    error_ttl: float = 0.0
+
+    def checked(self) -> "Terms":
+        """The same, or a ValueError."""
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"jitter is {self.jitter}; it takes a share from 0 to below 1")
+        if self.jitter and self.ttl is None:
+            raise ValueError("jitter shortens a ttl; give one")
+        for name in ("ttl", "negative_ttl"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}; it takes seconds above 0, or None")
+        if not self.error_ttl >= 0:
+            raise ValueError(f"error_ttl is {self.error_ttl}; it takes seconds from 0")
+        return self
+
+    def finish(self, lease: Lease, value: Any) -> None:
+        """Ends a lease with what was loaded."""
+        if value is None and self.negative_ttl is not None:
+            lease.absent(max(1, round(self.negative_ttl * 1000)))
+            return
+        ttl = self.ttl
+        if ttl is not None and self.jitter:
+            ttl *= 1 - self.jitter * random.random()
+        try:
+            lease.put(value, ttl)
+        except BaseException:
+            lease.fail()
+            raise
+
+    def failed(self, lease: Lease, error: BaseException) -> None:
+        """Ends a lease without a value. What is no error of the load passes the task on."""
+        if isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
+            lease.fail(round(self.error_ttl * 1000))
+        else:
+            lease.cancel()
+
+
+def load(lease: Lease, function: Callable[[], R], terms: Terms) -> R:
+    """Loads what the lease is for."""
+    try:
+        value = function()
+    except BaseException as error:
+        terms.failed(lease, error)
+        raise
+    terms.finish(lease, value)
+    return value
+
+
+async def load_async(
+    lease: Lease, function: Callable[[], Awaitable[R]], terms: Terms, what: Load
+) -> R:
+    """The same for a coroutine."""
+    token = _loading.set(_loading.get() | {what})
+    try:
+        value = await function()
+    except BaseException as error:
+        terms.failed(lease, error)
+        raise
+    finally:
+        _loading.reset(token)
+    terms.finish(lease, value)
+    return value
+
+
+class _LoopWaits:
+    """The waits of one event loop for the leases of one cache."""
+
+    def __init__(self, cache: "Cache", loop: asyncio.AbstractEventLoop) -> None:
+        self._waits = Waits(cache)
+        self._loop = loop
+        self._next = 0
+        self._futures: dict[int, asyncio.Future[Any]] = {}
+
+    async def wait(self, key: "Key") -> Any:
+        """Waits for somebody else's load: a value, `ABSENT`, or `BUSY` for "claim again"."""
+        cookie, self._next = self._next, self._next + 1
+        future: asyncio.Future[Any] = self._loop.create_future()
+        left = self._waits.add(key, cookie)
+        if left is None:
+            return BUSY
+        if not self._futures:
+            self._loop.add_reader(self._waits.fileno(), self._told)
+        self._futures[cookie] = future
+        # Nobody watches the time that a lease may last: this timer does.
+        timer = self._loop.call_later(left / 1000 + 0.001, _resolve, future, BUSY)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            self._futures.pop(cookie, None)
+            if not self._futures and not self._loop.is_closed():
+                self._loop.remove_reader(self._waits.fileno())
+
+    def _told(self) -> None:
+        for cookie, outcome, value in self._waits.ended():
+            future = self._futures.get(cookie)
+            if future is None or future.done():
+                continue
+            if outcome == "failed":
+                future.set_exception(_load_failed())
+            else:
+                marks = {"value": value, "absent": ABSENT, "again": BUSY}
+                future.set_result(marks[outcome])
+
+
+def _resolve(future: "asyncio.Future[Any]", value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _load_failed() -> LoadError:
+    return LoadError("the value could not be loaded: another caller's load failed just now")
+
+
+_loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _LoopWaits]]"
+_loops = weakref.WeakKeyDictionary()
+
+
+def _waits_of(cache: "Cache") -> _LoopWaits:
+    loop = asyncio.get_running_loop()
+    caches = _loops.setdefault(loop, {})
+    found = caches.get(id(cache))
+    if found is None:
+        found = caches[id(cache)] = _LoopWaits(cache, loop)
+        weakref.finalize(cache, caches.pop, id(cache), None)
+    return found
+
+
+async def claim_async(cache: "Cache", key: "Key", claim: Callable[[], Any]) -> Any:
+    """A value, `ABSENT` or a lease; waits for somebody else's load."""
+    while True:
+        found = claim()
+        if found is not BUSY:
+            return found
+        if load_of(cache, key) in _loading.get():
+            raise DeadlockError("this task is loading the key and would wait for itself")
+        found = await _waits_of(cache).wait(key)
+        if found is not BUSY:
+            return found
+
+
+def load_of(cache: "Cache", key: "Key") -> Load:
+    """What is being loaded, as the tasks remember it."""
+    raw = key if isinstance(key, RawKey) else RawKey(repr(key).encode(errors="surrogatepass"))
+    return id(cache), raw
+
+
+def _other_argument(value: Any) -> bytes:
+    """The bytes of an argument that is no key: equal bytes, equal arguments."""
+    kind = type(value)
+    own = getattr(kind, "__cache_key__", None)
+    if own is not None:
+        value = own(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return name.encode() + b"\0" + pickle.dumps(value, protocol=5)
+    except Exception as error:
+        raise TypeError(
+            f"an argument of type {name} can neither be a key nor be pickled: give its class a "
+            "method __cache_key__, or memoize with key="
+        ) from error
+
+
+def _digest(args: tuple[Any, ...], named: dict[str, Any]) -> bytes:
+    """Stands for arguments that are too long for a key."""
+    parts = (args, sorted(named.items()), [type(a).__qualname__ for a in args])
+    try:
+        data = pickle.dumps(parts, protocol=5)
+    except Exception:
+        data = b"".join(map(_other_argument, (*args, *sorted(named.items()))))
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+class _Memoizer(Generic[P, R]):
+    """What the wrappers of one function share."""
+
+    def __init__(
+        self,
+        cache: "Cache",
+        function: Callable[P, R],
+        terms: Terms,
+        key: Callable[P, "Key"] | None,
+        typed: bool,
+        stale: bool,
+    ) -> None:
+        name = f"{function.__module__}.{function.__qualname__}"
+        self.cache, self.function, self.terms, self.key = cache, function, terms, key
+        self.memo = Memo(cache, name, typed, stale, _other_argument, _digest, BUSY, ABSENT)
+
+    def info(self) -> CacheInfo:
+        return CacheInfo(*self.memo.counts)
+
+    def clear(self) -> int:
+        if self.key is not None:
+            raise TypeError(
+                "the keys of this function are its own (key=): remove them by "
+                "cache.invalidate(prefix=...) or cache_delete"
+            )
+        return self.cache.invalidate(prefix=self.memo.prefix)
+
+    def key_of(self, *args: P.args, **kwargs: P.kwargs) -> "Key":
+        if self.key is not None:
+            return self.key(*args, **kwargs)
+        return self.memo.key_of(args, kwargs)
+
+    def delete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        return self.cache.delete(self.key_of(*args, **kwargs))
+
+    def sync(self) -> Callable[P, R]:
+        claim, claim_key, key = self.memo.claim, self.memo.claim_key, self.key
+        function, terms, lease_type = self.function, self.terms, Lease
+
+        def memoized(*args: P.args, **kwargs: P.kwargs) -> R:
+            if key is None:
+                found = claim(args, kwargs, True)
+            else:
+                found = claim_key(key(*args, **kwargs), True)
+            if found.__class__ is lease_type:
+                return load(found, lambda: function(*args, **kwargs), terms)
+            return cast(R, None if found is ABSENT else found)
+
+        return memoized
+
+    def coroutine(self) -> Callable[P, Awaitable[Any]]:
+        claim, claim_key, cache = self.memo.claim, self.memo.claim_key, self.cache
+        function = cast(Callable[P, Awaitable[Any]], self.function)
+        terms = self.terms
+
+        async def memoized(*args: P.args, **kwargs: P.kwargs) -> Any:
+            made = None if self.key is None else self.key(*args, **kwargs)
+            if made is None:
+                found = claim(args, kwargs, False)
+            else:
+                found = claim_key(made, False)
+            if found is BUSY or found.__class__ is Lease:
+                name = self.memo.key_of(args, kwargs) if made is None else made
+                if found is BUSY:
+                    found = await claim_async(cache, name, lambda: claim_key(name, False))
+                if found.__class__ is Lease:
+                    return await load_async(
+                        found, lambda: function(*args, **kwargs), terms, load_of(cache, name)
+                    )
+            return None if found is ABSENT else found
+
+        return memoized
+
+
+def memoize(
+    cache: "Cache",
+    function: Callable[P, R],
+    terms: Terms,
+    key: Callable[P, "Key"] | None,
+    typed: bool,
+    stale: bool,
+) -> Memoized[P, R]:
+    """The wrapper of a function."""
+    if isinstance(function, (staticmethod, classmethod)):
+        raise TypeError("put memoize below staticmethod or classmethod, next to the function")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("a generator's items cannot be cached; memoize a function that returns them")
+    made = _Memoizer(cache, function, terms.checked(), key, typed, stale)
+    is_coroutine = inspect.iscoroutinefunction(function)
+    wrapper: Any = made.coroutine() if is_coroutine else made.sync()
+    update_wrapper(wrapper, function)
+    wrapper.cache_info = made.info
+    wrapper.cache_clear = made.clear
+    wrapper.cache_key = made.key_of
+    wrapper.cache_delete = made.delete
+    return cast(Memoized[P, R], wrapper)
