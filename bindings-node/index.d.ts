@@ -138,8 +138,9 @@ export class Cache<V = any> implements Iterable<[Key, V]> {
   getBuffer(key: Key): Buffer | undefined;
   /** Copies the bytes to the target and gives their number; a RangeError names the length that is needed where they do not fit. */
   getInto(key: Key, target: Uint8Array, offset?: number): number | undefined;
-  /** The value with what is kept beside it. */
-  getEntry(key: Key, options?: { peek?: boolean }): Entry<V> | undefined;
+  /** The value with what is kept beside it; with `peek` no hit is counted, with `raw` the value is its bytes. */
+  getEntry(key: Key, options?: { peek?: boolean; raw?: false }): Entry<V> | undefined;
+  getEntry(key: Key, options: { peek?: boolean; raw: true }): Entry<Buffer> | undefined;
   /** `get` and `delete` in one step: of several callers one gets the value. */
   take(key: Key): V | undefined;
   /** Whether there is an entry, without counting a hit. */

@@ -122,8 +122,8 @@ class Cache {
     return native.has(this.#id, key);
   }
 
-  getEntry(key, { peek = false } = {}) {
-    return this.#entry(native.entry(this.#id, key, peek ? 1 : 0));
+  getEntry(key, { peek = false, raw = false } = {}) {
+    return this.#entry(native.entry(this.#id, key, peek ? 1 : 0, raw));
   }
 
   #entry(fields) {
@@ -134,7 +134,7 @@ class Cache {
   }
 
   take(key) {
-    return this.#entry(native.entry(this.#id, key, 2))?.value;
+    return this.#entry(native.entry(this.#id, key, 2, false))?.value;
   }
 
   getMany(keys) {

@@ -310,8 +310,8 @@ pub fn has<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
 }
 
 /// `entry(store, key, mode)`: a value with what is said of it, as an array; `undefined` for a miss.
-/// The mode is 0 to read, 1 to read without counting a hit, 2 to take it out.
-pub fn entry<'a>(call: Call<'a>, [id, key, mode]: [Value<'a>; 3]) -> Js<Value<'a>> {
+/// The mode is 0 to read, 1 to read without counting a hit, 2 to take it out; `raw` leaves bytes bytes.
+pub fn entry<'a>(call: Call<'a>, [id, key, mode, raw]: [Value<'a>; 4]) -> Js<Value<'a>> {
     let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
@@ -324,10 +324,11 @@ pub fn entry<'a>(call: Call<'a>, [id, key, mode]: [Value<'a>; 3]) -> Js<Value<'a
         _ => copied(call, store, key, 0)?,
     };
     let Some((info, bytes)) = found else { return call.undefined() };
-    let simple = values::to_value(call, info.r#type, &bytes)?;
+    let raw = call.bool(raw);
+    let simple = if raw { None } else { values::to_value(call, info.r#type, &bytes)? };
     let (value, decoded) = match simple {
         Some(value) => (value, true),
-        None => (call.buffer(&bytes)?, false),
+        None => (call.buffer(&bytes)?, raw),
     };
     let fields = [
         value,

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::install;
+use crate::node;
 use crate::python;
 use crate::steps::{Manner, Steps, passed};
 use crate::tree::{Tree, show};
@@ -17,6 +18,10 @@ pub fn run(tree: &Tree) -> Result<ExitCode> {
     steps.step("wheel", "read the message above", |progress| {
         let wheel = wheel(tree, &|command| progress.run(command))?;
         passed(show(&wheel))
+    });
+    steps.step("npm tarballs", "read the message above", |progress| {
+        let tarballs = tarballs(tree, &|command| progress.run(command))?;
+        passed(tarballs.iter().map(|path| show(path)).collect::<Vec<_>>().join(", "))
     });
     Ok(steps.finish())
 }
@@ -32,6 +37,12 @@ pub fn folder(tree: &Tree) -> Result<PathBuf> {
 pub fn wheel(tree: &Tree, run: &dyn Fn(&mut Command) -> Result<String>) -> Result<PathBuf> {
     let installed = install::install(tree, &tree.target.join("dist-prefix"), run)?;
     python::wheel(tree, &installed, &folder(tree)?, run)
+}
+
+/// Builds the library and the tarballs that carry it.
+fn tarballs(tree: &Tree, run: &dyn Fn(&mut Command) -> Result<String>) -> Result<Vec<PathBuf>> {
+    let installed = install::install(tree, &tree.target.join("dist-prefix"), run)?;
+    node::tarballs(tree, &installed, &folder(tree)?, run)
 }
 
 /// Copies `from` to `to` unless it is there already with the same bytes.

@@ -10,6 +10,7 @@ mod demo;
 mod dist;
 mod header;
 mod install;
+mod node;
 mod process;
 mod python;
 mod steps;
@@ -41,7 +42,7 @@ enum Task {
     Test(TestArgs),
     /// Install the library, its headers and its pkg-config and CMake files
     Install(InstallArgs),
-    /// Build what is handed out into target/dist: the Python wheel
+    /// Build what is handed out into target/dist: the Python wheel, the npm tarballs
     Dist,
     /// Prove that include/hypercache.h is what the library defines
     Header,

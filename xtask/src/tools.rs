@@ -51,6 +51,9 @@ pub const PYTHON: Tool = Tool {
     what: "Python 3.11 or later",
     package: "python3 python3-venv",
 };
+pub const NODE: Tool =
+    Tool { names: &["node"], variable: Some("NODE"), what: "Node 20 or later", package: "nodejs" };
+pub const NPM: Tool = Tool { names: &["npm"], variable: None, what: "npm", package: "npm" };
 pub const NEXTEST: Tool = Tool {
     names: &["cargo-nextest"],
     variable: None,

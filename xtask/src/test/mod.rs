@@ -8,6 +8,7 @@ mod fuzz;
 mod headers;
 mod installed;
 mod links;
+mod node;
 mod readme;
 mod rust;
 mod symbols;
@@ -63,7 +64,7 @@ fn rust_steps(tree: &Tree, args: &TestArgs, steps: &mut Steps) {
 /// A check of the installed tree.
 type Check = fn(&Tree, &Installed, &Progress) -> Result<Outcome>;
 
-const INSTALLED: [(&str, Check); 9] = [
+const INSTALLED: [(&str, Check); 10] = [
     ("headers in every standard", headers::matrix),
     ("exported symbols", symbols::check),
     ("examples with pkg-config", installed::with_pkg_config),
@@ -73,6 +74,7 @@ const INSTALLED: [(&str, Check); 9] = [
     ("examples with sanitizers", installed::with_sanitizers),
     ("examples under valgrind", installed::under_valgrind),
     ("README programs in C and C++", readme::native),
+    ("node", node::check),
 ];
 
 fn installed_steps(tree: &Tree, steps: &mut Steps) {
