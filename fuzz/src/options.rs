@@ -409,6 +409,10 @@ fn store_names(pool: &Pool, name: &str, change: u8, log: &mut Log) {
         floor_bytes: 1_000,
         jitter_pct: 3,
         latency: false,
+        filter_fpr: 0.01,
+        lease_ms: 500,
+        negative_ttl_ms: 50,
+        negative_pct: 7,
     };
     let store = pool.open_store(&made).unwrap();
     log.note("one of this name");
@@ -417,7 +421,7 @@ fn store_names(pool: &Pool, name: &str, change: u8, log: &mut Log) {
     for config in [&made, &unset] {
         assert_eq!(pool.open_store(config).unwrap().id(), store.id());
     }
-    let (other, field) = match change % 11 {
+    let (other, field) = match change % 15 {
         0 => (StoreConfig { limit_bytes: 600 << 10, ..unset }, "limit_bytes"),
         1 => (StoreConfig { limit_entries: 101, ..unset }, "limit_entries"),
         2 => (StoreConfig { value_len_max: 1_001, ..unset }, "value_len_max"),
@@ -428,6 +432,10 @@ fn store_names(pool: &Pool, name: &str, change: u8, log: &mut Log) {
         7 => (StoreConfig { hash_seed: 8, ..unset }, "hash_seed"),
         8 => (StoreConfig { floor_bytes: 1, ..unset }, "floor_bytes"),
         9 => (StoreConfig { jitter_pct: 4, ..unset }, "jitter_pct"),
+        10 => (StoreConfig { filter_fpr: 0.02, ..unset }, "filter_fpr"),
+        11 => (StoreConfig { lease_ms: 501, ..unset }, "lease_ms"),
+        12 => (StoreConfig { negative_ttl_ms: 51, ..unset }, "negative_ttl_ms"),
+        13 => (StoreConfig { negative_pct: 8, ..unset }, "negative_pct"),
         _ => (StoreConfig { latency: true, ..unset }, "latency"),
     };
     let error = pool.open_store(&other).map(|_| ()).unwrap_err();

@@ -84,5 +84,6 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         value_len_max: [0, 0, 0, 20_000, 1, 4_096, 1 << 20, 0xFFFF_FFFF][usize::from(values & 7)],
         hash_seed: 5,
         name: (values & 8 != 0).then(|| "second".to_owned()),
+        ..StoreConfig::default()
     }
 }
