@@ -41,7 +41,7 @@
 //! | `wtinylfu` | window, probation, protected | frequency sketch in `memory`; [`Verdict::Duel`] has the window's tail meet probation's; every hit is heard of, and feeds the sketch |
 //! | `lfu` | one for each class of frequencies | hits that fill an entry's counter are heard of and append it to a higher class; counters of 8 bits in `memory`, by fingerprint, where a class spans more than one frequency |
 //! | `random` | log | the cursor goes on with any segment ([`Policy::roams`]); a coin keeps half of what it passes |
-//! | `ttl` | one for each time to live, one for none | each is in the order of expiry; the cursor that is at the soonest entry moves, the others wait ([`Verdict::Wait`]) |
+//! | `ttl` | one for each time to live, one for none | each is in the order of expiry; the cursor that is at the soonest entry moves, the others wait ([`Verdict::Duel`]) |
 //! | `hybrid` | log | as `lru`; what was hit often is kept when the cursor comes by |
 //! | `session` | log | entries of sessions that live are kept; which ones end is decided over the whole store ([`sessions`]), and what they had is dead before `judge` is asked |
 //!
@@ -234,14 +234,6 @@ pub enum Placement {
         /// The counter.
         hits: u8,
     },
-    /// The same, to a queue that newcomers seldom go to, beyond [`Policy::newcomer_queues`]: if there
-    /// is no room at its head, the entry goes to queue 0.
-    Rather {
-        /// The queue.
-        queue: u8,
-        /// The counter.
-        hits: u8,
-    },
     /// Nowhere yet: it must beat the tail of `queue`.
     ///
     /// The store walks that queue from its cursor, at most [`CONTEST_MAX`] live entries, and shows
@@ -249,6 +241,9 @@ pub enum Placement {
     /// takes, both in the unit of [`View::size`], the newcomer has won: they are evicted, and it is appended to `queue` with counter 0. If
     /// the policy holds, or nothing is left to walk, it has lost: what was staked stays where it
     /// is, and the newcomer is appended to `lost` with counter 0, or declined without one.
+    ///
+    /// Where both are one queue, there is no contest: the newcomer goes there, though it be beyond
+    /// [`Policy::newcomer_queues`], and to queue 0 if the head of that one has no room and gets none.
     Contest {
         /// The queue whose tail is challenged, and where a winner goes.
         queue: u8,
@@ -296,11 +291,11 @@ pub enum Verdict {
         /// The counter.
         hits: u8,
     },
-    /// It stays where it is, and the cursor before it: another queue has a better one. An answer that
-    /// is given a bounded number of times in a row.
-    Wait,
     /// It meets the live entry at the cursor of another queue: [`Policy::duel`] says which of the
     /// two goes. If there is none, it goes.
+    ///
+    /// In its own queue it *waits*: it stays where it is, and the cursor before it, because another
+    /// queue has a better victim. An answer for a bounded number of times in a row.
     Duel {
         /// The other queue.
         queue: u8,

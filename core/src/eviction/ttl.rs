@@ -5,7 +5,7 @@
 //! for each of up to [`CLASSES`] times to live, as Segcache has segments by time to live (Yang, Yue,
 //! Vinayak; NSDI'21), and victims are taken as sorted runs are merged: from the queue whose cursor is
 //! at the entry that expires first. An entry that turns out not to be the first waits where it is
-//! ([`Verdict::Wait`]), and from then on its queue's front is known. Nothing is copied.
+//! ([`Verdict::Duel`]), and from then on its queue's front is known. Nothing is copied.
 //!
 //! A new time to live takes a queue that is empty; where there is none, the queue whose own is the
 //! nearest. With up to seven times to live that are an eighth apart the order is exact. What differs
@@ -161,7 +161,7 @@ impl Policy for Ttl {
     fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement {
         match self.queue_of(cx.view, entry.expires_ms) {
             LASTING => Placement::Queue { queue: LASTING, hits: 0 },
-            queue => Placement::Rather { queue, hits: 0 },
+            queue => Placement::Contest { queue, lost: Some(queue) },
         }
     }
 
@@ -191,7 +191,7 @@ impl Policy for Ttl {
         match self.first(cx.view) {
             Some((_, front)) if front < expires && self.waited < WAITED_MAX => {
                 self.waited += 1;
-                Verdict::Wait
+                Verdict::Duel { queue: entry.queue }
             }
             Some(_) | None => Verdict::Evict,
         }

@@ -43,6 +43,10 @@ impl Writer<'_> {
         queue: u8,
         lost: Option<u8>,
     ) -> Option<usize> {
+        if lost == Some(queue) {
+            let queue = usize::from(queue) % QUEUES_MAX;
+            return Some(if matches!(self.make_head(queue, bytes), Ok(true)) { queue } else { 0 });
+        }
         let queue = usize::from(queue) % QUEUES_MAX;
         // Entries that were kept took of the head's room.
         if self.wins(queue, newcomer, bytes) && matches!(self.make_head(queue, bytes), Ok(true)) {

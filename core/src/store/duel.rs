@@ -1,7 +1,7 @@
 //! What cursors of several queues have to do with each other: waiting, and duels.
 //!
-//! An entry that waits is passed again when its queue's turn comes. A duel: of the entry under the cursor of one queue and the one under the cursor of another, the
-//! policy says which goes.
+//! In a duel the policy says which goes, the entry under the cursor of one queue or the one under the
+//! cursor of another; an entry that waits is passed again when the turn of its queue comes.
 //!
 //! The rival is passed only if it loses. Finding it passes what is dead before it, and ends the jobs
 //! whose segments are over; that is bounded, and where no rival is found the challenger goes.
@@ -16,8 +16,7 @@ const STEPS_MAX: u32 = 16;
 
 impl Writer<'_> {
     /// Leaves a live entry, which a cursor just passed, before the cursor.
-    #[cold]
-    pub fn wait(&mut self, hash: u64, live: Live, extent: Extent, meta: EntryMeta) -> Step {
+    fn wait(&mut self, hash: u64, live: Live, extent: Extent, meta: EntryMeta) -> Step {
         let location = live.slot.location;
         if self.state.queues[extent.queue].job.seg != self.places.segment_of(location) {
             // Compaction found no room for it, and goes on.
@@ -39,6 +38,9 @@ impl Writer<'_> {
         extent: Extent,
         meta: EntryMeta,
     ) -> Step {
+        if rivals == extent.queue {
+            return self.wait(hash, live, extent, meta);
+        }
         let location = live.slot.location;
         let found = self.rival_of(rivals);
         // An expired entry may have gone on the way, and slots of its bucket with it.

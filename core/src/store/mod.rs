@@ -94,6 +94,8 @@ pub(crate) struct StoreInner {
     /// Queues of the policy, and those that newcomers go to.
     queues: u8,
     newcomer_queues: u8,
+    /// How old an entry has to be, in 256ths of its queue, for a hit to append it again.
+    promote_after: Option<u8>,
     places: Places,
     hash: KeyHash,
     clock: Clock,

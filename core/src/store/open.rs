@@ -122,7 +122,7 @@ impl StoreInner {
             shards: Box::new([]),
             shards_mask: shards as usize - 1,
             hit_rule: HitRule::of(&policy),
-
+            promote_after: policy.promote_after(),
             hears_at: policy.hears_at().unwrap_or(0),
             hears_all: policy.hears_all(),
             queues: policy.queues(),

@@ -330,7 +330,6 @@ impl Writer<'_> {
             Verdict::Evict => None,
             Verdict::Keep { hits } => Some((queue, hits)),
             Verdict::Move { queue: to, hits } => Some((usize::from(to) % QUEUES_MAX, hits)),
-            Verdict::Wait => return self.wait(hash, live, extent, meta),
             Verdict::Duel { queue: rivals } => {
                 return self.duel(usize::from(rivals) % QUEUES_MAX, hash, live, extent, meta);
             }

@@ -561,7 +561,7 @@ impl Writer<'_> {
 
     /// Tells readers from which age on a hit asks for promotion.
     fn mark_promotions(&mut self) {
-        let Some(share) = self.state.policy.promote_after() else { return };
+        let Some(share) = self.store.promote_after else { return };
         let queues = self.state.view.queues.iter().take(usize::from(self.store.queues));
         for (queue, mark) in queues.zip(&self.shard.promote_before) {
             let behind = queue.length() * u64::from(share) / 256;

@@ -12,7 +12,7 @@ use super::log::FillValue;
 use super::put::Straight;
 use super::shard::{CLOSED, Live, Writer, fingerprint};
 use crate::error::Result;
-use crate::eviction::{EntryMeta, Placement, Policy, QUEUES_MAX};
+use crate::eviction::{EntryMeta, Placement, Policy};
 use crate::memory::copy;
 use crate::pool::space::Use;
 use crate::stats::Tally;
@@ -333,7 +333,6 @@ impl Writer<'_> {
         let (policy, mut cx) = self.policy();
         let (queue, hits) = match policy.place(&mut cx, &meta) {
             Placement::Queue { queue, hits } => (usize::from(queue), hits),
-            Placement::Rather { queue, hits } => (self.head_or_first(queue, bytes), hits),
             Placement::Contest { queue, lost } => match self.contested(&meta, bytes, queue, lost) {
                 Some(queue) => (queue, 0),
                 None => return self.declined(),
@@ -354,13 +353,6 @@ impl Writer<'_> {
         self.shard.counters().count(Tally::Inserts);
         self.adapt_index();
         Some(location)
-    }
-
-    /// The queue, if its head has room for so many bytes, or gets it; else the first one.
-    #[cold]
-    fn head_or_first(&mut self, queue: u8, bytes: u32) -> usize {
-        let queue = usize::from(queue) % QUEUES_MAX;
-        if matches!(self.make_head(queue, bytes), Ok(true)) { queue } else { 0 }
     }
 
     #[cold]

@@ -192,9 +192,8 @@ impl<P: Policy> Sim<P> {
             session: 0,
         };
         match self.ask(|policy, cx| policy.place(cx, &entry)) {
-            Placement::Queue { queue, hits } | Placement::Rather { queue, hits } => {
-                Some((queue, hits))
-            }
+            Placement::Queue { queue, hits } => Some((queue, hits)),
+            Placement::Contest { queue, lost } if lost == Some(queue) => Some((queue, 0)),
             Placement::Contest { queue, lost } => {
                 if self.contest(&entry, queue) { Some(queue) } else { lost }.map(|queue| (queue, 0))
             }
@@ -251,7 +250,6 @@ impl<P: Policy> Sim<P> {
         let entry = self.index[&key];
         match self.ask(|policy, cx| policy.judge(cx, &entry)) {
             Verdict::Evict => self.evict(key),
-            Verdict::Wait => {}
             Verdict::Keep { hits } => {
                 self.append_again(key, queue, hits);
                 self.events.push(Event::Kept { key, hits });
@@ -260,6 +258,7 @@ impl<P: Policy> Sim<P> {
                 self.append_again(key, queue, hits);
                 self.events.push(Event::Moved { key, queue });
             }
+            Verdict::Duel { queue: own } if own == queue => {}
             Verdict::Duel { queue: rivals } => match self.queue(rivals).first().copied() {
                 None => self.evict(key),
                 Some(rival_key) => {
