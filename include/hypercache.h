@@ -326,7 +326,9 @@ typedef struct hc_store_config {
     uint32_t    shards;           /* at most so many, a power of two; 0: chosen           */
     int32_t     policy;           /* HC_POLICY_*                                          */
     const char *policy_options;   /* [nullable] "small=10,ghost=100"; unknown: an error   */
-    double      filter_fpr;       /* later: must be 0                                     */
+    double      filter_fpr;       /* 0: no filter before the index; else the share of keys it
+                                     may err for, 1e-9 to 0.1. Asked while most look-ups miss
+                                     an index too large for the caches; see docs/filter.md */
     uint64_t    hash_seed;        /* 0: random. Fixed seeds are for tests and replays     */
     uint64_t    floor_bytes;      /* other stores of the pool cannot push it below this; it
                                      protects and reserves nothing. Floors that the limit
@@ -809,8 +811,8 @@ typedef struct hc_store_stats {
     uint64_t rejected;        /* too large, no space, no memory           */
     uint64_t written_bytes;   /* to the log by writes                     */
     uint64_t moved_bytes;     /* to the log by reclaim                    */
-    uint64_t filter_skips;    /* later, as the next two: 0                */
-    uint64_t leases;
+    uint64_t filter_skips;    /* misses that a filter answered            */
+    uint64_t leases;          /* later, as the next: 0                    */
     uint64_t lease_waits;
     uint64_t sessions;        /* with HC_POLICY_SESSION: live             */
     uint64_t sessions_idle;   /* of these                                 */

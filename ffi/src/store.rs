@@ -38,7 +38,6 @@ unsafe fn store_config(config: *const hc_store_config) -> Result<StoreConfig> {
     check_flags("hc_store_config.flags", c.flags, HC_STORE_LATENCY)?;
     for (set, message) in [
         (c.reserved != 0, "hc_store_config.reserved is not 0"),
-        (c.filter_fpr != 0.0, "filter_fpr is set; this release has no filter"),
         (c.soft_ttl_ms != 0, "soft_ttl_ms is set; this release has no soft times to live"),
         (c.idle_ttl_ms != 0, "idle_ttl_ms is set; this release has no idle times to live"),
         (c.stale_if_error_ms != 0, "stale_if_error_ms is set; this release has no leases"),
@@ -198,6 +197,7 @@ pub unsafe extern "C" fn hc_store_config_get(
             shards: c.shards,
             policy: policy_number(c.policy),
             policy_options: lasting(c.policy_options.as_deref()),
+            filter_fpr: c.filter_fpr,
             hash_seed: c.hash_seed,
             floor_bytes: c.floor_bytes,
             flags: if c.latency { HC_STORE_LATENCY } else { 0 },

@@ -98,13 +98,19 @@ impl<'a> Target<'a> {
 
 /// Copies the value.
 #[derive(Clone, Copy)]
-struct CopyValue<'a> {
+struct CopyValue<'a, const NEAR: bool> {
     target: Target<'a>,
     peek: bool,
 }
 
-impl Visit for CopyValue<'_> {
+impl<const NEAR: bool> Visit for CopyValue<'_, NEAR> {
     type Out = Outcome;
+    const NEAR: bool = NEAR;
+
+    #[inline(always)]
+    fn counts(self) -> bool {
+        !self.peek
+    }
 
     #[inline(always)]
     fn miss(self, store: &StoreInner, slot: u32) -> Outcome {
@@ -138,6 +144,11 @@ impl Visit for ReadEntry<'_> {
     type Out = Read;
 
     #[inline(always)]
+    fn counts(self) -> bool {
+        !self.peek
+    }
+
+    #[inline(always)]
     fn miss(self, store: &StoreInner, slot: u32) -> Read {
         store.count_miss(slot, self.peek);
         Read::Miss
@@ -165,6 +176,10 @@ pub struct IsLive;
 impl Visit for IsLive {
     type Out = bool;
 
+    fn counts(self) -> bool {
+        false
+    }
+
     fn miss(self, _store: &StoreInner, _slot: u32) -> bool {
         false
     }
@@ -182,7 +197,7 @@ impl StoreInner {
             return None;
         }
         let hash = self.hash.of(key);
-        let visitor = CopyValue { target: Target::new(buf), peek: false };
+        let visitor = CopyValue::<false> { target: Target::new(buf), peek: false };
         let outcome = self.probe_straight(hash, key, visitor)?;
         if self.hit_rule == HitRule::Asks {
             self.promote_if_due(hash);
@@ -201,15 +216,15 @@ impl StoreInner {
         Ok(Some(out))
     }
 
-    /// Copies the value of a key out.
-    pub fn copy_out(
+    /// Copies the value of a key out; `NEAR`: the index lines of its hash were asked for.
+    pub fn copy_out<const NEAR: bool>(
         &self,
         hash: u64,
         key: &[u8],
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
-        let visitor = CopyValue { target: Target::new(buf), peek };
+        let visitor = CopyValue::<NEAR> { target: Target::new(buf), peek };
         if let Some(outcome) = self.look_up(hash, key, visitor)? {
             return Ok(outcome.into());
         }

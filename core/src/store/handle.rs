@@ -66,7 +66,9 @@ impl Store {
     #[inline(never)]
     fn copy_fully(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Copied> {
         check_key(key)?;
-        self.0.timed(LatencyOp::Get, || self.0.copy_out(self.0.hash.of(key), key, buf, false))
+        self.0.timed(LatencyOp::Get, || {
+            self.0.copy_out::<false>(self.0.hash.of(key), key, buf, false)
+        })
     }
 
     /// The value of a key in a vector of its own.

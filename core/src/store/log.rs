@@ -362,7 +362,7 @@ impl Writer<'_> {
         shard.table.remove(&mut self.state.tail, live.place);
         self.state.payload -= extent.payload;
         self.count_out(extent.queue, extent.full);
-        self.leave_session(&live.entry, extent.full);
+        self.let_go(live, extent.full);
         self.bury(live.slot.location, extent.log_bytes);
         self.drop_run(live.entry.run());
     }

@@ -36,6 +36,7 @@ mod reclaim;
 mod roam;
 mod room;
 mod scan;
+mod screen;
 mod session;
 mod shard;
 mod telemetry;
@@ -91,6 +92,10 @@ pub(crate) struct StoreInner {
     hears_at: u8,
     /// The reader whose hit is heard of sees to it that it is.
     hears_all: bool,
+    /// There is a filter before the index.
+    has_screens: bool,
+    /// Entries that come and go are counted elsewhere as well: by session, or in a filter.
+    attends: bool,
     /// Queues of the policy, and those that newcomers go to.
     queues: u8,
     newcomer_queues: u8,
@@ -110,7 +115,10 @@ pub(crate) struct StoreInner {
     reserve: u32,
     heads_opened: AtomicU32,
     promotions_due: AtomicBool,
+    /// One of the two below.
+    chores_due: AtomicBool,
     rebalance_due: AtomicBool,
+    screens_due: AtomicBool,
     /// A set_limit is on its way down.
     shrinking: AtomicBool,
     counters: Counters,
@@ -154,6 +162,8 @@ impl HitRule {
 pub(crate) enum Fill {
     /// Zero.
     Zero,
+    /// Zero, in pages that the system has yet to provide.
+    Fresh,
     /// Whatever was there; every byte will be written before it is read.
     Any,
 }
@@ -248,6 +258,7 @@ impl StoreInner {
         }
         let taken = match fill {
             Fill::Zero => self.space().take_run(bytes),
+            Fill::Fresh => self.space().take_run_fresh(bytes),
             Fill::Any => self.space().take_run_dirty(bytes),
         };
         match taken {
@@ -330,8 +341,8 @@ impl StoreInner {
             }
             match result? {
                 Step::Done(value) => {
-                    if self.rebalance_due.load(Ordering::Relaxed) {
-                        self.rebalance();
+                    if self.chores_due.load(Ordering::Relaxed) {
+                        self.do_chores();
                     }
                     return Ok(value);
                 }

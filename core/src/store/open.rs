@@ -125,6 +125,8 @@ impl StoreInner {
             promote_after: policy.promote_after(),
             hears_at: policy.hears_at().unwrap_or(0),
             hears_all: policy.hears_all(),
+            has_screens: config.filter_fpr != 0.0,
+            attends: config.filter_fpr != 0.0 || policy.sessions().is_some(),
             queues: policy.queues(),
             newcomer_queues: policy.newcomer_queues(),
             places: Places::new(space),
@@ -147,7 +149,9 @@ impl StoreInner {
             reserve: shards + 1 + (waiting as u32).max(1),
             heads_opened: AtomicU32::new(0),
             promotions_due: AtomicBool::new(false),
+            chores_due: AtomicBool::new(false),
             rebalance_due: AtomicBool::new(false),
+            screens_due: AtomicBool::new(false),
             shrinking: AtomicBool::new(false),
             counters: Counters::new(),
             sessions: None,
@@ -367,6 +371,7 @@ impl Writer<'_> {
         if let Some(memory) = self.state.memory.take() {
             store.give_run(memory.run);
         }
+        self.take_screens_down();
         let state = &mut *self.state;
         state.policy.clear();
         state.policy.memory_changed();

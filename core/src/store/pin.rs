@@ -182,6 +182,10 @@ struct Hold<'a> {
 impl Visit for Hold<'_> {
     type Out = Result<Option<View>>;
 
+    fn counts(self) -> bool {
+        !self.peek
+    }
+
     fn miss(self, store: &StoreInner, slot: u32) -> Self::Out {
         store.count_miss(slot, self.peek);
         Ok(None)

@@ -99,8 +99,8 @@ impl StoreInner {
         if retired {
             self.space().harvest(false);
         }
-        if self.rebalance_due.load(Ordering::Relaxed) {
-            self.rebalance();
+        if self.chores_due.load(Ordering::Relaxed) {
+            self.do_chores();
         }
         straight
     }

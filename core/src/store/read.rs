@@ -15,6 +15,7 @@
 //! its processor while it waits for memory seldom holds a segment back.
 
 use super::entry::{Entry, NEVER};
+use super::index::Geometry;
 use super::index::line::{Line, tag_of};
 use super::shard::{Asked, CLOSED, POISONED, Shard, Writer};
 use super::{HitRule, StoreInner, hear};
@@ -23,6 +24,7 @@ use crate::eviction::HITS_MAX;
 use crate::memory::fork::FORKED;
 use crate::memory::guard::{Guard, Inside, Seated};
 use crate::memory::racy;
+use crate::stats::ReadTally;
 use crate::types::Info;
 use std::sync::atomic::{Ordering, fence};
 
@@ -59,6 +61,12 @@ pub struct Hit<'a, G> {
 pub trait Visit: Copy {
     /// What it makes of the entry.
     type Out;
+
+    /// The lines of the index were asked for before: there is nothing to gain by asking the filter.
+    const NEAR: bool = false;
+
+    /// Whether it counts what it finds and what it does not.
+    fn counts(self) -> bool;
 
     /// There is no entry; `slot` is the reader's number.
     fn miss(self, store: &StoreInner, slot: u32) -> Self::Out;
@@ -120,12 +128,54 @@ impl StoreInner {
     #[inline(always)]
     pub fn probe_straight<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Option<V::Out> {
         let shard = self.shard_of(hash);
-        let tag = tag_of(hash);
-        let mut guard = Seated::enter(self.slot_tag)?;
+        let guard = Seated::enter(self.slot_tag)?;
         let geometry = shard.table.geometry();
+        if !geometry.is_straight() {
+            return self.probe_screened(guard, geometry, hash, key, visitor);
+        }
+        self.probe_home(guard, shard, geometry, hash, key, visitor)
+    }
+
+    /// [`StoreInner::probe_straight`] where something is to be asked before the index.
+    #[inline(never)]
+    fn probe_screened<V: Visit>(
+        &self,
+        guard: Seated,
+        geometry: Geometry,
+        hash: u64,
+        key: &[u8],
+        visitor: V,
+    ) -> Option<V::Out> {
         if !geometry.in_service() {
             return None;
         }
+        let shard = self.shard_of(hash);
+        if !V::NEAR {
+            let slot = guard.slot_index();
+            if self.is_screened_out(shard, hash) {
+                if visitor.counts() {
+                    self.counters.read_add(slot, ReadTally::FilterSkips, 1);
+                }
+                let out = visitor.miss(self, slot);
+                self.weigh_miss(shard, slot);
+                return Some(out);
+            }
+            self.weigh_pass(shard, slot);
+        }
+        self.probe_home(guard, shard, geometry, hash, key, visitor)
+    }
+
+    #[inline(always)]
+    fn probe_home<V: Visit>(
+        &self,
+        mut guard: Seated,
+        shard: &Shard,
+        geometry: Geometry,
+        hash: u64,
+        key: &[u8],
+        visitor: V,
+    ) -> Option<V::Out> {
+        let tag = tag_of(hash);
         let home = shard.table.home(geometry.bucket(hash))?;
         let header = home.header();
         let mut line = home;
@@ -140,7 +190,14 @@ impl StoreInner {
             if matches == 0 {
                 let is_miss =
                     !goes_on && home.unchanged(header) && shard.table.geometry() == geometry;
-                return is_miss.then(|| visitor.miss(self, guard.slot_index()));
+                if !is_miss {
+                    return None;
+                }
+                let out = visitor.miss(self, guard.slot_index());
+                if self.has_screens {
+                    self.weigh_miss(shard, guard.slot_index());
+                }
+                return Some(out);
             }
         }
         let slot = matches.trailing_zeros() as usize;

@@ -109,7 +109,7 @@ impl StoreInner {
     }
 
     /// Takes room from this store or from another one of the pool; returns the bytes.
-    fn reclaim_anywhere(&self, bytes: u64) -> u64 {
+    pub(super) fn reclaim_anywhere(&self, bytes: u64) -> u64 {
         let limit = self.limit_bytes.load(Ordering::Relaxed);
         let own_limit = limit != 0 && self.used.load(Ordering::Relaxed) + bytes > limit;
         if own_limit || self.pool.tenants_open() < 2 {
@@ -139,10 +139,10 @@ impl StoreInner {
                 given += writer.shrink_index();
             }
             if given >= bytes {
-                break;
+                return given;
             }
         }
-        given
+        if self.has_screens { given + self.give_screens_up() } else { given }
     }
 
     /// Whether the store has next to nothing of a pool that others fill. It does not evict its own
@@ -181,10 +181,20 @@ impl StoreInner {
         }
     }
 
-    /// Has the store that is worth least a byte give a segment, if it is not this one.
+    /// What writes leave behind for a thread without a lock.
     #[cold]
-    pub fn rebalance(&self) {
-        self.rebalance_due.store(false, Ordering::Relaxed);
+    pub fn do_chores(&self) {
+        self.chores_due.store(false, Ordering::Relaxed);
+        if self.rebalance_due.swap(false, Ordering::Relaxed) {
+            self.rebalance();
+        }
+        if self.screens_due.swap(false, Ordering::Relaxed) {
+            self.fit_screens();
+        }
+    }
+
+    /// Has the store that is worth least a byte give a segment, if it is not this one.
+    fn rebalance(&self) {
         self.pool.reclaim_for(Some(self.id), self.space().seg_bytes());
     }
 
@@ -262,6 +272,7 @@ impl Writer<'_> {
             let opened = self.store.heads_opened.fetch_add(1, Ordering::Relaxed);
             if opened % REBALANCE_EVERY == REBALANCE_EVERY - 1 {
                 self.store.rebalance_due.store(true, Ordering::Relaxed);
+                self.store.chores_due.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -269,26 +280,7 @@ impl Writer<'_> {
     /// Gives the policy memory for the entries that the shard will hold, where that is off by more
     /// than a half: new memory forgets everything, and may split a huge page.
     fn fit_policy_memory(&mut self) {
-        let (mut bytes, mut entries) = (0, 0);
-        for queue in &self.state.view.queues {
-            bytes += queue.bytes;
-            entries += queue.entries;
-        }
-        if entries < 16 && self.state.view.capacity_entries == 0 {
-            return;
-        }
-        let shards = self.store.shards.len() as u64;
-        let limit = match self.store.limit_bytes.load(Ordering::Relaxed) {
-            0 => self.store.space().limit_and_used().0,
-            own => own.min(self.store.space().limit_and_used().0),
-        };
-        let share = (limit / shards).max(bytes);
-        let by_bytes = (u128::from(entries) * u128::from(share) / u128::from(bytes.max(1))) as u64;
-        let expected = match self.state.view.capacity_entries {
-            0 => by_bytes,
-            max if entries < 16 => max,
-            max => max.min(by_bytes),
-        };
+        let Some((expected, share)) = self.expected_entries() else { return };
         // A bound on entries may promise more than the bytes hold.
         let most = (share / POLICY_SHARE / 4) as usize;
         let wanted = self.state.policy.memory_words_within(expected, share).min(most);
@@ -308,5 +300,31 @@ impl Writer<'_> {
             self.state.memory = Some(unsafe { PolicyMemory::new(self.store.space(), run, wanted) });
         }
         self.state.policy.memory_changed();
+    }
+
+    /// Entries that the shard will hold when it is full, by those that it has, and its share of the
+    /// limit in bytes; `None`: it has too few to tell.
+    pub(super) fn expected_entries(&self) -> Option<(u64, u64)> {
+        let (mut bytes, mut entries) = (0, 0);
+        for queue in &self.state.view.queues {
+            bytes += queue.bytes;
+            entries += queue.entries;
+        }
+        if entries < 16 && self.state.view.capacity_entries == 0 {
+            return None;
+        }
+        let shards = self.store.shards.len() as u64;
+        let limit = match self.store.limit_bytes.load(Ordering::Relaxed) {
+            0 => self.store.space().limit_and_used().0,
+            own => own.min(self.store.space().limit_and_used().0),
+        };
+        let share = (limit / shards).max(bytes);
+        let by_bytes = (u128::from(entries) * u128::from(share) / u128::from(bytes.max(1))) as u64;
+        let expected = match self.state.view.capacity_entries {
+            0 => by_bytes,
+            max if entries < 16 => max,
+            max => max.min(by_bytes),
+        };
+        Some((expected, share))
     }
 }

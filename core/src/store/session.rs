@@ -7,7 +7,7 @@
 //! Lock order: a shard's lock, then the table's.
 
 use super::entry::Entry;
-use super::shard::Writer;
+use super::shard::{Live, Writer};
 use super::{Fill, StoreInner};
 use crate::config::StoreConfig;
 use crate::error::Result;
@@ -177,6 +177,47 @@ impl StoreInner {
 }
 
 impl Writer<'_> {
+    /// A key is about to get a slot, for an entry of so many bytes that keeps this session.
+    #[inline(always)]
+    pub(super) fn attend(&mut self, hash: u64, kept: u64, full_bytes: u64) {
+        if self.store.attends {
+            self.attend_to(hash, kept, full_bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn attend_to(&mut self, hash: u64, kept: u64, full_bytes: u64) {
+        self.join_session(kept, full_bytes);
+        if self.store.has_screens {
+            self.screen_in(hash);
+        }
+    }
+
+    /// Takes [`Writer::attend`] back: the key has no slot.
+    #[cold]
+    pub(super) fn dismiss(&mut self, hash: u64, kept: u64, full_bytes: u64) {
+        if let Some(sessions) = self.store.sessions() {
+            sessions.left(kept, full_bytes);
+        }
+        if self.store.has_screens {
+            self.screen_out(hash);
+        }
+    }
+
+    /// A key has lost its slot.
+    #[inline(always)]
+    pub(super) fn let_go(&mut self, live: &Live, full_bytes: u64) {
+        if self.store.attends {
+            self.let_go_of(live, full_bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn let_go_of(&mut self, live: &Live, full_bytes: u64) {
+        let hash = self.store.hash.of(live.entry.key());
+        self.dismiss(hash, live.entry.session(), full_bytes);
+    }
+
     /// An entry that keeps this session, of so many bytes, is there from now on.
     #[inline(always)]
     pub(super) fn join_session(&self, kept: u64, full_bytes: u64) {

@@ -63,6 +63,8 @@ pub struct Shard {
     pub segments: AtomicU32,
     /// Bytes of log segments and of runs, for choosing the richest shard without its lock.
     pub held: AtomicU64,
+    /// The filter before the index, if there is one.
+    pub screen: super::screen::Asked,
     written: Written,
 }
 
@@ -210,6 +212,8 @@ pub struct State {
     pub kept: u32,
     /// Who loads what.
     pub leases: Leases,
+    /// The filter before the index.
+    pub screen: super::screen::Screen,
 }
 
 /// Without a window in which hits are not counted, its end is never reached.
@@ -241,6 +245,7 @@ impl Shard {
             waiting: AtomicU32::new(0),
             segments: AtomicU32::new(0),
             held: AtomicU64::new(0),
+            screen: super::screen::Asked::default(),
             written: Written::new(State {
                 ratio: 0,
                 expires: false,
@@ -264,6 +269,7 @@ impl Shard {
                 dice: seed | 1,
                 kept: 0,
                 leases: Leases::EMPTY,
+                screen: super::screen::Screen::default(),
             }),
         }
     }

@@ -99,8 +99,9 @@ impl Writer<'_> {
                 return Err("a key has two slots".into());
             }
             twins.push(slot.location);
-            Ok(())
+            self.check_screened(hash)
         })?;
+        self.check_screens()?;
         let segments = self.check_segments(&found)?;
         equal("payload bytes", found.payload, self.state.payload)?;
         equal("run bytes", found.run_bytes, self.state.run_bytes)?;
@@ -121,8 +122,9 @@ impl Writer<'_> {
             .as_ref()
             .map_or(0, |memory| self.store.space().run_charge(memory.run));
         let held = segments + u64::from(self.state.tail.segments);
-        let leases = self.check_leases()?;
-        Ok(held * self.store.space().seg_bytes() + self.state.run_bytes + memory + leases)
+        let (leases, screen) = (self.check_leases()?, self.screen_bytes());
+        let logs = held * self.store.space().seg_bytes();
+        Ok(logs + self.state.run_bytes + memory + leases + screen)
     }
 
     /// Checks chains, jobs and bins; returns the number of log segments.
@@ -220,8 +222,8 @@ fn equal(what: &str, found: u64, counted: u64) -> Check {
 }
 
 impl Store {
-    /// Checks every invariant of the store: index and entries agree, live bytes and charges are
-    /// sums, no limit is exceeded. Holds every shard's lock; for tests and diagnosis. Time
+    /// Checks every invariant of the store: index and entries agree, the filter lacks no key, live bytes
+    /// and charges are sums, no limit is exceeded. Holds every shard's lock; for tests and diagnosis. Time
     /// O(entries).
     ///
     /// # Errors

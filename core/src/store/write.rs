@@ -253,7 +253,8 @@ impl Writer<'_> {
         self.count_out(old.queue, old.full);
         self.leave_session(&live.entry, old.full);
         self.state.payload -= old.payload;
-        self.account_new(old.queue, bytes, shape);
+        let full = self.account_new(old.queue, bytes, shape);
+        self.join_session(shape.session, full);
         self.bury(live.slot.location, old.log_bytes);
         self.drop_run(live.entry.run());
         self.shard.counters().count(Tally::Updates);
@@ -341,9 +342,11 @@ impl Writer<'_> {
         };
         let location = self.append(queue, bytes, shape, key, source);
         let shard = self.shard;
+        self.attend(hash, shape.session, u64::from(bytes) + run);
         if !shard.table.insert(&mut self.state.tail, home, hash, location, hits) {
             // Cannot be: `make_insert_room` saw a vacancy under this same lock. The bytes are
             // dead, and the entry counts as declined.
+            self.dismiss(hash, shape.session, u64::from(bytes) + run);
             self.bury(location, bytes);
             self.shard.counters().count(Tally::NotAdmitted);
             return None;
@@ -361,15 +364,16 @@ impl Writer<'_> {
         None
     }
 
+    /// Counts a new entry in; returns the bytes that it takes.
     #[inline(always)]
-    fn account_new(&mut self, queue: usize, bytes: u32, shape: &Shape) {
+    fn account_new(&mut self, queue: usize, bytes: u32, shape: &Shape) -> u64 {
         let run = shape.run.map_or(0, |run| self.store.space().run_charge(run));
         self.count_in(queue, u64::from(bytes) + run);
-        self.join_session(shape.session, u64::from(bytes) + run);
         if let Some(run) = shape.run {
             self.adopt_run(run);
         }
         self.state.payload += u64::from(shape.key_len) + u64::from(shape.value_len);
+        u64::from(bytes) + run
     }
 
     /// Grows or shrinks the index by a bucket where its load asks for it.

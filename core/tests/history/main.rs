@@ -78,3 +78,18 @@ fn reads_are_whole_and_fresh_in_large_segments() {
     let setup = Setup { limit: 128 << 20, ..Setup::new(PolicyKind::Default, seconds_for(4)) };
     judge("large segments", &run(&setup));
 }
+
+/// With a filter before the index, which most look-ups ask: half of the keys are hardly ever there.
+#[test]
+fn reads_are_whole_and_fresh_behind_a_filter() {
+    let _alone = ONE_AT_A_TIME.lock();
+    for (name, policy) in [("adaptive", PolicyKind::Adaptive), ("lru", PolicyKind::Lru)] {
+        let quiet = Setup { filter_fpr: 0.01, ..Setup::new(policy, seconds_for(4)) };
+        judge(name, &run(&quiet));
+        // Far more keys than there is room for.
+        let setup = Setup { keys: 400_000, hot: (96, 5), ..quiet };
+        let report = run(&setup);
+        judge(name, &report);
+        assert!(report.filter_skips > 0, "{name}: the filter was never asked");
+    }
+}

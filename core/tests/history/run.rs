@@ -18,6 +18,8 @@ pub struct Setup {
     pub readers: u32,
     pub limit: u64,
     pub seed: u64,
+    /// Of a filter before the index; 0: none.
+    pub filter_fpr: f64,
     /// Keys that most calls are about, and their share in per cent.
     pub hot: (u32, u64),
 }
@@ -32,6 +34,7 @@ impl Setup {
             readers: 4,
             limit: 6 << 20,
             seed: hypercache_core::clock::monotonic_ns(),
+            filter_fpr: 0.0,
             hot: (96, 60),
         }
     }
@@ -52,6 +55,7 @@ pub struct Report {
     pub slowest_read_ms: u64,
     pub slowest_write_ms: u64,
     pub seconds: f64,
+    pub filter_skips: u64,
 }
 
 pub fn pick_key(dice: &mut Dice, setup: &Setup) -> u32 {
@@ -68,7 +72,11 @@ pub fn run(setup: &Setup) -> Report {
         ..PoolConfig::new(setup.limit)
     };
     let pool = Pool::create(&config).unwrap();
-    let config = StoreConfig { policy: setup.policy, ..StoreConfig::default() };
+    let config = StoreConfig {
+        policy: setup.policy,
+        filter_fpr: setup.filter_fpr,
+        ..StoreConfig::default()
+    };
     let store = pool.open_store(&config).unwrap();
     let model = Model::new(setup.keys);
     let mut report = Report::default();
@@ -132,6 +140,7 @@ pub fn run(setup: &Setup) -> Report {
             model.blame(|| format!("validate at the end: {error}"));
         }
     }
+    report.filter_skips = store.stats().filter_skips;
     report.seconds = start.elapsed().as_secs_f64();
     report.violation = model.violation();
     report

@@ -133,6 +133,8 @@ pub struct Setup {
     pub value_len_max: u64,
     pub limit_entries: u64,
     pub latency: bool,
+    /// With a filter before the index.
+    pub filtered: bool,
     pub zero_on_free: bool,
     /// Data far smaller than the limit: nothing may be evicted.
     pub roomy: bool,
@@ -269,6 +271,7 @@ pub fn case() -> impl Strategy<Value = (Setup, Vec<Op>)> {
         prop_oneof![4 => Just(0_u64), 1 => Just(20_000)],
         prop_oneof![5 => Just(0_u64), 1 => 1_u64..200],
         prop::bool::weighted(0.2),
+        prop::bool::weighted(0.4),
         prop::bool::weighted(0.2),
         prop::bool::weighted(0.3),
     )
@@ -281,6 +284,7 @@ pub fn case() -> impl Strategy<Value = (Setup, Vec<Op>)> {
                 value_len_max,
                 limit_entries,
                 latency,
+                filtered,
                 zero_on_free,
                 roomy,
             )| {
@@ -292,6 +296,7 @@ pub fn case() -> impl Strategy<Value = (Setup, Vec<Op>)> {
                     value_len_max: if roomy { 0 } else { value_len_max },
                     limit_entries: if roomy { 0 } else { limit_entries },
                     latency,
+                    filtered,
                     zero_on_free,
                     roomy,
                 }

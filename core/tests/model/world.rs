@@ -93,6 +93,8 @@ impl World {
             value_len_max: self.setup.value_len_max,
             limit_entries: self.setup.limit_entries,
             latency: self.setup.latency,
+            // Rates so high that many keys are taken for one another.
+            filter_fpr: if self.setup.filtered { 0.1 } else { 0.0 },
             hash_seed: 5,
             limit_bytes,
             floor_bytes,

@@ -27,7 +27,8 @@ static void bad_configs(void) {
     REFUSED(HC_ERR_UNSUPPORTED, "bogus", policy_options, "bogus=1");
     REFUSED(HC_ERR_UNSUPPORTED, "flags", flags, UINT32_C(1) << 30);
     REFUSED(HC_ERR_UNSUPPORTED, "reserved", reserved, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "filter_fpr", filter_fpr, 0.01);
+    REFUSED(HC_ERR_INVALID, "filter_fpr", filter_fpr, 0.5);
+    REFUSED(HC_ERR_INVALID, "filter_fpr", filter_fpr, -1);
     REFUSED(HC_ERR_UNSUPPORTED, "soft_ttl_ms", soft_ttl_ms, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "idle_ttl_ms", idle_ttl_ms, 1);
     REFUSED(HC_ERR_UNSUPPORTED, "stale_if_error_ms", stale_if_error_ms, 1);

@@ -42,12 +42,13 @@ const LINES_MIN: u32 = if cfg!(loom) { 1 } else { 8 };
 
 const CLOSED: u64 = 1 << 63;
 const POISONED: u64 = 1 << 62;
+const SCREENED: u64 = 1 << 61;
 const LEVEL_SHIFT: u32 = 32;
 const LEVEL_MASK: u32 = 31;
 const EPOCH: u64 = 1 << 37;
-const EPOCH_MASK: u64 = (POISONED - 1) & !(EPOCH - 1);
+const EPOCH_MASK: u64 = (SCREENED - 1) & !(EPOCH - 1);
 
-/// A snapshot of the geometry word: lines (32 bits), their level (5 bits), epoch (25 bits),
+/// A snapshot of the geometry word: lines (32 bits), their level (5 bits), epoch (24 bits), screened,
 /// poisoned, closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry(u64);
@@ -95,6 +96,12 @@ impl Geometry {
     #[inline(always)]
     pub fn is_poisoned(self) -> bool {
         self.0 & POISONED != 0
+    }
+
+    /// Whether look-ups may go on, and nothing is to be asked before the index.
+    #[inline(always)]
+    pub fn is_straight(self) -> bool {
+        self.0 & (CLOSED | POISONED | SCREENED) == 0
     }
 
     /// Whether look-ups may go on.
@@ -334,7 +341,7 @@ impl Table {
         tail.set_lines(lines);
         let word = self.geometry.load(Ordering::Relaxed);
         let epoch = word.wrapping_add(EPOCH) & EPOCH_MASK;
-        let flags = word & (CLOSED | POISONED);
+        let flags = word & (CLOSED | POISONED | SCREENED);
         self.geometry.store(flags | epoch | shape_of(lines), Ordering::Release);
     }
 
@@ -346,6 +353,17 @@ impl Table {
     /// Takes the shard out of service until [`Table::reopen`].
     pub fn poison(&self) {
         self.geometry.fetch_or(POISONED, Ordering::SeqCst);
+    }
+
+    /// Says whether look-ups ask the shard's filter first. Without the lock: a writer that changes the
+    /// geometry meanwhile may undo it, which costs time and nothing else.
+    pub fn set_screened(&self, screened: bool) {
+        let is_screened = self.geometry.load(Ordering::Relaxed) & SCREENED != 0;
+        if screened && !is_screened {
+            self.geometry.fetch_or(SCREENED, Ordering::Relaxed);
+        } else if !screened && is_screened {
+            self.geometry.fetch_and(!SCREENED, Ordering::Relaxed);
+        }
     }
 
     /// Calls `visit` for each line of a bucket's chain, home line first, until it says no.
