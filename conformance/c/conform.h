@@ -143,6 +143,53 @@ static void commit(int step, hc_status status, hc_draft *draft, hc_slice value) 
     status_is(step, status, hc_commit(draft, NULL));
 }
 
+/* cap ANY: hc_claim, else hc_get_or_claim */
+static void claim(int step, hc_status status, hc_store *store, hc_slice key, uint32_t flags,
+                  uint64_t timeout_ms, uint64_t cap, expected_entry e, uint64_t *version,
+                  hc_lease *lease) {
+    char *buf = malloc(cap == ANY ? 1 : cap + 1);
+    hc_info info;
+    hc_view view;
+    hc_status got;
+    memset(&info, 0, sizeof info);
+    memset(&view, 0, sizeof view);
+    if (cap == ANY) {
+        got = hc_claim(store, key.data, key.len, flags, timeout_ms, &view, lease);
+        info.len = view.len;
+        info.version = view.version;
+        info.ttl_ms = view.ttl_ms;
+        info.session = view.session;
+        info.type = view.type;
+        info.flags = view.flags;
+    } else {
+        got = hc_get_or_claim(store, key.data, key.len, flags, timeout_ms, buf, cap, &info, lease);
+    }
+    status_is(step, status, got);
+    if (got == HC_OK) {
+        number_is(step, "len", e.len, info.len);
+        number_is(step, "type", e.type, info.type);
+        number_is(step, "flags", e.flags, info.flags);
+        number_is(step, "session", e.session, info.session);
+        number_is(step, "version", e.version, info.version);
+        if (info.ttl_ms < e.ttl_least || info.ttl_ms > e.ttl_most) wrong(step, "another ttl_ms");
+        *version = info.version;
+        bytes_are(step, e.value, cap == ANY ? view.data : buf, info.len);
+    }
+    hc_unpin(&view);
+    free(buf);
+}
+
+/* By value: the list uses leases again that have ended. */
+static void lease_put(int step, hc_status status, hc_store *store, hc_lease lease, hc_slice value,
+                      hc_put_options o, uint64_t *version) {
+    status_is(step, status, hc_lease_put(store, &lease, value.data, value.len, &o, version));
+    if (lease.id != 0 || lease.generation != 0) wrong(step, "the lease was not cleared");
+}
+
+static void lease_drop(hc_store *store, hc_lease lease, int32_t reason, uint64_t retry_ms) {
+    hc_lease_drop(store, &lease, reason, retry_ms);
+}
+
 static hc_match matching(int32_t kind, hc_slice pattern, uint64_t session, uint32_t type) {
     hc_match m;
     HC_INIT(&m);

@@ -13,9 +13,9 @@ use std::time::Duration;
 use hypercache::*;
 use hypercache_core::store::{BatchRead, Draft, View};
 use hypercache_core::{
-    BatchEntry, DeleteOutcome, Error, ErrorKind, Filter, FilterConfig, IncrOutcome, Info, Match,
-    PolicyKind, Pool, PoolConfig, PutMode, PutOptions, PutOutcome, Read, Store, StoreConfig, Ttl,
-    ValueType,
+    BatchEntry, Claim, ClaimOptions, DeleteOutcome, DropReason, Error, ErrorKind, Filter, FilterConfig,
+    IncrOutcome, Info, Lease, Match, PolicyKind, Pool, PoolConfig, PutMode, PutOptions, PutOutcome,
+    Read, Store, StoreConfig, Ttl, ValueType,
 };
 use serde_json::Value;
 
@@ -149,6 +149,7 @@ struct Names {
     views: HashMap<String, View>,
     drafts: HashMap<String, Draft>,
     filter: Option<Filter>,
+    leases: HashMap<String, Lease>,
 }
 
 impl Names {
@@ -424,6 +425,55 @@ fn run_step(step: &Value, store: &Store, names: &mut Names) -> &'static str {
             assert_eq!(seen, expected);
             "HC_OK"
         }
+        "claim" => {
+            let options = ClaimOptions {
+                timeout_ms: number(step, "timeout_ms").unwrap_or(0),
+                stale: step.get("stale").is_some_and(|stale| stale == true),
+            };
+            let mut granted = |lease| {
+                names.leases.insert(text(step.get("as")).to_owned(), lease);
+            };
+            if step.get("cap").is_none() {
+                return match store.claim(&key, options) {
+                    Ok(Claim::Value(view)) => {
+                        check_info(step, view.info(), names);
+                        assert!(value.is_none_or(|value| *view == value[..]), "another value");
+                        "HC_OK"
+                    }
+                    other => claim_name(other, &mut granted),
+                };
+            }
+            let mut buf = vec![MaybeUninit::uninit(); cap];
+            match store.get_or_claim(&key, &mut buf, options) {
+                Ok(Claim::Value(Read::Hit(info))) => {
+                    check_info(step, &info, names);
+                    let got = initialised(&buf[..info.len]);
+                    assert!(value.is_none_or(|value| got == value), "another value");
+                    "HC_OK"
+                }
+                Ok(Claim::Value(_)) => "HC_SMALL_BUFFER",
+                other => claim_name(other, &mut granted),
+            }
+        }
+        "lease_put" => {
+            let lease = names.leases[text(step.get("lease"))];
+            let outcome = store.lease_put(lease, &value.unwrap(), &put_options(step, names));
+            if let Ok(PutOutcome::Stored(version)) = outcome {
+                names.save_version(step, version);
+            }
+            put_name(&outcome)
+        }
+        "lease_drop" => {
+            let lease = names.leases[text(step.get("lease"))];
+            let ms = number(step, "retry_ms").unwrap_or(0);
+            let reason = match text(step.get("reason")) {
+                "cancelled" => DropReason::Cancelled,
+                "failed" => DropReason::Failed { retry_ms: ms },
+                "absent" => DropReason::Absent { ttl_ms: ms },
+                reason => panic!("reason is {reason}"),
+            };
+            done(store.lease_drop(lease, reason))
+        }
         "clear" => done(store.clear()),
         "destroy" => {
             store.destroy();
@@ -443,6 +493,7 @@ fn run_step(step: &Value, store: &Store, names: &mut Names) -> &'static str {
                     "invalidated" => s.invalidated,
                     "expired" => s.expired,
                     "filter_skips" => s.filter_skips,
+                    "leases" => s.leases,
                     _ => panic!("teach this runner {field}"),
                 };
                 assert_eq!(Some(got), expected.as_u64(), "{field}");
@@ -464,6 +515,21 @@ fn same(mut statuses: impl Iterator<Item = &'static str>) -> &'static str {
     first
 }
 
+fn claim_name<T>(claim: Result<Claim<T>, Error>, granted: &mut dyn FnMut(Lease)) -> &'static str {
+    match claim {
+        Ok(Claim::Value(_)) => "HC_OK",
+        Ok(Claim::Claimed(lease)) => {
+            granted(lease);
+            "HC_CLAIMED"
+        }
+        Ok(Claim::TimedOut) => "HC_TIMEOUT",
+        Ok(Claim::Absent) => "HC_NOT_FOUND",
+        Ok(Claim::LoadFailed) => "HC_LOAD_FAILED",
+        Ok(Claim::Declined) => "HC_NOT_ADMITTED",
+        Err(error) => error_status(&error),
+    }
+}
+
 fn partial(statuses: &[Value]) -> &'static str {
     if statuses.iter().all(|status| status == "HC_OK") { "HC_OK" } else { "HC_PARTIAL" }
 }
@@ -482,6 +548,8 @@ fn in_rust() {
                 "value_len_max" => config.value_len_max = value.as_u64().unwrap(),
                 "limit_bytes" => config.limit_bytes = value.as_u64().unwrap(),
                 "limit_entries" => config.limit_entries = value.as_u64().unwrap(),
+                "lease_ms" => config.lease_ms = value.as_u64().unwrap(),
+                "negative_ttl_ms" => config.negative_ttl_ms = value.as_u64().unwrap(),
                 "policy" => config.policy = PolicyKind::parse(text(Some(value))).unwrap(),
                 _ => panic!("{name}: teach this runner {field}"),
             }
@@ -550,6 +618,7 @@ struct Emitter {
     versions: Slots,
     views: Slots,
     drafts: Slots,
+    leases: Slots,
 }
 
 impl Emitter {
@@ -603,6 +672,23 @@ impl Emitter {
         )
     }
 
+    /// Sets `e` to what a read must find.
+    fn expect_entry(&mut self, step: &Value, value: &str) {
+        let any = |name| number(step, name).map_or("ANY".to_owned(), |n| format!("UINT64_C({n})"));
+        let (least, most) = ttl_range(step).unwrap_or((0, u64::MAX));
+        let version = self.version(step, "ANY");
+        writeln!(self.code, "    e.value = {value};").unwrap();
+        for name in ["len", "type", "flags", "session"] {
+            writeln!(self.code, "    e.{name} = {};", any(name)).unwrap();
+        }
+        writeln!(
+            self.code,
+            "    e.ttl_least = UINT64_C({least});\n    e.ttl_most = UINT64_C({most});\n    \
+             e.version = {version};"
+        )
+        .unwrap();
+    }
+
     fn step(&mut self, at: usize, step: &Value) {
         let op = text(step.get("op"));
         let status = expected_status(step);
@@ -628,21 +714,8 @@ impl Emitter {
             }
             "get" | "peek" | "take" => {
                 let how = &op[..1];
-                let any = |name| {
-                    number(step, name).map_or("ANY".to_owned(), |n| format!("UINT64_C({n})"))
-                };
-                let (least, most) = ttl_range(step).unwrap_or((0, u64::MAX));
-                let (version, saved) = (self.version(step, "ANY"), self.saved(step));
-                writeln!(self.code, "    e.value = {value};").unwrap();
-                for name in ["len", "type", "flags", "session"] {
-                    writeln!(self.code, "    e.{name} = {};", any(name)).unwrap();
-                }
-                writeln!(
-                    self.code,
-                    "    e.ttl_least = UINT64_C({least});\n    e.ttl_most = UINT64_C({most});\n    \
-                     e.version = {version};"
-                )
-                .unwrap();
+                self.expect_entry(step, &value);
+                let saved = self.saved(step);
                 format!("look_up({at}, {status}, store, '{how}', key, {cap}, e, {saved});")
             }
             "contains" => is("hc_contains(store, key.data, key.len)".into()),
@@ -785,6 +858,36 @@ impl Emitter {
                 let n = list(step, "keys").len();
                 format!("scan({at}, store, {}, keys{at}, {n});", Self::matching(step))
             }
+            "claim" => {
+                let slot = match step.get("as") {
+                    Some(name) => self.leases.of(text(Some(name))),
+                    None => 7,
+                };
+                self.expect_entry(step, &value);
+                let saved = self.saved(step);
+                let stale = step.get("stale").is_some_and(|stale| stale == true);
+                let flags = if stale { "HC_CLAIM_STALE" } else { "0" };
+                let timeout = number(step, "timeout_ms").unwrap_or(0);
+                let cap = number(step, "cap").map_or("ANY".into(), |cap| cap.to_string());
+                format!(
+                    "claim({at}, {status}, store, key, {flags}, UINT64_C({timeout}), {cap}, e, \
+                     {saved}, &leases[{slot}]);"
+                )
+            }
+            "lease_put" => {
+                let options = self.options(step);
+                let slot = self.leases.of(text(step.get("lease")));
+                let saved = self.saved(step);
+                format!(
+                    "lease_put({at}, {status}, store, leases[{slot}], {value}, {options}, {saved});"
+                )
+            }
+            "lease_drop" => {
+                let slot = self.leases.of(text(step.get("lease")));
+                let reason = text(step.get("reason")).to_uppercase();
+                let ms = number(step, "retry_ms").unwrap_or(0);
+                format!("lease_drop(store, leases[{slot}], HC_DROP_{reason}, {ms});")
+            }
             "clear" => is("hc_clear(store)".into()),
             "destroy" => "hc_store_destroy(store);".into(),
             "stats" => {
@@ -817,6 +920,7 @@ fn c_program(all: &[Behaviour]) -> String {
             versions: Slots::default(),
             views: Slots::default(),
             drafts: Slots::default(),
+            leases: Slots::default(),
         };
         for (at, step) in data["steps"].as_array().unwrap().iter().enumerate() {
             emitter.step(at + 1, step);
@@ -842,13 +946,15 @@ fn c_program(all: &[Behaviour]) -> String {
              hc_filter_stats filter_stats;\n    hc_slice key = NONE, value = NONE;\n    \
              expected_entry e;\n    hc_store_stats stats;\n    hc_match match;\n    \
              hc_put_options put_options;\n    hc_view views[8];\n    hc_draft drafts[8];\n    \
+             hc_lease leases[8];\n    \
              uint64_t versions[8] = {{0}}, ignored = 0, count = 0;\n    int64_t sum = 0;\n    \
              where = \"{name}\";\n    HC_INIT(&pc);\n    HC_INIT(&sc);\n    HC_INIT(&stats);\n    \
              HC_INIT(&match);\n    HC_INIT(&put_options);\n    HC_INIT(&filter_stats);\n    \
              memset(&e, 0, sizeof e);\n    memset(views, 0, sizeof views);\n    \
-             memset(drafts, 0, sizeof drafts);\n    pc.limit_bytes = UINT64_C({limit});\n\
+             memset(drafts, 0, sizeof drafts);\n    \
+             memset(leases, 0, sizeof leases);\n    pc.limit_bytes = UINT64_C({limit});\n\
              {config}    begin(&pc, &sc, &pool, &store);\n    filter = {filter};\n    (void)key, (void)value, (void)e;\n    \
-             (void)versions, (void)ignored, (void)count, (void)sum;\n{code}    \
+             (void)versions, (void)leases, (void)ignored, (void)count, (void)sum;\n{code}    \
              end(pool, store, filter);\n}}",
             says = text(data.get("says")).replace("*", "(star)").replace('\\', "(backslash)"),
             code = emitter.code,
