@@ -335,16 +335,17 @@ typedef struct hc_store_config {
                                      cannot hold together: HC_ERR_INVALID                 */
     uint32_t    flags;            /* HC_STORE_*                                           */
     uint32_t    jitter_pct;       /* 0: none; TTLs are shortened by up to this share      */
-    uint64_t    soft_ttl_ms;      /* later, as the next two: must be 0                    */
-    uint64_t    idle_ttl_ms;
-    uint64_t    stale_if_error_ms;
+    uint64_t    soft_ttl_ms;      /* 0: none; then claims have one caller load it anew    */
+    uint64_t    idle_ttl_ms;      /* 0: none; expire so long after the last access        */
+    uint64_t    stale_if_error_ms;/* 0: none; keep an old value on after a failed load    */
     uint64_t    negative_ttl_ms;  /* 0: 1,000; how long a key is known to be absent       */
     uint64_t    lease_ms;         /* 0: 10,000; then another caller may load              */
     uint32_t    negative_pct;     /* 0: 5; share of the limit that absent keys may take   */
     uint32_t    reserved;
 } hc_store_config;
 
-#define HC_STORE_LATENCY (UINT32_C(1) << 0)  /* measure latencies (hc_store_latency_get) */
+#define HC_STORE_LATENCY  (UINT32_C(1) << 0)  /* measure latencies (hc_store_latency_get) */
+#define HC_STORE_NO_EARLY (UINT32_C(1) << 1)  /* claims load nothing anew before its time */
 
 /* Open a store in a pool, which it keeps alive. If config names a store that is open in this
  * pool, that store with a new reference; HC_ERR_INVALID names a set field that disagrees with
@@ -490,8 +491,8 @@ typedef struct hc_put_options {
     uint64_t ttl_ms;            /* HC_TTL_DEFAULT, _KEEP, _NEVER or a duration */
     uint64_t expected_version;  /* for HC_PUT_CAS                             */
     uint64_t session;           /* 0: none                                    */
-    uint64_t soft_ttl_ms;       /* later: must be 0                           */
-    uint64_t idle_ttl_ms;       /* later: must be 0                           */
+    uint64_t soft_ttl_ms;       /* 0: the store's                             */
+    uint64_t idle_ttl_ms;       /* 0: the store's; at most 2^32 - 1           */
     int32_t  mode;              /* HC_PUT_*                                   */
     uint32_t type;              /* HC_TYPE_* or the application's, up to 255  */
     uint32_t flags;
@@ -514,8 +515,8 @@ typedef struct hc_entry {
     uint64_t ttl_ms;            /* HC_TTL_DEFAULT: the options', else the store's */
     uint64_t expected_version;
     uint64_t session;
-    uint64_t soft_ttl_ms;       /* later: must be 0                              */
-    uint64_t idle_ttl_ms;       /* later: must be 0                              */
+    uint64_t soft_ttl_ms;       /* 0: the store's                                */
+    uint64_t idle_ttl_ms;       /* 0: the store's; at most 2^32 - 1              */
     uint32_t type;
     uint32_t flags;
 } hc_entry;

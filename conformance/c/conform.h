@@ -63,7 +63,8 @@ typedef struct expected_entry {
 } expected_entry;
 
 static hc_put_options options(int32_t mode, uint64_t ttl, uint32_t type, uint32_t flags,
-                              uint64_t session, uint64_t version) {
+                              uint64_t session, uint64_t version, uint64_t soft,
+                              uint64_t idle) {
     hc_put_options o;
     HC_INIT(&o);
     o.mode = mode;
@@ -72,6 +73,8 @@ static hc_put_options options(int32_t mode, uint64_t ttl, uint32_t type, uint32_
     o.flags = flags;
     o.session = session;
     o.expected_version = version;
+    o.soft_ttl_ms = soft;
+    o.idle_ttl_ms = idle;
     return o;
 }
 
@@ -126,7 +129,7 @@ static void put_many(int step, hc_status status, hc_store *store, const hc_slice
                      const hc_slice *values, size_t n, int32_t mode, const hc_status *expected) {
     hc_entry *entries = calloc(n + 1, sizeof *entries);
     hc_status *statuses = calloc(n + 1, sizeof *statuses);
-    hc_put_options o = options(mode, HC_TTL_DEFAULT, 0, 0, 0, 0);
+    hc_put_options o = options(mode, HC_TTL_DEFAULT, 0, 0, 0, 0, 0, 0);
     for (size_t i = 0; i < n; i++) {
         entries[i].key = keys[i];
         entries[i].value = values[i];

@@ -252,6 +252,16 @@ pub struct StoreConfig {
     pub jitter_pct: u32,
     /// Measure latencies ([`crate::Store::latency`]).
     pub latency: bool,
+    /// Milliseconds after which claims have one caller load an entry anew, where the put names none.
+    /// 0: never before its time is over.
+    pub soft_ttl_ms: u64,
+    /// Milliseconds that an entry lives without an access, where the put names none; up to
+    /// [`IDLE_TTL_MAX_MS`]. 0: its time does not depend on accesses.
+    pub idle_ttl_ms: u64,
+    /// Milliseconds for which an old value is kept on when its load failed. 0: not at all.
+    pub stale_if_error_ms: u64,
+    /// Claims load no entry anew before its time is over.
+    pub no_early_refresh: bool,
     /// Milliseconds that a lease lasts; then another caller may load. 0: 10,000.
     pub lease_ms: u64,
     /// Milliseconds for which it is remembered that the source has no such key, where the call names
@@ -261,6 +271,8 @@ pub struct StoreConfig {
     pub negative_pct: u32,
 }
 
+/// The longest time without an access that an entry may be given, in milliseconds: some 49 days.
+pub const IDLE_TTL_MAX_MS: u64 = u32::MAX as u64;
 /// What [`StoreConfig::lease_ms`] is where it is not set.
 pub const LEASE_MS: u64 = 10_000;
 /// What [`StoreConfig::negative_ttl_ms`] is where it is not set.
@@ -297,6 +309,9 @@ impl StoreConfig {
         if self.filter_fpr != 0.0 {
             check_fpr("filter_fpr", self.filter_fpr)?;
         }
+        if self.idle_ttl_ms > IDLE_TTL_MAX_MS {
+            check_range("idle_ttl_ms", self.idle_ttl_ms, 0, IDLE_TTL_MAX_MS)?;
+        }
         if self.negative_pct > 100 {
             check_range("negative_pct", u64::from(self.negative_pct), 0, 100)?;
         }
@@ -329,6 +344,10 @@ impl StoreConfig {
         agree("hash_seed", self.hash_seed, made.hash_seed, 0)?;
         agree("floor_bytes", self.floor_bytes, made.floor_bytes, 0)?;
         agree("jitter_pct", self.jitter_pct, made.jitter_pct, 0)?;
+        agree("soft_ttl_ms", self.soft_ttl_ms, made.soft_ttl_ms, 0)?;
+        agree("idle_ttl_ms", self.idle_ttl_ms, made.idle_ttl_ms, 0)?;
+        agree("stale_if_error_ms", self.stale_if_error_ms, made.stale_if_error_ms, 0)?;
+        agree("no_early_refresh", self.no_early_refresh, made.no_early_refresh, false)?;
         agree("lease_ms", self.lease_ms, made.lease_ms, 0)?;
         agree("negative_ttl_ms", self.negative_ttl_ms, made.negative_ttl_ms, 0)?;
         agree("negative_pct", self.negative_pct, made.negative_pct, 0)?;

@@ -91,6 +91,10 @@ pub struct PutOptions {
     pub value_type: ValueType,
     /// The application's flags, kept with the entry.
     pub flags: u32,
+    /// Milliseconds after which a claim has one caller load the entry anew; 0: the store's.
+    pub soft_ttl_ms: u64,
+    /// Milliseconds that it lives without an access; 0: the store's.
+    pub idle_ttl_ms: u64,
 }
 
 #[cfg(not(loom))]
@@ -98,7 +102,15 @@ impl PutOptions {
     /// Every default, for a value of this type.
     #[inline(always)]
     pub(crate) const fn plain(value_type: ValueType) -> Self {
-        Self { ttl: Ttl::Default, mode: PutMode::Set, session: 0, value_type, flags: 0 }
+        Self {
+            ttl: Ttl::Default,
+            mode: PutMode::Set,
+            session: 0,
+            value_type,
+            flags: 0,
+            soft_ttl_ms: 0,
+            idle_ttl_ms: 0,
+        }
     }
 
     /// Whether all but the type is as in [`PutOptions::plain`].

@@ -20,6 +20,8 @@ const SET: PutOptions = PutOptions {
     session: 0,
     value_type: hypercache_core::ValueType::BYTES,
     flags: 0,
+    soft_ttl_ms: 0,
+    idle_ttl_ms: 0,
 };
 
 fn store() -> (Pool, Store) {
@@ -41,6 +43,8 @@ fn granted(claim: Claim<View>) -> Lease {
         other => panic!("{other:?} instead of a lease"),
     }
 }
+
+fn ignore<T>(_: T) {}
 
 /// What a pool is charged when it has given back what it can.
 fn trimmed(pool: &Pool) -> u64 {
@@ -99,22 +103,24 @@ fn one_of_many_loads() {
 fn whatever_changes_the_key_ends_the_load() {
     type Change = fn(&Store);
     let changes: [(&str, Change); 12] = [
-        ("set", |s| drop(s.set(b"user:1", b"new").unwrap())),
+        ("set", |s| ignore(s.set(b"user:1", b"new").unwrap())),
         ("put with a time to live", |s| {
-            drop(s.put(b"user:1", b"new", &PutOptions { ttl: Ttl::Millis(9_000), ..SET }).unwrap());
+            ignore(
+                s.put(b"user:1", b"new", &PutOptions { ttl: Ttl::Millis(9_000), ..SET }).unwrap(),
+            );
         }),
-        ("put of a long value", |s| drop(s.set(b"user:1", &vec![1; 100_000]).unwrap())),
+        ("put of a long value", |s| ignore(s.set(b"user:1", &vec![1; 100_000]).unwrap())),
         ("add", |s| {
-            drop(s.put(b"user:1", b"new", &PutOptions { mode: PutMode::Add, ..SET }).unwrap());
+            ignore(s.put(b"user:1", b"new", &PutOptions { mode: PutMode::Add, ..SET }).unwrap());
         }),
-        ("incr", |s| drop(s.incr(b"user:1", 1, 1, Ttl::Never).unwrap())),
+        ("incr", |s| ignore(s.incr(b"user:1", 1, 1, Ttl::Never).unwrap())),
         ("delete", |s| assert!(!s.delete(b"user:1").unwrap())),
         ("delete_many", |s| assert_eq!(s.delete_many(&[b"user:1"]).unwrap(), 0)),
         ("prefix", |s| assert_eq!(s.invalidate(Match::Prefix(b"user:")).unwrap(), 0)),
         ("glob", |s| assert_eq!(s.invalidate(Match::Glob(b"*:1")).unwrap(), 0)),
         ("session", |s| assert_eq!(s.invalidate(Match::Session(7)).unwrap(), 0)),
         ("clear", |s| s.clear().unwrap()),
-        ("too large", |s| drop(s.set(b"user:1", &vec![1; 7 << 20]).unwrap_err())),
+        ("too large", |s| ignore(s.set(b"user:1", &vec![1; 7 << 20]).unwrap_err())),
     ];
     for (name, change) in changes {
         let (pool, store) = store();
@@ -550,12 +556,14 @@ fn waits_and_threads_race_with_the_end() {
                     let key = (round % 8).to_be_bytes();
                     match store.claim(&key, AT_ONCE).unwrap() {
                         Claim::Claimed(lease) => match (round + number) % 4 {
-                            0 => drop(store.lease_drop(lease, DropReason::Cancelled)),
-                            1 => drop(store.lease_drop(lease, DropReason::Failed { retry_ms: 0 })),
-                            2 => drop(store.delete(&key).unwrap()),
-                            _ => drop(store.lease_put(lease, &[1; 50], &SET).unwrap()),
+                            0 => ignore(store.lease_drop(lease, DropReason::Cancelled)),
+                            1 => {
+                                ignore(store.lease_drop(lease, DropReason::Failed { retry_ms: 0 }))
+                            }
+                            2 => ignore(store.delete(&key).unwrap()),
+                            _ => ignore(store.lease_put(lease, &[1; 50], &SET).unwrap()),
                         },
-                        Claim::Value(_) => drop(store.delete(&key).unwrap()),
+                        Claim::Value(_) => ignore(store.delete(&key).unwrap()),
                         Claim::TimedOut => {
                             asked += u64::from(waits.add(&key, round).unwrap().is_some());
                         }

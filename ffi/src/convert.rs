@@ -119,7 +119,6 @@ pub(crate) fn put_mode(mode: i32, expected_version: u64) -> Result<PutMode> {
 
 /// What each entry of a batch names for itself, checked.
 pub(crate) fn entry_options(entry: &hc_entry, batch: &hc_put_options) -> Result<PutOptions> {
-    check_later_ttls(entry.soft_ttl_ms, entry.idle_ttl_ms)?;
     let ttl_ms = if entry.ttl_ms == HC_TTL_DEFAULT { batch.ttl_ms } else { entry.ttl_ms };
     Ok(PutOptions {
         ttl: ttl(ttl_ms),
@@ -127,6 +126,8 @@ pub(crate) fn entry_options(entry: &hc_entry, batch: &hc_put_options) -> Result<
         session: entry.session,
         value_type: value_type(entry.r#type)?,
         flags: entry.flags,
+        soft_ttl_ms: entry.soft_ttl_ms,
+        idle_ttl_ms: entry.idle_ttl_ms,
     })
 }
 
@@ -141,7 +142,6 @@ pub(crate) unsafe fn read_put_options(options: *const hc_put_options) -> Result<
     if options.reserved != 0 {
         return Err(unsupported("hc_put_options.reserved is not 0"));
     }
-    check_later_ttls(options.soft_ttl_ms, options.idle_ttl_ms)?;
     Ok(options)
 }
 
@@ -156,17 +156,9 @@ pub(crate) unsafe fn put_options(options: *const hc_put_options) -> Result<PutOp
         session: options.session,
         value_type: value_type(options.r#type)?,
         flags: options.flags,
+        soft_ttl_ms: options.soft_ttl_ms,
+        idle_ttl_ms: options.idle_ttl_ms,
     })
-}
-
-fn check_later_ttls(soft_ttl_ms: u64, idle_ttl_ms: u64) -> Result<()> {
-    if soft_ttl_ms != 0 {
-        return Err(unsupported("soft_ttl_ms is set; this release has no soft times to live"));
-    }
-    if idle_ttl_ms != 0 {
-        return Err(unsupported("idle_ttl_ms is set; this release has no idle times to live"));
-    }
-    Ok(())
 }
 
 /// # Safety

@@ -35,16 +35,9 @@ pub(crate) fn lasting(text: Option<&str>) -> *const c_char {
 unsafe fn store_config(config: *const hc_store_config) -> Result<StoreConfig> {
     // SAFETY: as the caller's contract.
     let c = unsafe { read(config) }?;
-    check_flags("hc_store_config.flags", c.flags, HC_STORE_LATENCY)?;
-    for (set, message) in [
-        (c.reserved != 0, "hc_store_config.reserved is not 0"),
-        (c.soft_ttl_ms != 0, "soft_ttl_ms is set; this release has no soft times to live"),
-        (c.idle_ttl_ms != 0, "idle_ttl_ms is set; this release has no idle times to live"),
-        (c.stale_if_error_ms != 0, "stale_if_error_ms is set; this release has no leases"),
-    ] {
-        if set {
-            return Err(unsupported(message));
-        }
+    check_flags("hc_store_config.flags", c.flags, HC_STORE_LATENCY | HC_STORE_NO_EARLY)?;
+    if c.reserved != 0 {
+        return Err(unsupported("hc_store_config.reserved is not 0"));
     }
     if c.default_ttl_ms == HC_TTL_KEEP {
         return Err(invalid(
@@ -68,6 +61,10 @@ unsafe fn store_config(config: *const hc_store_config) -> Result<StoreConfig> {
         floor_bytes: c.floor_bytes,
         jitter_pct: c.jitter_pct,
         latency: c.flags & HC_STORE_LATENCY != 0,
+        soft_ttl_ms: c.soft_ttl_ms,
+        idle_ttl_ms: c.idle_ttl_ms,
+        stale_if_error_ms: c.stale_if_error_ms,
+        no_early_refresh: c.flags & HC_STORE_NO_EARLY != 0,
         lease_ms: c.lease_ms,
         negative_ttl_ms: c.negative_ttl_ms,
         negative_pct: c.negative_pct,
@@ -200,8 +197,12 @@ pub unsafe extern "C" fn hc_store_config_get(
             filter_fpr: c.filter_fpr,
             hash_seed: c.hash_seed,
             floor_bytes: c.floor_bytes,
-            flags: if c.latency { HC_STORE_LATENCY } else { 0 },
+            flags: if c.latency { HC_STORE_LATENCY } else { 0 }
+                | if c.no_early_refresh { HC_STORE_NO_EARLY } else { 0 },
             jitter_pct: c.jitter_pct,
+            soft_ttl_ms: c.soft_ttl_ms,
+            idle_ttl_ms: c.idle_ttl_ms,
+            stale_if_error_ms: c.stale_if_error_ms,
             negative_ttl_ms: c.negative_ttl_ms,
             lease_ms: c.lease_ms,
             negative_pct: c.negative_pct,

@@ -13,9 +13,9 @@ use std::time::Duration;
 use hypercache::*;
 use hypercache_core::store::{BatchRead, Draft, View};
 use hypercache_core::{
-    BatchEntry, Claim, ClaimOptions, DeleteOutcome, DropReason, Error, ErrorKind, Filter, FilterConfig,
-    IncrOutcome, Info, Lease, Match, PolicyKind, Pool, PoolConfig, PutMode, PutOptions, PutOutcome,
-    Read, Store, StoreConfig, Ttl, ValueType,
+    BatchEntry, Claim, ClaimOptions, DeleteOutcome, DropReason, Error, ErrorKind, Filter,
+    FilterConfig, IncrOutcome, Info, Lease, Match, PolicyKind, Pool, PoolConfig, PutMode,
+    PutOptions, PutOutcome, Read, Store, StoreConfig, Ttl, ValueType,
 };
 use serde_json::Value;
 
@@ -182,6 +182,8 @@ fn put_options(step: &Value, names: &Names) -> PutOptions {
         session: number(step, "session").unwrap_or(0),
         value_type: ValueType(number(step, "type").unwrap_or(0) as u8),
         flags: number(step, "flags").unwrap_or(0) as u32,
+        soft_ttl_ms: number(step, "soft_ttl_ms").unwrap_or(0),
+        idle_ttl_ms: number(step, "idle_ttl_ms").unwrap_or(0),
     }
 }
 
@@ -494,6 +496,7 @@ fn run_step(step: &Value, store: &Store, names: &mut Names) -> &'static str {
                     "expired" => s.expired,
                     "filter_skips" => s.filter_skips,
                     "leases" => s.leases,
+                    "stale_hits" => s.stale_hits,
                     _ => panic!("teach this runner {field}"),
                 };
                 assert_eq!(Some(got), expected.as_u64(), "{field}");
@@ -548,6 +551,9 @@ fn in_rust() {
                 "value_len_max" => config.value_len_max = value.as_u64().unwrap(),
                 "limit_bytes" => config.limit_bytes = value.as_u64().unwrap(),
                 "limit_entries" => config.limit_entries = value.as_u64().unwrap(),
+                "soft_ttl_ms" => config.soft_ttl_ms = value.as_u64().unwrap(),
+                "idle_ttl_ms" => config.idle_ttl_ms = value.as_u64().unwrap(),
+                "stale_if_error_ms" => config.stale_if_error_ms = value.as_u64().unwrap(),
                 "lease_ms" => config.lease_ms = value.as_u64().unwrap(),
                 "negative_ttl_ms" => config.negative_ttl_ms = value.as_u64().unwrap(),
                 "policy" => config.policy = PolicyKind::parse(text(Some(value))).unwrap(),
@@ -641,11 +647,13 @@ impl Emitter {
         let field = |name| number(step, name).unwrap_or(0);
         let version = self.version(step, "0");
         format!(
-            "options(HC_PUT_{mode}, {}, {}, UINT32_C({}), {}, {version})",
+            "options(HC_PUT_{mode}, {}, {}, UINT32_C({}), {}, {version}, {}, {})",
             c_ttl(step),
             field("type"),
             field("flags"),
-            field("session")
+            field("session"),
+            field("soft_ttl_ms"),
+            field("idle_ttl_ms")
         )
     }
 

@@ -410,9 +410,13 @@ fn store_names(pool: &Pool, name: &str, change: u8, log: &mut Log) {
         jitter_pct: 3,
         latency: false,
         filter_fpr: 0.01,
-        lease_ms: 500,
-        negative_ttl_ms: 50,
-        negative_pct: 7,
+        soft_ttl_ms: 40_000,
+        idle_ttl_ms: 50_000,
+        stale_if_error_ms: 5_000,
+        no_early_refresh: false,
+        lease_ms: 2_000,
+        negative_ttl_ms: 500,
+        negative_pct: 10,
     };
     let store = pool.open_store(&made).unwrap();
     log.note("one of this name");
@@ -421,7 +425,7 @@ fn store_names(pool: &Pool, name: &str, change: u8, log: &mut Log) {
     for config in [&made, &unset] {
         assert_eq!(pool.open_store(config).unwrap().id(), store.id());
     }
-    let (other, field) = match change % 15 {
+    let (other, field) = match change % 19 {
         0 => (StoreConfig { limit_bytes: 600 << 10, ..unset }, "limit_bytes"),
         1 => (StoreConfig { limit_entries: 101, ..unset }, "limit_entries"),
         2 => (StoreConfig { value_len_max: 1_001, ..unset }, "value_len_max"),
@@ -432,10 +436,14 @@ fn store_names(pool: &Pool, name: &str, change: u8, log: &mut Log) {
         7 => (StoreConfig { hash_seed: 8, ..unset }, "hash_seed"),
         8 => (StoreConfig { floor_bytes: 1, ..unset }, "floor_bytes"),
         9 => (StoreConfig { jitter_pct: 4, ..unset }, "jitter_pct"),
-        10 => (StoreConfig { filter_fpr: 0.02, ..unset }, "filter_fpr"),
-        11 => (StoreConfig { lease_ms: 501, ..unset }, "lease_ms"),
-        12 => (StoreConfig { negative_ttl_ms: 51, ..unset }, "negative_ttl_ms"),
-        13 => (StoreConfig { negative_pct: 8, ..unset }, "negative_pct"),
+        13 => (StoreConfig { soft_ttl_ms: 1, ..unset }, "soft_ttl_ms"),
+        14 => (StoreConfig { idle_ttl_ms: 1, ..unset }, "idle_ttl_ms"),
+        15 => (StoreConfig { stale_if_error_ms: 1, ..unset }, "stale_if_error_ms"),
+        16 => (StoreConfig { no_early_refresh: true, ..unset }, "no_early_refresh"),
+        10 => (StoreConfig { lease_ms: 1, ..unset }, "lease_ms"),
+        11 => (StoreConfig { negative_ttl_ms: 1, ..unset }, "negative_ttl_ms"),
+        12 => (StoreConfig { negative_pct: 1, ..unset }, "negative_pct"),
+        17 => (StoreConfig { filter_fpr: 0.02, ..unset }, "filter_fpr"),
         _ => (StoreConfig { latency: true, ..unset }, "latency"),
     };
     let error = pool.open_store(&other).map(|_| ()).unwrap_err();

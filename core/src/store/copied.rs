@@ -72,7 +72,7 @@ impl From<Outcome> for Copied {
 
 /// Where a value is copied to.
 #[derive(Clone, Copy)]
-struct Target<'a> {
+pub(super) struct Target<'a> {
     at: *mut u8,
     len: usize,
     buffer: PhantomData<&'a mut [MaybeUninit<u8>]>,
@@ -80,7 +80,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     #[inline(always)]
-    fn new(buf: &'a mut [MaybeUninit<u8>]) -> Self {
+    pub fn new(buf: &'a mut [MaybeUninit<u8>]) -> Self {
         Self { at: buf.as_mut_ptr().cast(), len: buf.len(), buffer: PhantomData }
     }
 
@@ -135,9 +135,9 @@ impl<const NEAR: bool> Visit for CopyValue<'_, NEAR> {
 
 /// Copies the value and takes the metadata.
 #[derive(Clone, Copy)]
-struct ReadEntry<'a> {
-    target: Target<'a>,
-    peek: bool,
+pub(super) struct ReadEntry<'a> {
+    pub target: Target<'a>,
+    pub peek: bool,
 }
 
 impl Visit for ReadEntry<'_> {
@@ -267,7 +267,7 @@ impl StoreInner {
 
     /// The read of last resort, for a key that writers do not leave alone.
     #[cold]
-    fn read_locked(
+    pub fn read_locked(
         &self,
         hash: u64,
         key: &[u8],

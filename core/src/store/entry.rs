@@ -3,14 +3,16 @@
 //! ```text
 //! 0        2     3    4            8                                        size, a multiple of
 //! | key    | fl- | ty | value      | expiry  | session | app     | run     | key | value | pad |
-//! | length | ags | pe | length     | 8, opt. | 8, opt. | 8, opt. | 8, opt. |     |       |     |
+//! | length | ags | pe | length     | 8, opt. | 8, opt. | 8, opt. | and 3 * |     |       |     |
 //! ```
+//! \* when to load it anew, what that takes, and how long it lives without an access.
+//!
 //! The header is one 64-bit word. Optional fields follow in the order of their flag bits, each 8
 //! bytes, only if the flag is set. A *large* value lies in a run of its own: the entry holds the
 //! run's id in place of the value.
 //!
-//! Invariants: once an index slot names an entry, none of its bytes change, except the expiry,
-//! which is only accessed as an atomic. Once no slot names it any more, the holder of the shard's
+//! Invariants: once an index slot names an entry, none of its bytes change, except the expiry and
+//! the last two of the optional fields, which are only accessed as atomics. Once no slot names it any more, the holder of the shard's
 //! lock marks its header *dead*, so that whoever walks the log later passes it without asking the
 //! index; a reader that is still in it takes no notice.
 
@@ -21,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes of the header.
 pub const HEADER: usize = 8;
 /// Bytes of all optional fields together.
-pub const FIELDS_MAX: usize = 32;
+pub const FIELDS_MAX: usize = 56;
 /// The value that stands for "does not expire".
 pub const NEVER: u64 = u64::MAX;
 
@@ -29,6 +31,9 @@ const EXPIRES: u8 = 1;
 const SESSION: u8 = 2;
 const APP: u8 = 4;
 const LARGE: u8 = 8;
+const SOFT: u8 = 16;
+const LOAD: u8 = 32;
+const IDLE: u8 = 64;
 /// In the header word: no slot names the entry.
 const DEAD: u64 = 0x80 << 16;
 
@@ -46,6 +51,12 @@ pub struct Shape {
     pub app: u32,
     /// Run that holds the value.
     pub run: Option<u32>,
+    /// When it is to be loaded anew; [`NEVER`] takes no field.
+    pub soft: u64,
+    /// What loading it takes, and who does; 0 takes no field. See [`super::lease::fresh`].
+    pub load: u64,
+    /// How long it lives without an access; 0 takes no field. See [`super::lease::fresh`].
+    pub idle: u64,
 }
 
 impl Shape {
@@ -60,6 +71,9 @@ impl Shape {
             session: 0,
             app: 0,
             run: None,
+            soft: NEVER,
+            load: 0,
+            idle: 0,
         }
     }
 
@@ -77,6 +91,15 @@ impl Shape {
         }
         if self.run.is_some() {
             flags |= LARGE;
+        }
+        if self.soft != NEVER {
+            flags |= SOFT;
+        }
+        if self.load != 0 {
+            flags |= LOAD;
+        }
+        if self.idle != 0 {
+            flags |= IDLE;
         }
         flags
     }
@@ -111,6 +134,9 @@ impl Shape {
                     (flags & SESSION != 0).then_some(self.session),
                     (flags & APP != 0).then_some(u64::from(self.app)),
                     self.run.map(u64::from),
+                    (flags & SOFT != 0).then_some(self.soft),
+                    (flags & LOAD != 0).then_some(self.load),
+                    (flags & IDLE != 0).then_some(self.idle),
                 ];
                 for field in fields.into_iter().flatten() {
                     place = place.add(1);
@@ -287,6 +313,29 @@ impl Entry {
         self.word(LARGE).map(|run| run as u32)
     }
 
+    fn cell(&self, flag: u8) -> Option<&AtomicU64> {
+        // SAFETY: as in `expiry`.
+        self.field(flag).map(|cell| unsafe { &*cell.cast::<AtomicU64>() })
+    }
+
+    /// When it is to be loaded anew; [`NEVER`] if it is not.
+    #[inline(always)]
+    pub fn soft(&self) -> u64 {
+        self.word(SOFT).unwrap_or(NEVER)
+    }
+
+    /// What loading it takes, and who does.
+    #[inline(always)]
+    pub fn load(&self) -> Option<&AtomicU64> {
+        if self.flags() & LOAD == 0 { None } else { self.cell(LOAD) }
+    }
+
+    /// How long it lives without an access.
+    #[inline(always)]
+    pub fn idle(&self) -> Option<&AtomicU64> {
+        if self.flags() & IDLE == 0 { None } else { self.cell(IDLE) }
+    }
+
     /// Bytes in the log, before rounding up.
     #[inline(always)]
     pub fn bytes(&self) -> usize {
@@ -305,6 +354,9 @@ impl Entry {
             session: self.session(),
             app: self.app(),
             run: self.run(),
+            soft: self.soft(),
+            load: self.load().map_or(0, |cell| cell.load(Ordering::Relaxed)),
+            idle: self.idle().map_or(0, |cell| cell.load(Ordering::Relaxed)),
         }
     }
 
@@ -353,7 +405,7 @@ mod tests {
     #[test]
     fn every_shape_reads_back() {
         let mut memory = vec![0_u64; 64];
-        for bits in 0..16_u32 {
+        for bits in 0..128_u32 {
             for key_len in [0_u16, 1, 7, 8, 16, 17, 40] {
                 let key: Vec<u8> = (0..key_len).map(|i| i as u8).collect();
                 let shape = Shape {
@@ -364,6 +416,9 @@ mod tests {
                     session: u64::from(bits & 2) * 1_000_000_007,
                     app: bits & 4,
                     run: (bits & 8 != 0).then_some(9_000_001),
+                    soft: if bits & 16 == 0 { NEVER } else { 99 },
+                    load: u64::from(bits & 32) << 40,
+                    idle: u64::from(bits & 64) << 30,
                 };
                 let at = memory.as_mut_ptr().cast::<u8>();
                 // SAFETY: the buffer has 512 aligned bytes, more than any shape here takes.

@@ -10,6 +10,7 @@ use super::shard::{BINS, COMPACT_FROM, Extent, Live, Stage, Writer};
 use crate::error::Result;
 use crate::memory::racy;
 use crate::pool::space::{SEG_NONE, SegId, Use};
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Bytes of a cache line.
@@ -286,14 +287,20 @@ impl Writer<'_> {
     #[inline]
     fn copy_to(&mut self, segment: SegId, live: &Live, bytes: u32, hits: u8) {
         let location = self.claim(segment, bytes, live.entry.expires());
+        let to = self.places.address(location).cast_mut().cast::<u64>();
+        let words = bytes as usize / 8;
         // SAFETY: the source is a live entry of this shard, the target was set aside for it, both
-        // take so many rounded bytes, and the two do not overlap.
+        // take so many rounded bytes, and the two do not overlap. Of an entry with an idle time
+        // readers change words meanwhile.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                live.entry.place().cast::<u64>(),
-                self.places.address(location).cast_mut().cast::<u64>(),
-                bytes as usize / 8,
-            );
+            if live.entry.idle().is_some() {
+                let from = live.entry.place().cast::<AtomicU64>();
+                for at in 0..words {
+                    to.add(at).write((*from.add(at)).load(Relaxed));
+                }
+            } else {
+                std::ptr::copy_nonoverlapping(live.entry.place().cast::<u64>(), to, words);
+            }
         }
         self.shard.table.relocate(live.place, location, hits);
         self.shard.counters().add(crate::stats::Tally::MovedBytes, u64::from(bytes));

@@ -138,7 +138,11 @@ impl StoreInner {
             clock,
             id,
             inline_max: inline_max(seg_bytes),
-            straight_max: if config.default_ttl_ms == 0 && policy.sessions().is_none() {
+            straight_max: if config.default_ttl_ms == 0
+                && config.soft_ttl_ms == 0
+                && config.idle_ttl_ms == 0
+                && policy.sessions().is_none()
+            {
                 inline_max(seg_bytes) - entry::FIELDS_MAX
             } else {
                 0

@@ -82,6 +82,11 @@ impl View {
         &self.raw.info
     }
 
+    /// Has the view say that the value's time is over.
+    pub(super) fn set_old(&mut self) {
+        self.raw.info.ttl_ms = Some(0);
+    }
+
     /// Gives the pin away in plain words.
     #[must_use]
     pub fn into_raw(self) -> RawView {
@@ -174,9 +179,9 @@ fn pins_of(pool: &Pool, id: u32) -> (&AtomicU32, u64) {
 
 /// Makes a view of the entry.
 #[derive(Clone, Copy)]
-struct Hold<'a> {
-    store: &'a StoreInner,
-    peek: bool,
+pub(super) struct Hold<'a> {
+    pub store: &'a StoreInner,
+    pub peek: bool,
 }
 
 impl Visit for Hold<'_> {
@@ -214,6 +219,12 @@ impl StoreInner {
         if let Some(view) = self.look_up(hash, key, Hold { store: self, peek })? {
             return view;
         }
+        self.pin_locked(hash, key, peek)
+    }
+
+    /// [`StoreInner::pin`] of last resort, for a key that writers do not leave alone.
+    #[cold]
+    pub fn pin_locked(&self, hash: u64, key: &[u8], peek: bool) -> Result<Option<View>> {
         let (writer, live) = self.probe_locked(hash, key)?;
         let found = live.filter(|live| !writer.is_expired(&live.entry));
         match found {

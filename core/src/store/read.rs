@@ -360,6 +360,12 @@ impl StoreInner {
 }
 
 impl<G: Guard> Hit<'_, G> {
+    /// The store.
+    #[inline(always)]
+    pub fn store(&self) -> &StoreInner {
+        self.store
+    }
+
     /// The entry.
     #[inline(always)]
     pub fn entry(&self) -> &Entry {
@@ -404,6 +410,7 @@ impl<G: Guard> Hit<'_, G> {
         }
         self.store.counters.hit(self.guard.slot_index());
         self.store.refresh_session(&self.found.entry);
+        self.store.refresh_idle(&self.found.entry);
     }
 
     /// Counts a miss: the entry's time was over.

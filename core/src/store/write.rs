@@ -119,13 +119,26 @@ impl Writer<'_> {
     }
 
     /// One attempt at a write.
-    #[inline(never)]
+    #[inline(always)]
     pub fn put(
         &mut self,
         hash: u64,
         key: &[u8],
         source: Source<'_>,
         options: &PutOptions,
+    ) -> Result<Step<PutOutcome>> {
+        self.put_loaded(hash, key, source, options, 0)
+    }
+
+    /// One attempt at a write of what took so many microseconds to load; 0: it was not loaded.
+    #[inline(never)]
+    pub fn put_loaded(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        source: Source<'_>,
+        options: &PutOptions,
+        load_us: u64,
     ) -> Result<Step<PutOutcome>> {
         let shard = self.shard;
         // Only a table that was taken down has no lines.
@@ -150,17 +163,21 @@ impl Writer<'_> {
             (PutMode::Add | PutMode::Set, None)
             | (PutMode::Set | PutMode::Replace | PutMode::CompareAndSet(_), Some(_)) => {}
         }
+        let times = self.times(options, found.as_ref(), load_us);
         let shape = Shape {
             key_len: key.len() as u16,
             value_len: source.len(),
             value_type: options.value_type,
-            expires: self.expiry(options.ttl, found.as_ref()),
+            expires: times.expires,
             session: options.session,
             app: options.flags,
             run: match source {
                 Source::Inline(_) => None,
                 Source::Run { run, .. } => Some(run),
             },
+            soft: times.soft,
+            load: times.load,
+            idle: times.idle,
         };
         let bytes = self.places.rounded(shape.bytes()) as u32;
         let location = match found {
@@ -195,7 +212,7 @@ impl Writer<'_> {
 
     /// When an entry written now expires.
     #[inline(always)]
-    fn expiry(&mut self, ttl: Ttl, replaced: Option<&Live>) -> u64 {
+    pub fn expiry(&mut self, ttl: Ttl, replaced: Option<&Live>) -> u64 {
         let own = |ttl_ms: u64, writer: &mut Self| {
             writer.state.expires = true;
             let shortened = ttl_ms - writer.jitter(ttl_ms);
@@ -215,7 +232,7 @@ impl Writer<'_> {
     }
 
     /// What a time to live is shortened by: uniform up to the store's share.
-    fn jitter(&mut self, ttl_ms: u64) -> u64 {
+    pub fn jitter(&mut self, ttl_ms: u64) -> u64 {
         let share = self.store.config.jitter_pct;
         if share == 0 {
             return 0;
@@ -452,6 +469,7 @@ impl Writer<'_> {
         if ttl != Ttl::Keep {
             let expires = self.expiry(ttl, Some(&live));
             if let Some(cell) = live.entry.expiry() {
+                let expires = self.touch_idle(&live.entry, expires);
                 cell.store(expires, Relaxed);
                 let meta = self.meta(self.places.segment_of(live.slot.location));
                 if expires < meta.earliest.load(Relaxed) {
@@ -461,6 +479,7 @@ impl Writer<'_> {
                 return Ok(Step::Room);
             }
         }
+        self.store.refresh_idle(&live.entry);
         shard.table.count_hit(live.place);
         if self.store.hears_at != 0 {
             self.hear_of(hash, key);

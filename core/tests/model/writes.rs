@@ -33,6 +33,7 @@ impl World {
             session: how.session,
             value_type: ValueType(how.value_type),
             flags: how.flags,
+            ..PutOptions::default()
         }
     }
 

@@ -157,13 +157,11 @@ static void puts_many(void) {
     entries[50].type = 256;
     entries[60].key.data = NULL;
     entries[70].value.data = NULL;
-    entries[80].soft_ttl_ms = 1;
     o.mode = HC_PUT_ADD;
     IS(HC_PARTIAL, hc_put_many(store, entries, N, &o, statuses));
     for (int i = 0; i < N; i++) {
         hc_status expected = i == 1 ? HC_OK
                              : i == 50 || i == 60 || i == 70 ? HC_ERR_INVALID
-                             : i == 80 ? HC_ERR_UNSUPPORTED
                                        : HC_EXISTS;
         IS(expected, statuses[i]);
     }

@@ -52,6 +52,6 @@ typedef struct test {
 } test;
 
 extern const test basics[], pools[], raw_memory[], stores[], reads[], writes[], batches[], walks[],
-    structs[], filters[], lifetimes[];
+    structs[], filters[], lifetimes[], leases[];
 
 #endif

@@ -94,7 +94,7 @@ static int wanted(int argc, char **argv, const char *name) {
 int main(int argc, char **argv) {
     const test *const all[] = {basics,  pools,   raw_memory, stores,  reads,
                                writes,  batches, walks,      structs, filters,
-                               lifetimes};
+                               lifetimes, leases};
     int ran = 0;
     for (size_t i = 0; i < COUNT(all); i++) {
         for (const test *t = all[i]; t->name; t++) {

@@ -29,9 +29,7 @@ static void bad_configs(void) {
     REFUSED(HC_ERR_UNSUPPORTED, "reserved", reserved, 1);
     REFUSED(HC_ERR_INVALID, "filter_fpr", filter_fpr, 0.5);
     REFUSED(HC_ERR_INVALID, "filter_fpr", filter_fpr, -1);
-    REFUSED(HC_ERR_UNSUPPORTED, "soft_ttl_ms", soft_ttl_ms, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "idle_ttl_ms", idle_ttl_ms, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, "stale_if_error_ms", stale_if_error_ms, 1);
+    REFUSED(HC_ERR_INVALID, "idle_ttl_ms", idle_ttl_ms, UINT64_C(1) << 32);
     REFUSED(HC_ERR_INVALID, "negative_pct", negative_pct, 101);
     REFUSED(HC_ERR_UNSUPPORTED, "99", policy, 99);
     REFUSED(HC_ERR_UNSUPPORTED, "-1", policy, -1);

@@ -83,8 +83,6 @@ static void bad_options(void) {
     REFUSED(HC_ERR_UNSUPPORTED, mode, -1);
     REFUSED(HC_ERR_INVALID, type, 256);
     REFUSED(HC_ERR_UNSUPPORTED, reserved, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, soft_ttl_ms, 1);
-    REFUSED(HC_ERR_UNSUPPORTED, idle_ttl_ms, 1);
     REFUSED(HC_ERR_INVALID, size, 8);
     REFUSED(HC_ERR_UNSUPPORTED, size, SIZE_MAX);
 #undef REFUSED

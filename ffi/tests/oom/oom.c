@@ -333,6 +333,54 @@ static hc_status logger(void) {
     return drops == 1 ? HC_OK : HC_ERR_INTERNAL;
 }
 
+static hc_status lease(void) {
+    hc_view view;
+    hc_lease held;
+    hc_status s = hc_claim(store, "leased", 6, 0, 1000, &view, &held);
+    if (s == HC_OK) hc_unpin(&view);
+    if (s != HC_CLAIMED) return s;
+    s = hc_lease_put(store, &held, "v", 1, NULL, NULL);
+    if (s == HC_OK) s = hc_delete(store, "leased", 6);
+    return s;
+}
+
+static hc_status lease_many(void) {
+    static char names[200][100];
+    hc_slice keys[200];
+    static hc_view views[200];
+    static hc_lease leases[200];
+    hc_status statuses[200];
+    for (int i = 0; i < 200; i++) {
+        names[i][0] = (char)i;
+        keys[i].data = names[i];
+        keys[i].len = sizeof names[i];
+    }
+    hc_status s = hc_claim_many(store, keys, 200, 0, views, leases, statuses);
+    for (int i = 0; i < 200; i++) {
+        if (statuses[i] != HC_CLAIMED && s == HC_PARTIAL) s = statuses[i];
+        hc_lease_drop(store, &leases[i], i % 3, 0);
+    }
+    s = s == HC_PARTIAL ? HC_OK : s;
+    return s == HC_OK ? hc_clear(store) : s;
+}
+
+static hc_status waits(void) {
+    hc_waits *made = NULL;
+    hc_lease held;
+    hc_view view;
+    uint64_t cookie;
+    hc_status outcome, s = hc_waits_open(store, &made, NULL);
+    if (s != HC_OK) return s;
+    s = hc_claim(store, "awaited", 7, 0, 0, &view, &held);
+    if (s == HC_CLAIMED) {
+        s = hc_waits_add(made, "awaited", 7, 5, NULL);
+        hc_lease_drop(store, &held, HC_DROP_FAILED, 0);
+        if (s == HC_OK) s = hc_waits_next(made, &cookie, &outcome, NULL);
+    }
+    hc_waits_close(made);
+    return s;
+}
+
 #define CALL(name) {#name, name}
 static const struct {
     const char *name;
@@ -343,6 +391,7 @@ static const struct {
     CALL(get_many),    CALL(put_many),  CALL(draft),          CALL(scan),        CALL(invalidate),
     CALL(metrics),     CALL(configs),   CALL(statistics),     CALL(validate),    CALL(clear),
     CALL(trim),        CALL(set_limit), CALL(incr),           CALL(raw),         CALL(watch),
+    CALL(lease),       CALL(lease_many), CALL(waits),
     CALL(logger),      CALL(filter_create), CALL(filter_grow), CALL(filter_refused),
     CALL(filter_file), CALL(known_keys),
 };

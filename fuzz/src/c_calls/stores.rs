@@ -61,12 +61,9 @@ impl World<'_> {
             Some(Fault::Later) => match more & 7 {
                 0 => value.filter_fpr = 0.001,
                 1 => value.filter_fpr = f64::NAN,
-                2 => value.soft_ttl_ms = 1,
-                3 => value.idle_ttl_ms = 1,
-                4 => value.stale_if_error_ms = u64::MAX,
-                5 => value.soft_ttl_ms = u64::MAX,
-                6 => value.idle_ttl_ms = u64::MAX,
-                _ => value.stale_if_error_ms = 1,
+                2 => value.idle_ttl_ms = u64::MAX,
+                3 => value.negative_pct = 101,
+                _ => value.filter_fpr = 2.0,
             },
             _ => {}
         }

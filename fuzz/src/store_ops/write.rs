@@ -52,7 +52,7 @@ impl World<'_> {
             Mode::StaleCas => (PutMode::CompareAndSet(twin.stale_version(key)), false),
         };
         let How { ttl, session, value_type, flags, .. } = how;
-        let options = PutOptions { ttl, mode, session, value_type, flags };
+        let options = PutOptions { ttl, mode, session, value_type, flags, ..PutOptions::default() };
         let evicted = twin.store.stats().evicted;
         Wanted { key, value, options, evicted, is_current }
     }

@@ -1,17 +1,25 @@
 //! Claiming a key: the look-up, the lease, the wait.
 
+use super::fresh::Due;
 use super::handed::Handed;
 use super::table::{Number, Record};
 use super::word::{Seen, State};
 use super::{Claim, ClaimOptions, Lease};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::guard::Guard;
 use crate::memory::wait;
 use crate::stats::{LatencyOp, ReadTally};
+use crate::store::copied::{ReadEntry, Target};
+use crate::store::pin::Hold;
+use crate::store::read::{Hit, Visit};
 use crate::store::shard::Writer;
 use crate::store::write::Step;
 use crate::store::{Store, StoreInner, View};
+#[cfg(doc)]
+use crate::types::Info;
 use crate::types::{Read, check_key};
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
@@ -42,19 +50,81 @@ enum Asked<'a> {
 }
 
 /// What a look-up for a claim found.
-pub(super) enum Looked<T> {
+enum Looked<T> {
     /// This.
     Found(T),
-    /// Nothing, or something that is due to be loaded.
+    /// This, which is old.
+    Old(T),
+    /// Nothing, or something that is to be loaded anew.
     Nothing,
+    /// Something that soon will be.
+    Early,
+}
+
+/// How a claim looks a key up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The first time: it is counted, and may be the one to load the key early.
+    First,
+    /// Once more.
+    Again,
+    /// For whatever there is, however old: loading it failed.
+    Anything,
+}
+
+/// Has another visitor visit what is not to be loaded.
+#[derive(Clone, Copy)]
+struct ForClaim<V> {
+    inner: V,
+    stale: bool,
+    look: Look,
+}
+
+impl<V: Visit> Visit for ForClaim<V> {
+    type Out = Looked<V::Out>;
+
+    const NEAR: bool = V::NEAR;
+
+    #[inline(always)]
+    fn counts(self) -> bool {
+        self.inner.counts()
+    }
+
+    #[inline(always)]
+    fn miss(self, store: &StoreInner, slot: u32) -> Self::Out {
+        Looked::Found(self.inner.miss(store, slot))
+    }
+
+    #[inline(always)]
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<Self::Out> {
+        // Without a load field, as most entries are, nothing is asked.
+        if hit.entry().load().is_none() {
+            return self.inner.visit(hit).map(Looked::Found);
+        }
+        let due = match hit.time_left() {
+            Ok(_) => hit.store().due(hit.entry(), self.stale, self.look == Look::First),
+            Err(()) => Due::Fresh,
+        };
+        match due {
+            Due::Fresh => self.inner.visit(hit).map(Looked::Found),
+            Due::Old => self.inner.visit(hit).map(Looked::Old),
+            Due::Load if self.look == Look::Anything => self.inner.visit(hit).map(Looked::Old),
+            Due::Load => {
+                hit.count_miss(self.look != Look::First);
+                Some(Looked::Nothing)
+            }
+            Due::Early => Some(Looked::Early),
+        }
+    }
 }
 
 impl Store {
-    /// Pins the entry of a key; where there is none, of all who claim it one gets the lease, and the
-    /// others wait for its load, or go on without. A hit takes no lock.
+    /// Pins the entry of a key; where there is none, or one that is to be loaded anew, of all who
+    /// claim it one gets the lease, and the others wait for its load, or go on without. A hit takes
+    /// no lock.
     ///
-    /// A value that the store declined but that was loaded for those who waited is passed on in a
-    /// view of version 0 whose time is over.
+    /// What is old, or was declined by the store but loaded for those who waited, is told by its
+    /// time left: [`Info::ttl_ms`] is 0. The latter has version 0.
     ///
     /// # Errors
     /// As [`Store::pin`]; `Deadlock`: the calling thread holds the lease that it would wait for;
@@ -63,14 +133,14 @@ impl Store {
         check_key(key)?;
         let store = &*self.0;
         let hash = store.hash.of(key);
-        if let Some(view) = store.timed(LatencyOp::Get, || store.pin(hash, key, false))? {
+        let first = store
+            .timed(LatencyOp::Get, || store.look_to_pin(hash, key, options.stale, Look::First))?;
+        if let Looked::Found(view) = first {
             return Ok(Claim::Value(view));
         }
-        let mut look = || {
-            let found = store.pin(hash, key, true)?;
-            Ok(found.map_or(Looked::Nothing, Looked::Found))
-        };
-        store.claim_lease(hash, key, options, &mut look, &mut |view| view)
+        let stale = options.stale;
+        let mut look = |how| store.look_to_pin(hash, key, stale, how);
+        store.claim_lease(hash, key, options, first, &mut look, &mut |view| view, View::set_old)
     }
 
     /// [`Store::claim`] that copies the value, as [`Store::get`] does, instead of pinning it. The
@@ -87,15 +157,14 @@ impl Store {
         check_key(key)?;
         let store = &*self.0;
         let hash = store.hash.of(key);
-        let read = store.timed(LatencyOp::Get, || store.read(hash, key, buf, false))?;
-        if read != Read::Miss {
+        let stale = options.stale;
+        let first = store
+            .timed(LatencyOp::Get, || store.look_to_copy(hash, key, buf, stale, Look::First))?;
+        if let Looked::Found(read) = first {
             return Ok(Claim::Value(read));
         }
-        let buf = std::cell::RefCell::new(buf);
-        let mut look = || {
-            let read = store.read(hash, key, &mut buf.borrow_mut(), true)?;
-            Ok(if read == Read::Miss { Looked::Nothing } else { Looked::Found(read) })
-        };
+        let buf = RefCell::new(buf);
+        let mut look = |how| store.look_to_copy(hash, key, &mut buf.borrow_mut(), stale, how);
         let mut take = |view: View| {
             let info = *view.info();
             let mut buf = buf.borrow_mut();
@@ -107,86 +176,175 @@ impl Store {
                 None => Read::SmallBuffer(info),
             }
         };
-        store.claim_lease(hash, key, options, &mut look, &mut take)
+        let set_old = |read: &mut Read| {
+            if let Read::Hit(info) | Read::SmallBuffer(info) = read {
+                info.ttl_ms = Some(0);
+            }
+        };
+        store.claim_lease(hash, key, options, first, &mut look, &mut take, set_old)
     }
 }
 
 impl StoreInner {
-    /// A claim whose look-up found nothing.
+    #[inline(always)]
+    fn look_to_pin(&self, hash: u64, key: &[u8], stale: bool, look: Look) -> Result<Looked<View>> {
+        let hold = Hold { store: self, peek: look != Look::First };
+        let found = match self.look_up(hash, key, ForClaim { inner: hold, stale, look })? {
+            Some(Looked::Found(found)) => found?.map(Looked::Found),
+            Some(Looked::Old(found)) => found?.map(Looked::Old),
+            Some(Looked::Nothing) => None,
+            Some(Looked::Early) => Some(Looked::Early),
+            None => self.pin_locked(hash, key, look != Look::First)?.map(Looked::Found),
+        };
+        Ok(found.unwrap_or(Looked::Nothing))
+    }
+
+    #[inline(always)]
+    fn look_to_copy(
+        &self,
+        hash: u64,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+        stale: bool,
+        look: Look,
+    ) -> Result<Looked<Read>> {
+        let peek = look != Look::First;
+        let inner = ReadEntry { target: Target::new(buf), peek };
+        let found = self.look_up(hash, key, ForClaim { inner, stale, look })?;
+        Ok(match found {
+            Some(Looked::Found(Read::Miss) | Looked::Old(Read::Miss)) => Looked::Nothing,
+            Some(found) => found,
+            None => match self.read_locked(hash, key, buf, peek)? {
+                Read::Miss => Looked::Nothing,
+                read => Looked::Found(read),
+            },
+        })
+    }
+
+    /// A claim whose look-up found nothing that will do.
     #[cold]
     #[inline(never)]
-    pub(super) fn claim_lease<T>(
+    #[allow(clippy::too_many_arguments)] // what the two claims differ in
+    fn claim_lease<T>(
         &self,
         hash: u64,
         key: &[u8],
         options: ClaimOptions,
-        look: &mut dyn FnMut() -> Result<Looked<T>>,
+        first: Looked<T>,
+        look: &mut dyn FnMut(Look) -> Result<Looked<T>>,
         take: &mut dyn FnMut(View) -> T,
+        set_old: impl Fn(&mut T),
     ) -> Result<Claim<T>> {
-        if self.certainly_absent(key)? {
+        let old = |mut found: T| {
+            self.counters.read_add(slot(), ReadTally::StaleHits, 1);
+            set_old(&mut found);
+            Ok(Claim::Value(found))
+        };
+        let mut early = false;
+        match first {
+            Looked::Found(found) => return Ok(Claim::Value(found)),
+            Looked::Old(found) => return old(found),
+            Looked::Nothing => {}
+            Looked::Early => early = true,
+        }
+        if !early && self.certainly_absent(key)? {
             return Ok(Claim::Absent);
         }
         let mut patience = Patience::new(options.timeout_ms);
         loop {
-            let may_wait = patience.may_wait();
-            let asked =
-                self.write(hash, 0, |writer| writer.ask_lease(hash, key, options, may_wait))?;
+            let ask = Ask { stale: options.stale, early, may_wait: patience.may_wait() };
+            let asked = self.write(hash, 0, |writer| writer.ask_lease(hash, key, &ask));
+            let mut next = Look::Again;
             match asked {
-                Asked::Granted(lease) => {
+                // Nothing is lost that was asked for: the value is there.
+                Err(_) if early => {}
+                Err(error) => return Err(error),
+                Ok(Asked::Granted(lease)) => {
                     self.counters.read_add(slot(), ReadTally::Leases, 1);
                     return Ok(Claim::Claimed(lease));
                 }
-                Asked::Absent => return Ok(Claim::Absent),
-                Asked::Failed => return Ok(Claim::LoadFailed),
-                Asked::Busy => return Ok(Claim::TimedOut),
-                Asked::Deadlock => return Err(DEADLOCK),
-                Asked::Present => {}
-                Asked::Wait { record, seen, left_ms } => {
+                Ok(Asked::Absent) => return Ok(Claim::Absent),
+                Ok(Asked::Failed) => return Ok(Claim::LoadFailed),
+                Ok(Asked::Busy) => return Ok(Claim::TimedOut),
+                Ok(Asked::Deadlock) => return Err(DEADLOCK),
+                Ok(Asked::Present) => {}
+                Ok(Asked::Wait { record, seen, left_ms }) => {
                     self.counters.read_add(slot(), ReadTally::LeaseWaits, 1);
-                    let mut outcome = patience.wait(record, seen, left_ms);
-                    if matches!(outcome, State::Held | State::Offered) {
-                        // Who is counted in has a share of what is handed over, and takes it; so
-                        // nobody leaves a lease that may yet end but under the lock.
-                        let _lock = self.shard_of(hash).lock_any(self);
-                        outcome = record.words.see().state();
-                        if matches!(outcome, State::Held | State::Offered) {
-                            record.words.leave();
-                            continue;
-                        }
-                    }
-                    let handed = NonNull::new(record.handed.load(Relaxed));
-                    record.words.leave();
+                    let Some((outcome, handed)) =
+                        self.wait_for_lease(hash, &mut patience, record, seen, left_ms)
+                    else {
+                        continue;
+                    };
                     match (outcome, handed) {
-                        (State::Handed, Some(handed)) => {
-                            // SAFETY: this waiter was counted in when the shares were, and takes
-                            // its one here.
-                            let view = unsafe { Handed::take(handed, &self.pool) };
-                            return Ok(Claim::Value(take(view)));
-                        }
-                        (State::Failed, _) => return Ok(Claim::LoadFailed),
-                        (State::Absent, _) => return Ok(Claim::Absent),
-                        (State::Declined, _) => return Ok(Claim::Declined),
+                        (_, Some(view)) => return Ok(Claim::Value(take(view))),
+                        (State::Failed, None) => next = Look::Anything,
+                        (State::Absent, None) => return Ok(Claim::Absent),
+                        (State::Declined, None) => return Ok(Claim::Declined),
                         (
                             State::Free
                             | State::Held
                             | State::Offered
                             | State::Again
                             | State::Handed,
-                            _,
+                            None,
                         ) => {}
                     }
                 }
             }
-            if let Looked::Found(found) = look()? {
-                return Ok(Claim::Value(found));
+            early = false;
+            match look(next)? {
+                Looked::Found(found) => return Ok(Claim::Value(found)),
+                Looked::Old(found) => return old(found),
+                Looked::Nothing | Looked::Early if next == Look::Anything => {
+                    return Ok(Claim::LoadFailed);
+                }
+                Looked::Nothing | Looked::Early => {}
             }
         }
+    }
+
+    /// Waits for a lease, counted in. How it ended, and this waiter's share of a value that was
+    /// handed over; `None`: it has not ended, but the time is over or it is on offer.
+    fn wait_for_lease(
+        &self,
+        hash: u64,
+        patience: &mut Patience,
+        record: &Record,
+        seen: Seen,
+        left_ms: u64,
+    ) -> Option<(State, Option<View>)> {
+        let mut outcome = patience.wait(record, seen, left_ms);
+        if matches!(outcome, State::Held | State::Offered) {
+            // Who is counted in has a share of what is handed over, and takes it; so nobody leaves
+            // a lease that may yet end but under the lock.
+            let _lock = self.shard_of(hash).lock_any(self);
+            outcome = record.words.see().state();
+            if matches!(outcome, State::Held | State::Offered) {
+                record.words.leave();
+                return None;
+            }
+        }
+        let handed = NonNull::new(record.handed.load(Relaxed)).filter(|_| outcome == State::Handed);
+        // SAFETY: this waiter was counted in when the shares were, and takes its one here.
+        let view = handed.map(|handed| unsafe { Handed::take(handed, &self.pool) });
+        record.words.leave();
+        Some((outcome, view))
     }
 }
 
 /// The calling thread's reader slot, for counting.
 fn slot() -> u32 {
     crate::memory::guard::slot_index().map_or(u32::MAX, |slot| slot as u32)
+}
+
+/// What a claim asks for under the lock.
+struct Ask {
+    /// An old value will do while somebody else loads.
+    stale: bool,
+    /// The value will soon be old.
+    early: bool,
+    /// It waits for another's load.
+    may_wait: bool,
 }
 
 /// How long a claim still waits.
@@ -234,19 +392,20 @@ fn thread() -> u32 {
 
 impl<'a> Writer<'a> {
     /// Has the caller load the key, wait, or look again.
-    fn ask_lease(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        _options: ClaimOptions,
-        may_wait: bool,
-    ) -> Result<Step<Asked<'a>>> {
-        if self.find(hash, key).is_some_and(|live| !self.is_expired(&live.entry)) {
-            return Ok(Step::Done(Asked::Present));
+    fn ask_lease(&mut self, hash: u64, key: &[u8], ask: &Ask) -> Result<Step<Asked<'a>>> {
+        let live = self.find(hash, key).filter(|live| !self.is_expired(&live.entry));
+        let due = live.map(|live| self.store.due(&live.entry, ask.stale, false));
+        let number = self.find_record(hash, key);
+        match due {
+            Some(Due::Fresh) if !ask.early => return Ok(Step::Done(Asked::Present)),
+            Some(Due::Old) => return Ok(Step::Done(Asked::Present)),
+            Some(Due::Fresh | Due::Early | Due::Load) | None => {}
         }
-        let number = match self.find_record(hash, key) {
+        let number = match number {
             Some(number) => {
-                if let Some(asked) = self.ask_record(number, may_wait) {
+                let is_fresh = matches!(due, Some(Due::Fresh | Due::Early));
+                if let Some(asked) = self.ask_record(number, ask.may_wait && !is_fresh) {
+                    let asked = if is_fresh { Asked::Present } else { asked };
                     return Ok(Step::Done(asked));
                 }
                 number
@@ -257,6 +416,9 @@ impl<'a> Writer<'a> {
             },
         };
         let generation = self.begin_lease(number, thread(), monotonic_ns());
+        if let Some(live) = live {
+            self.ask_load(&live.entry, self.record(number).until_ms.load(Relaxed));
+        }
         let id = self.lease_id(number);
         Ok(Step::Done(Asked::Granted(Lease { id, generation })))
     }

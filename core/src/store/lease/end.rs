@@ -5,6 +5,7 @@ use super::table::{Number, Woken};
 use super::waits;
 use super::word::State;
 use super::{DropReason, Lease};
+use crate::clock::monotonic_ns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{fork, wait};
 use crate::stats::{LatencyOp, Tally};
@@ -58,8 +59,10 @@ impl StoreInner {
             let Some(number) = writer.held_record(lease) else {
                 return Ok(Step::Done(PutOutcome::Conflict));
             };
-            let key = writer.key_of(writer.record(number));
-            let step = writer.put(hash, key, source, options)?;
+            let record = writer.record(number);
+            let took_ns = monotonic_ns() - record.granted_ns.load(Relaxed);
+            let key = writer.key_of(record);
+            let step = writer.put_loaded(hash, key, source, options, (took_ns / 1_000).max(1))?;
             if let Step::Done(PutOutcome::Stored(_)) = step {
                 woken = writer.end_quietly(number, State::Again);
             }
@@ -138,6 +141,19 @@ impl StoreInner {
         let Some(number) = writer.held_record(lease) else { return Ok(()) };
         let record = writer.record(number);
         let now = self.clock.now_ms();
+        let (hash, key) = (record.hash.load(Relaxed), writer.key_of(record));
+        let live = writer.find(hash, key).filter(|live| !writer.is_expired(&live.entry));
+        if let Some(live) = live {
+            match reason {
+                DropReason::Cancelled => writer.ask_load(&live.entry, 0),
+                DropReason::Failed { retry_ms } => {
+                    writer.fail_load(&live.entry, now.saturating_add(retry_ms));
+                }
+                DropReason::Absent { .. } => {
+                    writer.forget(hash, live);
+                }
+            }
+        }
         let woken = match reason {
             DropReason::Cancelled => {
                 let is_awaited =
@@ -155,10 +171,6 @@ impl StoreInner {
                 writer.remember(number, State::Failed, now.saturating_add(retry_ms))
             }
             DropReason::Absent { ttl_ms } => {
-                let (hash, key) = (record.hash.load(Relaxed), writer.key_of(record));
-                if let Some(live) = writer.find(hash, key) {
-                    writer.forget(hash, live);
-                }
                 let ttl_ms = if ttl_ms == 0 { self.config.negative_ttl_ms } else { ttl_ms };
                 writer.remember(number, State::Absent, now.saturating_add(ttl_ms))
             }

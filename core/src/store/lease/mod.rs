@@ -24,6 +24,7 @@
 
 mod claim;
 mod end;
+pub(super) mod fresh;
 pub(super) mod handed;
 pub(super) mod table;
 mod waits;

@@ -353,7 +353,7 @@ impl<'a> Writer<'a> {
         while u64::from(self.state.leases.lists[In::Leases as usize].len) >= self.store.leases_max()
         {
             let oldest = self.state.leases.lists[In::Leases as usize].oldest;
-            self.end_record(oldest, State::Again);
+            self.end_early(oldest);
         }
         let Some(number) = self.free_record()? else { return Ok(Step::Room) };
         let record = self.record(number);
@@ -399,7 +399,7 @@ impl<'a> Writer<'a> {
         for list in [In::Remembered, In::Leases] {
             let oldest = self.state.leases.lists[list as usize].oldest;
             if oldest != 0 {
-                self.end_record(oldest, State::Again);
+                self.end_early(oldest);
                 let free = self.state.leases.free;
                 if free != 0 {
                     self.state.leases.free = self.record(free).next.load(Relaxed);
@@ -408,6 +408,16 @@ impl<'a> Writer<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Makes room in the table: the record goes, and whoever claims its key may load it.
+    fn end_early(&mut self, number: Number) {
+        let record = self.record(number);
+        let (hash, key) = (record.hash.load(Relaxed), self.key_of(record));
+        if let Some(live) = self.find(hash, key) {
+            self.ask_load(&live.entry, 0);
+        }
+        self.end_record(number, State::Again);
     }
 
     /// Begins to use the next record, and its bucket.
