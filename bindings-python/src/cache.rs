@@ -19,7 +19,7 @@ use crate::errors::{self, check, detail, error, error_with};
 use crate::handle::{Handle, Owned, Use};
 use crate::hot;
 use crate::key::{self, Scratch};
-use crate::lease::{self, Claim};
+use crate::lease::{self, Claim, How};
 use crate::pool::PoolBase;
 use crate::scan::{Scan, Shown, filled_match};
 use crate::value::{self, Codec};
@@ -173,19 +173,19 @@ fn missing(name: Option<&CString>) -> PyErr {
 
 impl CacheBase {
     #[cold]
-    pub fn closed(py: Python<'_>) -> PyErr {
+    pub fn closed_error(py: Python<'_>) -> PyErr {
         errors::named(py, "ClosedError", "the cache is closed".into())
     }
 
     /// The store for a call that keeps the interpreter's lock and runs no Python code.
     #[inline]
     pub fn store(&self, py: Python<'_>) -> PyResult<Use> {
-        self.handle.brief().ok_or_else(|| Self::closed(py))
+        self.handle.brief().ok_or_else(|| Self::closed_error(py))
     }
 
     /// A share of the store, for calls that let other threads run.
     pub fn share(&self, py: Python<'_>) -> PyResult<std::sync::Arc<Owned>> {
-        self.handle.share().ok_or_else(|| Self::closed(py))
+        self.handle.share().ok_or_else(|| Self::closed_error(py))
     }
 
     /// After a failed call: whether it is worth doing again, because this process is a forked
@@ -318,8 +318,8 @@ impl CacheBase {
     }
 
     /// Whether the cache was closed.
-    #[getter]
-    fn closed_(&self) -> bool {
+    #[getter(_closed)]
+    fn closed(&self) -> bool {
         self.handle.share().is_none()
     }
 
@@ -330,7 +330,7 @@ impl CacheBase {
     }
 
     /// The pool that the cache's memory is in.
-    #[getter]
+    #[getter(_pool)]
     fn native_pool(&self, py: Python<'_>) -> PyResult<PoolBase> {
         // SAFETY: the share holds the pool while it is retained.
         let pool = unsafe { hc_pool_retain(self.share(py)?.pool) };
@@ -343,11 +343,13 @@ impl CacheBase {
     }
 
     /// The store's statistics by name.
+    #[pyo3(name = "_stats_dict")]
     fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         crate::stats::store(py, &self.raw_stats(py)?)
     }
 
     /// The configuration in force by name.
+    #[pyo3(name = "_config_dict")]
     fn config_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // SAFETY: all zeroes is a valid config.
         let mut config: hc_store_config = unsafe { std::mem::zeroed() };
@@ -366,7 +368,7 @@ impl CacheBase {
     }
 
     /// What is known of an entry besides its value; None if it is not there.
-    #[pyo3(signature = (key, /))]
+    #[pyo3(name = "_entry_tuple", signature = (key, /))]
     fn entry_tuple(&self, key: &Bound<'_, PyAny>) -> PyResult<Option<EntryParts>> {
         Ok(self.info(key)?.map(|info| {
             (info.len, info.version, seconds(info.ttl_ms), info.session, info.r#type, info.flags)
@@ -468,7 +470,7 @@ impl CacheBase {
     }
 
     /// Reads and removes an entry in one step; the default if it is not there.
-    #[pyo3(signature = (key, default, /))]
+    #[pyo3(name = "_take", signature = (key, default, /))]
     fn take<'py>(
         &self,
         key: &Bound<'py, PyAny>,
@@ -522,12 +524,12 @@ impl CacheBase {
 
     /// The value, a lease to load it, or one of the two marks: somebody else loads, or the source
     /// has no such key. With `wait` it waits for somebody else's load.
-    #[pyo3(signature = (key, wait, stale, busy, absent))]
+    #[pyo3(name = "_claim", signature = (key, wait, stale_ms, busy, absent))]
     fn claim<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         wait: bool,
-        stale: bool,
+        stale_ms: u64,
         busy: Bound<'py, PyAny>,
         absent: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -536,7 +538,7 @@ impl CacheBase {
         // SAFETY: the caller holds the object, and the scratch lives through the call.
         let found = unsafe {
             let key = key::encode(py, key.as_ptr(), &mut scratch)?;
-            lease::claim(slf, key, stale, wait)?
+            lease::claim(slf, key, How { wait, stale_ms })?
         };
         Ok(match found {
             Claim::Value(value) => value,
@@ -547,7 +549,7 @@ impl CacheBase {
     }
 
     /// Walks the store: keys (0), values (1) or both (2).
-    #[pyo3(signature = (shown, prefix=None, glob=None, session=None))]
+    #[pyo3(name = "_scan", signature = (shown, prefix=None, glob=None, session=None))]
     fn scan(
         slf: &Bound<'_, Self>,
         shown: u8,

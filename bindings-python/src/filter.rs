@@ -162,6 +162,7 @@ impl FilterBase {
     }
 
     /// The filter's statistics by name.
+    #[pyo3(name = "_stats_dict")]
     fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         crate::stats::filter(py, &self.raw_stats(py)?)
     }

@@ -97,11 +97,16 @@ pub unsafe fn encode(
     // SAFETY: the caller's word: a live object.
     if unsafe { ffi::PyUnicode_CheckExact(object) } != 0 {
         // SAFETY: it is a str, and the caller keeps it alive.
-        return unsafe { utf8(py, object) };
+        return bounded(unsafe { utf8(py, object) }?);
     }
     // SAFETY: as above.
     let object = unsafe { Borrowed::from_ptr(py, object) };
     other(&object, scratch)
+}
+
+#[inline]
+fn bounded(key: KeyRef) -> PyResult<KeyRef> {
+    if key.len > key::MAX_LEN { Err(refused(KeyError::TooLong(key.len))) } else { Ok(key) }
 }
 
 fn other(object: &Bound<'_, PyAny>, scratch: &mut Scratch) -> PyResult<KeyRef> {
@@ -114,7 +119,7 @@ fn other(object: &Bound<'_, PyAny>, scratch: &mut Scratch) -> PyResult<KeyRef> {
     }
     scratch.bytes.clear();
     push(object, &mut scratch.bytes, 1)?;
-    Ok(KeyRef::of(&scratch.bytes))
+    bounded(KeyRef::of(&scratch.bytes))
 }
 
 /// The value of an exact `int` or `bool` that fits 64 bits.
@@ -164,6 +169,7 @@ pub fn push(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyRes
     Ok(())
 }
 
+#[cold]
 fn refused(error: KeyError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use crate::cache::{CacheBase, Ttl, ttl};
 use crate::errors::{check, detail, error, error_with};
 use crate::handle::Owned;
-use crate::hot::{LONG, put_options};
+use crate::hot::{LONG, put_options, store_encoded};
 use crate::key::{self, KeyRef, Scratch};
 use crate::value;
 
@@ -41,13 +41,46 @@ pub struct Lease {
     lease: Mutex<hc_lease>,
     cache: Py<CacheBase>,
     share: Arc<Owned>,
+    renews: Option<Renewed>,
 }
+
+/// An entry that is there still and is to be loaded anew: its key, and the version that was seen.
+///
+/// The library leases keys that have no entry. So the lease of a renewal is that of a key made from
+/// the entry's, and the new value replaces the version that was seen and no other.
+struct Renewed {
+    key: Vec<u8>,
+    version: u64,
+}
+
+/// What the key of a renewal's lease begins with; no other key does.
+const RENEWS: [u8; 3] = [hypercache_bindings::key::MARK, b'p', b'r'];
 
 impl Lease {
     fn taken(&self) -> hc_lease {
         let none = hc_lease { id: 0, generation: 0 };
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *lease, none)
+    }
+
+    fn renew(
+        &self,
+        py: Python<'_>,
+        renewed: &Renewed,
+        value: &Bound<'_, PyAny>,
+        ttl_ms: u64,
+    ) -> PyResult<bool> {
+        // SAFETY: the caller holds the object through this function.
+        let value = unsafe { value::encode(py, value.as_ptr(), &self.cache.get().codec) }?;
+        let mut options = put_options(HC_PUT_CAS, value.tag, ttl_ms, 0);
+        options.expected_version = renewed.version;
+        // SAFETY: key and value live through the call.
+        let status = unsafe {
+            let key = KeyRef::of(&renewed.key);
+            store_encoded(py, self.cache.get(), key, &value, &options)?
+        };
+        self.end(HC_DROP_CANCELLED, 0);
+        Ok(status == HC_OK)
     }
 
     fn end(&self, reason: i32, retry_ms: u64) {
@@ -80,6 +113,9 @@ impl Lease {
             self.end(HC_DROP_CANCELLED, 0);
             return Ok(false);
         };
+        if let Some(renewed) = &self.renews {
+            return self.renew(py, renewed, value, ttl_ms);
+        }
         // SAFETY: the caller holds the object through this function.
         let value = unsafe { value::encode(py, value.as_ptr(), &self.cache.get().codec) }?;
         let mut lease = self.taken();
@@ -133,61 +169,45 @@ impl Lease {
     }
 }
 
-/// Claims a key. With `wait`, waits for somebody else's load, while other Python threads run.
+/// How a key is claimed.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// Wait for somebody else's load, while other Python threads run.
+    pub wait: bool,
+    /// From so many milliseconds before its end on a value is loaded anew, by one caller, while the
+    /// others go on with the old one.
+    pub stale_ms: u64,
+}
+
+/// Claims a key.
 ///
 /// # Safety
 /// The key's bytes stay alive through the call.
 pub unsafe fn claim<'py>(
     cache: &Bound<'py, CacheBase>,
     key: KeyRef,
-    stale: bool,
-    wait: bool,
+    how: How,
 ) -> PyResult<Claim<'py>> {
-    struct Shared(KeyRef, *mut u8, usize, *mut hc_info, *mut hc_lease, u32);
-    // SAFETY: one thread uses them at a time: the one that waits for the work.
-    unsafe impl Sync for Shared {}
     let (py, this) = (cache.py(), cache.get());
-    let flags = if stale { HC_CLAIM_STALE } else { 0 };
-    let mut buffer = MaybeUninit::<[u8; BUFFER]>::uninit();
-    let mut long: Vec<u8> = Vec::new();
-    let mut info = MaybeUninit::<hc_info>::uninit();
-    let mut lease = hc_lease { id: 0, generation: 0 };
+    let mut place = Place::new();
     let mut timeout = 0;
     loop {
-        let (data, cap) = if long.capacity() > 0 {
-            (long.as_mut_ptr(), long.capacity())
-        } else {
-            (buffer.as_mut_ptr().cast(), BUFFER)
-        };
-        let places = Shared(key, data, cap, info.as_mut_ptr(), &raw mut lease, flags);
-        let ask = |store| {
-            let Shared(key, data, cap, info, lease, flags) = &places;
-            // SAFETY: the key's bytes are alive (the caller's word); the buffer has its capacity,
-            // metadata and lease have a place.
-            unsafe {
-                let key_data = key.data.cast();
-                let (data, cap) = (data.cast(), *cap);
-                hc_get_or_claim(store, key_data, key.len, *flags, timeout, data, cap, *info, *lease)
-            }
-        };
-        let status = if timeout == 0 { this.call(py, ask)? } else { this.long(py, ask)? };
+        // SAFETY: the caller's word.
+        let status = unsafe { place.ask(py, this, key, timeout) }?;
         match status {
             HC_OK => {
-                // SAFETY: with this status both were written, the buffer for `len` bytes.
-                let (info, bytes) = unsafe {
-                    let info = info.assume_init_ref();
-                    (info, std::slice::from_raw_parts(data, info.len))
-                };
-                let value = value::decode(py, info.r#type, bytes, &this.codec)?;
-                return Ok(Claim::Value(value));
+                let (info, bytes) = place.found();
+                if info.ttl_ms < how.stale_ms
+                    // SAFETY: the caller's word.
+                    && let Some(lease) = unsafe { renewal(cache, key, info.version) }?
+                {
+                    return Ok(Claim::Claimed(lease));
+                }
+                return Ok(Claim::Value(value::decode(py, info.r#type, bytes, &this.codec)?));
             }
-            HC_CLAIMED => {
-                let (cache, share) = (cache.clone().unbind(), this.share(py)?);
-                return Ok(Claim::Claimed(Lease { lease: Mutex::new(lease), cache, share }));
-            }
-            // SAFETY: with this status the metadata was written.
-            HC_SMALL_BUFFER => long.reserve(unsafe { info.assume_init_ref() }.len),
-            HC_TIMEOUT if wait => {
+            HC_CLAIMED => return place.leased(cache, None).map(Claim::Claimed),
+            HC_SMALL_BUFFER => place.grow(),
+            HC_TIMEOUT if how.wait => {
                 py.check_signals()?;
                 timeout = SLICE_MS;
             }
@@ -197,6 +217,105 @@ pub unsafe fn claim<'py>(
             HC_NOT_ADMITTED => timeout = 0,
             _ => return Err(error(py, status)),
         }
+    }
+}
+
+/// The lease to load an entry anew, unless somebody else has it or failed just now.
+///
+/// # Safety
+/// The key's bytes stay alive through the call.
+#[cold]
+unsafe fn renewal(
+    cache: &Bound<'_, CacheBase>,
+    key: KeyRef,
+    version: u64,
+) -> PyResult<Option<Lease>> {
+    // SAFETY: the caller's word.
+    let key = unsafe { std::slice::from_raw_parts(key.data, key.len) };
+    let mark = [&RENEWS, key].concat();
+    let mut place = Place::new();
+    // SAFETY: the vector lives through the call.
+    let status = unsafe { place.ask(cache.py(), cache.get(), KeyRef::of(&mark), 0) }?;
+    if status != HC_CLAIMED {
+        return Ok(None);
+    }
+    place.leased(cache, Some(Renewed { key: key.to_vec(), version })).map(Some)
+}
+
+/// What the library writes an answer to.
+struct Place {
+    buffer: MaybeUninit<[u8; BUFFER]>,
+    long: Vec<u8>,
+    info: MaybeUninit<hc_info>,
+    lease: hc_lease,
+}
+
+impl Place {
+    #[inline]
+    fn new() -> Self {
+        Self {
+            buffer: MaybeUninit::uninit(),
+            long: Vec::new(),
+            info: MaybeUninit::uninit(),
+            lease: hc_lease { id: 0, generation: 0 },
+        }
+    }
+
+    fn buffer(&mut self) -> (*mut u8, usize) {
+        if self.long.capacity() > 0 {
+            (self.long.as_mut_ptr(), self.long.capacity())
+        } else {
+            (self.buffer.as_mut_ptr().cast(), BUFFER)
+        }
+    }
+
+    /// # Safety
+    /// The key's bytes stay alive through the call.
+    unsafe fn ask(
+        &mut self,
+        py: Python<'_>,
+        cache: &CacheBase,
+        key: KeyRef,
+        timeout: u64,
+    ) -> PyResult<hc_status> {
+        struct Shared(KeyRef, *mut u8, usize, *mut hc_info, *mut hc_lease);
+        // SAFETY: one thread uses them at a time: the one that waits for the work.
+        unsafe impl Sync for Shared {}
+        let (data, cap) = self.buffer();
+        let places = Shared(key, data, cap, self.info.as_mut_ptr(), &raw mut self.lease);
+        let ask = |store| {
+            let Shared(key, data, cap, info, lease) = &places;
+            // SAFETY: the key's bytes are alive (the caller's word); the buffer has its capacity,
+            // metadata and lease have a place.
+            unsafe {
+                let (key, len, data) = (key.data.cast(), key.len, data.cast());
+                hc_get_or_claim(store, key, len, 0, timeout, data, *cap, *info, *lease)
+            }
+        };
+        if timeout == 0 { cache.call(py, ask) } else { cache.long(py, ask) }
+    }
+
+    /// What was found: only after `HC_OK`.
+    fn found(&mut self) -> (hc_info, &[u8]) {
+        // SAFETY: with this status both were written, the buffer for `len` bytes.
+        unsafe {
+            let info = *self.info.assume_init_ref();
+            let (data, _) = self.buffer();
+            (info, std::slice::from_raw_parts(data, info.len))
+        }
+    }
+
+    /// Room for what did not fit: only after `HC_SMALL_BUFFER`.
+    fn grow(&mut self) {
+        // SAFETY: with this status the metadata was written.
+        self.long.reserve(unsafe { self.info.assume_init_ref() }.len);
+    }
+
+    /// What was granted: only after `HC_CLAIMED`.
+    fn leased(&self, cache: &Bound<'_, CacheBase>, renews: Option<Renewed>) -> PyResult<Lease> {
+        let share = cache.get().share(cache.py())?;
+        let cache = cache.clone().unbind();
+        Ok(Lease { lease: Mutex::new(self.lease), cache, share, renews })
     }
 }
 

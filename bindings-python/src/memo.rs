@@ -15,7 +15,7 @@ use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::cache::CacheBase;
 use crate::key::{self, KeyRef, RawKey, Scratch};
-use crate::lease::{Claim, claim};
+use crate::lease::{Claim, How, claim};
 
 /// The letter of forms that only memoization writes.
 const PRIVATE: u8 = b'p';
@@ -30,7 +30,7 @@ pub struct Memo {
     /// The beginning of every key: the tuple's mark and its first part.
     prefix: Vec<u8>,
     typed: bool,
-    stale: bool,
+    stale_ms: u64,
     /// Makes bytes of an argument that has no form of its own.
     other: Py<PyAny>,
     /// Makes a digest of long arguments.
@@ -162,7 +162,8 @@ impl Memo {
     /// They stay alive through the call.
     unsafe fn claimed(&self, py: Python<'_>, key: KeyRef, wait: bool) -> PyResult<Py<PyAny>> {
         // SAFETY: the caller's word.
-        let found = unsafe { claim(self.cache.bind(py), key, self.stale, wait) }?;
+        let found =
+            unsafe { claim(self.cache.bind(py), key, How { wait, stale_ms: self.stale_ms }) }?;
         Ok(match found {
             Claim::Value(value) => {
                 self.hits.fetch_add(1, Relaxed);
@@ -199,7 +200,7 @@ impl Memo {
         cache: Py<CacheBase>,
         name: &str,
         typed: bool,
-        stale: bool,
+        stale_ms: u64,
         other: Py<PyAny>,
         digest: Py<PyAny>,
         busy: Py<PyAny>,
@@ -209,7 +210,7 @@ impl Memo {
         let outer = tuple(&mut prefix, 1)?;
         text_part(&mut prefix, &outer, name)?;
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { cache, prefix, typed, stale, other, digest, busy, absent, hits, misses })
+        Ok(Self { cache, prefix, typed, stale_ms, other, digest, busy, absent, hits, misses })
     }
 
     /// The value of a call, a lease to load it, or one of the two marks.

@@ -192,6 +192,7 @@ impl PoolBase {
     }
 
     /// The level of pressure now.
+    #[pyo3(name = "_pressure_level")]
     fn pressure_level(&self, py: Python<'_>) -> PyResult<i32> {
         let pool = self.share(py)?;
         // SAFETY: the share holds the pool through the call.
@@ -211,6 +212,7 @@ impl PoolBase {
     }
 
     /// Writes a byte into this descriptor, which must not block, at each change of level.
+    #[pyo3(name = "_watch")]
     fn watch(&self, py: Python<'_>, descriptor: i32) -> PyResult<Watch> {
         let pool = self.share(py)?;
         let mut watch = ptr::null_mut();
@@ -222,6 +224,7 @@ impl PoolBase {
     }
 
     /// The pool's statistics by name.
+    #[pyo3(name = "_stats_dict")]
     fn stats_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let pool = self.share(py)?;
         // SAFETY: all zeroes are valid statistics.

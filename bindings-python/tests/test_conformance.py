@@ -52,7 +52,7 @@ def octets(value: Any) -> bytes:
         return value.encode()
     if "hex" in value:
         return bytes.fromhex(value["hex"])
-    return (value["repeat"] * value["times"]).encode()
+    return str(value["repeat"] * value["times"]).encode()
 
 
 def millis(value: Any) -> int:
@@ -332,7 +332,7 @@ class Run:
     def scan(self, step: Any) -> str:
         chosen = self.chosen(step)
         assert chosen or step.get("match", "all") == "all"
-        seen = sorted(map(as_bytes, self.python.scan(0, **chosen)))
+        seen = sorted(map(as_bytes, self.python._scan(0, **chosen)))
         assert seen == sorted(octets(key) for key in step["keys"])
         return "HC_OK"
 

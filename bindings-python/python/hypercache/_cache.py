@@ -138,7 +138,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
     def pop(self, key: Key, /, default: D) -> Any | D: ...
     def pop(self, key: Key, /, default: Any = _MISSING) -> Any:
         """Reads and removes an entry in one step: of several callers one gets it."""
-        value = self.take(key, default)
+        value = self._take(key, default)
         if value is _MISSING:
             raise KeyError(key)
         return value
@@ -146,7 +146,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
     def popitem(self) -> tuple[Any, Any]:
         """Removes an entry and returns it; which one is unspecified. KeyError if there is none."""
         for key in self:
-            value = self.take(key, _MISSING)
+            value = self._take(key, _MISSING)
             if value is not _MISSING:
                 return key, value
         raise KeyError("the cache is empty")
@@ -179,7 +179,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
 
     def entry(self, key: Key) -> Entry | None:
         """What is known of an entry besides its value; None if it is not there."""
-        parts = self.entry_tuple(key)
+        parts = self._entry_tuple(key)
         return None if parts is None else Entry(*parts)
 
     # Read-through.
@@ -193,15 +193,15 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         jitter: float = 0.0,
         negative_ttl: float | None = None,
         error_ttl: float = 0.0,
-        stale: bool = False,
+        stale: float = 0.0,
     ) -> R:
         """The value under a key; if there is none, what `fn()` returns, which is then stored.
 
         Of all threads and tasks, in all languages, that ask for the key meanwhile, one calls its
         function; the others wait for what it returns. The parameters are those of `memoize`.
         """
-        terms = Terms(ttl, jitter, negative_ttl, error_ttl).checked()
-        found = self.claim(key, True, stale, BUSY, ABSENT)
+        terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
+        found = self._claim(key, True, terms.stale_ms, BUSY, ABSENT)
         if isinstance(found, Lease):
             return load(found, fn, terms)
         return cast(R, None if found is ABSENT else found)
@@ -215,11 +215,11 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         jitter: float = 0.0,
         negative_ttl: float | None = None,
         error_ttl: float = 0.0,
-        stale: bool = False,
+        stale: float = 0.0,
     ) -> R:
         """`get_or_load` for a coroutine function; waits without a thread."""
-        terms = Terms(ttl, jitter, negative_ttl, error_ttl).checked()
-        found = await claim_async(self, key, lambda: self.claim(key, False, stale, BUSY, ABSENT))
+        terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
+        found = await claim_async(self, key, lambda: self._claim(key, False, terms.stale_ms, BUSY, ABSENT))
         if isinstance(found, Lease):
             return await load_async(found, fn, terms, load_of(self, key))
         return cast(R, None if found is ABSENT else found)
@@ -238,9 +238,9 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         jitter: float = 0.0,
         negative_ttl: float | None = None,
         error_ttl: float = 0.0,
-        stale: bool = False,
+        stale: float = 0.0,
     ) -> Callable[[Callable[P, R]], Memoized[P, R]]: ...
-    def memoize(  # type: ignore[misc]  # of the second form only its result is generic
+    def memoize(
         self,
         function: Callable[..., Any] | None = None,
         /,
@@ -251,14 +251,14 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         jitter: float = 0.0,
         negative_ttl: float | None = None,
         error_ttl: float = 0.0,
-        stale: bool = False,
+        stale: float = 0.0,
     ) -> Any:
         """A decorator that keeps what a function, method or coroutine returns.
 
         Results live `ttl` seconds (None: as the cache says), shortened by a random share of up to
         `jitter` (0 to below 1). Of all callers that miss a result, one calls the function and the
-        others wait, over threads, tasks and languages. With `stale`, others get the old result
-        while one caller loads an expired one anew. A result of None is kept for `negative_ttl`
+        others wait, over threads, tasks and languages. For `stale` seconds after its ttl a result is
+        still returned while one caller loads it anew. A result of None is kept for `negative_ttl`
         seconds, if that is given. An exception is raised in the caller whose call it was; who waits
         for that call gets a `LoadError`, and so does, for `error_ttl` seconds, who calls then.
 
@@ -268,23 +268,23 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         are pickled; a class with a method `__cache_key__` says itself what stands for its objects,
         which is what methods want for `self`.
         """
-        terms = Terms(ttl, jitter, negative_ttl, error_ttl).checked()
+        terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
         if function is not None:
-            return memoize(self, function, terms, key, typed, stale)
-        return lambda function: memoize(self, function, terms, key, typed, stale)
+            return memoize(self, function, terms, key, typed)
+        return lambda function: memoize(self, function, terms, key, typed)
 
     def stats(self) -> Stats:
         """The cache's statistics, shared by all who have it open."""
-        return Stats(**self.stats_dict())
+        return Stats(**self._stats_dict())
 
     def config(self) -> CacheConfig:
         """The configuration in force, defaults filled in."""
-        return CacheConfig(**self.config_dict())
+        return CacheConfig(**self._config_dict())
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self.closed_
+        return self._closed
 
     def __enter__(self) -> Self:
         return self
@@ -311,7 +311,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         prefix: Key | None = None,
         glob: str | bytes | None = None,
     ) -> Iterator[Any]:
-        return self.scan(shown, prefix, glob)
+        return self._scan(shown, prefix, glob)
 
 
 class _Keys(KeysView[Any]):

@@ -31,7 +31,7 @@ class CuckooFilter(FilterBase):
 
     def stats(self) -> FilterStats:
         """The filter's statistics; `fpr_sampled` is measured just now."""
-        return FilterStats(**self.stats_dict())
+        return FilterStats(**self._stats_dict())
 
     def __repr__(self) -> str:
         return f"<hypercache.CuckooFilter: {len(self):,} keys>"

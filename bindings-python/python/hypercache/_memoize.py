@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from hypercache._errors import DeadlockError, LoadError
 from hypercache._native import Lease, Memo, RawKey, Waits
@@ -67,6 +67,16 @@ class Memoized(Protocol[P, R_co]):
         """The cached result, or the function's."""
         ...
 
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self, instance: object, owner: type | None = None, /
+    ) -> "Memoized[..., R_co]": ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Any:
+        """The method of an object, as of any function in a class."""
+        ...
+
     def cache_info(self) -> CacheInfo:
         """How many calls were answered from the cache, and how many were not."""
         ...
@@ -91,6 +101,12 @@ class Terms(NamedTuple):
     jitter: float = 0.0
     negative_ttl: float | None = None
     error_ttl: float = 0.0
+    stale: float = 0.0
+
+    @property
+    def stale_ms(self) -> int:
+        """How long before its end an entry is due to be loaded anew."""
+        return round(self.stale * 1000)
 
     def checked(self) -> "Terms":
         """The same, or a ValueError."""
@@ -102,8 +118,12 @@ class Terms(NamedTuple):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}; it takes seconds above 0, or None")
-        if not self.error_ttl >= 0:
-            raise ValueError(f"error_ttl is {self.error_ttl}; it takes seconds from 0")
+        if self.stale and self.ttl is None:
+            raise ValueError("stale begins where a ttl ends; give one")
+        for name in ("error_ttl", "stale"):
+            value = getattr(self, name)
+            if not 0 <= value < 1e9:
+                raise ValueError(f"{name} is {value}; it takes seconds from 0 to 1e9")
         return self
 
     def finish(self, lease: Lease, value: Any) -> None:
@@ -114,6 +134,8 @@ class Terms(NamedTuple):
         ttl = self.ttl
         if ttl is not None and self.jitter:
             ttl *= 1 - self.jitter * random.random()
+        if ttl is not None:
+            ttl += self.stale
         try:
             lease.put(value, ttl)
         except BaseException:
@@ -274,11 +296,12 @@ class _Memoizer(Generic[P, R]):
         terms: Terms,
         key: Callable[P, "Key"] | None,
         typed: bool,
-        stale: bool,
     ) -> None:
         name = f"{function.__module__}.{function.__qualname__}"
         self.cache, self.function, self.terms, self.key = cache, function, terms, key
-        self.memo = Memo(cache, name, typed, stale, _other_argument, _digest, BUSY, ABSENT)
+        self.memo = Memo(
+            cache, name, typed, terms.stale_ms, _other_argument, _digest, BUSY, ABSENT
+        )
 
     def info(self) -> CacheInfo:
         return CacheInfo(*self.memo.counts)
@@ -344,14 +367,13 @@ def memoize(
     terms: Terms,
     key: Callable[P, "Key"] | None,
     typed: bool,
-    stale: bool,
 ) -> Memoized[P, R]:
     """The wrapper of a function."""
     if isinstance(function, (staticmethod, classmethod)):
         raise TypeError("put memoize below staticmethod or classmethod, next to the function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError("a generator's items cannot be cached; memoize a function that returns them")
-    made = _Memoizer(cache, function, terms.checked(), key, typed, stale)
+    made = _Memoizer(cache, function, terms.checked(), key, typed)
     is_coroutine = inspect.iscoroutinefunction(function)
     wrapper: Any = made.coroutine() if is_coroutine else made.sync()
     update_wrapper(wrapper, function)

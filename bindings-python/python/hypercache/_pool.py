@@ -59,11 +59,11 @@ class Pool(PoolBase):
     @property
     def pressure(self) -> Pressure:
         """The level of pressure now."""
-        return _level(self.pressure_level())
+        return _level(self._pressure_level())
 
     def stats(self) -> PoolStats:
         """The pool's statistics."""
-        return PoolStats(**self.stats_dict())
+        return PoolStats(**self._stats_dict())
 
     def on_pressure(self, callback: Callable[[Pressure], object]) -> "PressureWatch":
         """Calls `callback(level)` on a thread of its own at each change of the level.
@@ -115,7 +115,7 @@ class PressureWatch:
         self._pipe = write
         self._lock = threading.Lock()
         try:
-            self._native: Watch | None = pool.watch(write)
+            self._native: Watch | None = pool._watch(write)
         except BaseException:
             os.close(read)
             os.close(write)
@@ -159,7 +159,7 @@ def _listen(read: int, pool: PoolBase, callback: Callable[[Pressure], object]) -
     try:
         while os.read(read, 4096):
             try:
-                callback(_level(pool.pressure_level()))
+                callback(_level(pool._pressure_level()))
             except Exception as error:
                 about = (type(error), error, error.__traceback__, threading.current_thread())
                 threading.excepthook(threading.ExceptHookArgs(about))
