@@ -12,6 +12,8 @@ import pytest
 import hypercache
 from hypercache import Cache, ClosedError, Pool, RawKey
 
+untyped: Any = Cache
+
 
 def test_it_is_a_mutable_mapping(cache: Cache) -> None:
     assert isinstance(cache, MutableMapping)
@@ -94,8 +96,8 @@ def test_wrong_calls_are_type_errors(cache: Cache, call: Any, message: str) -> N
         (lambda _: Cache("1MiB", policy="LRU"), "there is no policy"),
         (lambda _: Cache("1MiB", ttl=0), "above 0"),
         (lambda _: Cache("1MiB", lease=-1), "above 0"),
-        (lambda _: Cache("1MiB", **{"after_fork": "what"}), "after_fork"),
-        (lambda _: Cache("1MiB", **{"codec": "yaml"}), "codec is 'yaml'"),
+        (lambda _: untyped("1MiB", after_fork="what"), "after_fork"),
+        (lambda _: untyped("1MiB", codec="yaml"), "codec is 'yaml'"),
         (lambda _: hypercache.parse_size("0%"), "more than 0%"),
     ],
 )

@@ -341,7 +341,7 @@ def test_times_of_results(cache: Cache) -> None:
     assert all(49 <= life <= 100 for life in lives if life is not None) and len(set(lives)) > 10
     for wrong in ({"ttl": 0}, {"jitter": 0.5}, {"ttl": 1, "jitter": 1}, {"error_ttl": -1}, {"stale": 1}):
         with pytest.raises(ValueError):
-            cache.memoize(**wrong)  # type: ignore[call-overload]
+            cache.memoize(**wrong)
 
 
 def test_what_cannot_be_stored_is_returned() -> None:

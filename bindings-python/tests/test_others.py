@@ -65,6 +65,7 @@ def test_pools() -> None:
     with Pool("4MiB", name="p", elevated=50, high=60, critical=70) as pool:
         assert pool.name == "p" and "'p'" in repr(pool)
         assert pool.stats().limit_bytes == 4 << 20 and pool.pressure is Pressure.NONE
+        assert Pressure.ELEVATED < Pressure.HIGH < Pressure.CRITICAL
         with Pool(name="p") as same:
             assert same.stats() == pool.stats()
         pool.resize("8MiB")
