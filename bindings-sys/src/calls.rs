@@ -295,6 +295,7 @@ unsafe extern "C" {
         out: *mut *mut hc_filter,
         err: *mut hc_error,
     ) -> hc_status;
+    pub fn hc_store_set_known_keys(store: *mut hc_store, filter: *mut hc_filter) -> hc_status;
     pub fn hc_store_stats_get(store: *mut hc_store, stats: *mut hc_store_stats) -> hc_status;
     pub fn hc_store_latency_get(store: *mut hc_store, op: i32, out: *mut hc_latency) -> hc_status;
     pub fn hc_metrics_text(buf: *mut c_char, cap: usize, len: *mut usize) -> hc_status;
