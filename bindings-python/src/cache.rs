@@ -16,6 +16,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::batch;
 use crate::errors::{self, check, detail, error, error_with};
+use crate::filter::FilterBase;
 use crate::handle::{Handle, Owned, Use};
 use crate::hot;
 use crate::key::{self, Scratch};
@@ -591,6 +592,20 @@ impl CacheBase {
             ));
         };
         self.invalidated(py, entries)
+    }
+
+    /// Gives the cache the keys of its backing source: a load of a key that the filter excludes is
+    /// None at once. Add a key to the filter before it is written to the source. None: no filter.
+    #[pyo3(signature = (filter, /))]
+    fn set_known_keys(
+        &self,
+        py: Python<'_>,
+        filter: Option<&Bound<'_, FilterBase>>,
+    ) -> PyResult<()> {
+        let filter = filter.map_or(ptr::null_mut(), |filter| filter.get().raw());
+        // SAFETY: the caller's object holds the filter, of which the store takes a share.
+        let status = self.call(py, |store| unsafe { hc_store_set_known_keys(store, filter) })?;
+        check(py, status)
     }
 
     /// Removes everything.

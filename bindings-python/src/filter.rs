@@ -37,6 +37,11 @@ fn config(capacity: u64, fpr: f64, pool: *mut hc_pool) -> hc_filter_config {
 }
 
 impl FilterBase {
+    /// The library's handle, valid while this object is.
+    pub fn raw(&self) -> *mut hc_filter {
+        self.filter
+    }
+
     /// Calls with the bytes of a key.
     fn with(
         &self,

@@ -218,15 +218,13 @@ def test_the_limit_holds_and_moves() -> None:
 
 
 def test_max_entries_and_policies() -> None:
-    for policy in ("adaptive", "s3fifo", "sieve", "wtinylfu", "lru", "lfu", "fifo", "random"):
+    for policy in ("adaptive", "s3fifo", "sieve", "wtinylfu", "lru", "lfu", "fifo", "random", "hybrid"):
         with Cache("8MiB", policy=policy, max_entries=100) as cache:
             cache.update({f"k{i}": i for i in range(1000)})
             assert len(cache) <= 100
             assert cache.config().policy == policy
     with Cache("8MiB", policy="s3fifo:small=20") as cache:
         assert cache.config().policy_options == "small=20"
-    with pytest.raises(hypercache.UnsupportedError):
-        Cache("8MiB", policy="hybrid")
     with pytest.raises(hypercache.UnsupportedError, match="nonsense"):
         Cache("8MiB", policy="s3fifo:nonsense=1")
 

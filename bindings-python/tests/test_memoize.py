@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import hypercache
-from hypercache import Cache, CacheInfo, DeadlockError, LoadError, Pool
+from hypercache import Cache, CacheInfo, CuckooFilter, DeadlockError, LoadError, Pool
 
 
 class Calls:
@@ -296,6 +296,18 @@ def test_absent_is_kept_apart(cache: Cache) -> None:
 
     asyncio.run(main())
     assert calls.count == 3
+
+
+def test_known_keys_spare_the_source(cache: Cache) -> None:
+    known = CuckooFilter(100)
+    known.add("user:1")
+    cache.set_known_keys(known)
+    calls = Calls()
+    assert cache.get_or_load("user:1", calls) == 1
+    assert [cache.get_or_load(f"other:{i}", calls) for i in range(50)].count(None) > 40
+    cache.set_known_keys(None)
+    before = calls.count
+    assert cache.get_or_load("other:x", calls) == before + 1
 
 
 def test_waiting_for_oneself_is_refused(cache: Cache) -> None:

@@ -20,10 +20,6 @@ const LEAST: (u32, u32) = (3, 11);
 /// What builds the wheel.
 const BUILD_TOOLS: [&str; 1] = ["maturin>=1.9,<2"];
 
-/// What tests it.
-#[allow(dead_code)]
-pub const TEST_TOOLS: [&str; 4] = ["pytest>=8", "mypy>=1.15", "numpy", "msgpack"];
-
 /// The package's folder.
 pub fn folder(tree: &Tree) -> PathBuf {
     tree.root.join("bindings-python")

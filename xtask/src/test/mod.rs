@@ -9,6 +9,7 @@ mod headers;
 mod installed;
 mod links;
 mod node;
+mod python;
 mod readme;
 mod rust;
 mod symbols;
@@ -64,7 +65,7 @@ fn rust_steps(tree: &Tree, args: &TestArgs, steps: &mut Steps) {
 /// A check of the installed tree.
 type Check = fn(&Tree, &Installed, &Progress) -> Result<Outcome>;
 
-const INSTALLED: [(&str, Check); 10] = [
+const INSTALLED: [(&str, Check); 11] = [
     ("headers in every standard", headers::matrix),
     ("exported symbols", symbols::check),
     ("examples with pkg-config", installed::with_pkg_config),
@@ -75,6 +76,7 @@ const INSTALLED: [(&str, Check); 10] = [
     ("examples under valgrind", installed::under_valgrind),
     ("README programs in C and C++", readme::native),
     ("node", node::check),
+    ("python", python::check),
 ];
 
 fn installed_steps(tree: &Tree, steps: &mut Steps) {

@@ -1,6 +1,6 @@
 //! The README's programs: extracted, compiled as a reader would compile them, run.
 //!
-//! A fenced block marked `c`, `cpp` or `rust` is a whole program. Where a block marked
+//! A fenced block marked `c`, `cpp`, `rust` or `python` is a whole program. Where a block marked
 //! `text output` follows it, with no other block in between, the program must print exactly that.
 
 use std::path::Path;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::demo::{Language, runner};
 use crate::install::Installed;
 use crate::process;
+use crate::python::Environment;
 use crate::steps::{Outcome, Progress, passed};
 use crate::tree::Tree;
 
@@ -62,7 +63,7 @@ fn parse(text: &str) -> Result<Vec<Snippet>> {
                 _ => bail!("README.md:{}: this output follows no program", number + 1),
             }
             fresh = false;
-        } else if ["c", "cpp", "rust"].contains(&info) {
+        } else if ["c", "cpp", "rust", "python"].contains(&info) {
             found.push(Snippet {
                 language: info.to_owned(),
                 line: number + 2,
@@ -107,6 +108,17 @@ pub fn native(tree: &Tree, installed: &Installed, progress: &Progress) -> Result
         }
     }
     passed(format!("{ran} programs"))
+}
+
+/// The programs in Python, in an environment that has the package.
+pub fn python(tree: &Tree, environment: &Environment, progress: &Progress) -> Result<()> {
+    let folder = tree.fresh("readme-python")?;
+    for snippet in snippets(tree, "python")? {
+        let program = folder.join(format!("line_{}.py", snippet.line));
+        std::fs::write(&program, &snippet.text)?;
+        compare(&snippet, &progress.run(environment.python(&folder).arg(&program))?)?;
+    }
+    Ok(())
 }
 
 /// The programs in Rust, as packages that depend on the engine by its path.
