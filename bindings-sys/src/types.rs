@@ -178,6 +178,7 @@ pub struct hc_store_config {
 }
 
 pub const HC_STORE_LATENCY: u32 = 1;
+pub const HC_STORE_NO_EARLY: u32 = 2;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
