@@ -525,12 +525,12 @@ impl CacheBase {
 
     /// The value, a lease to load it, or one of the two marks: somebody else loads, or the source
     /// has no such key. With `wait` it waits for somebody else's load.
-    #[pyo3(name = "_claim", signature = (key, wait, stale_ms, busy, absent))]
+    #[pyo3(name = "_claim", signature = (key, wait, stale, busy, absent))]
     fn claim<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
         wait: bool,
-        stale_ms: u64,
+        stale: bool,
         busy: Bound<'py, PyAny>,
         absent: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -539,7 +539,7 @@ impl CacheBase {
         // SAFETY: the caller holds the object, and the scratch lives through the call.
         let found = unsafe {
             let key = key::encode(py, key.as_ptr(), &mut scratch)?;
-            lease::claim(slf, key, How { wait, stale_ms })?
+            lease::claim(slf, key, How { wait, stale })?
         };
         Ok(match found {
             Claim::Value(value) => value,

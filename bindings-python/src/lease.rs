@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use crate::cache::{CacheBase, Ttl, ttl};
 use crate::errors::{check, detail, error, error_with};
 use crate::handle::Owned;
-use crate::hot::{LONG, put_options, store_encoded};
+use crate::hot::{LONG, put_options};
 use crate::key::{self, KeyRef, Scratch};
 use crate::value;
 
@@ -41,46 +41,13 @@ pub struct Lease {
     lease: Mutex<hc_lease>,
     cache: Py<CacheBase>,
     share: Arc<Owned>,
-    renews: Option<Renewed>,
 }
-
-/// An entry that is there still and is to be loaded anew: its key, and the version that was seen.
-///
-/// The library leases keys that have no entry. So the lease of a renewal is that of a key made from
-/// the entry's, and the new value replaces the version that was seen and no other.
-struct Renewed {
-    key: Vec<u8>,
-    version: u64,
-}
-
-/// What the key of a renewal's lease begins with; no other key does.
-const RENEWS: [u8; 3] = [hypercache_bindings::key::MARK, b'p', b'r'];
 
 impl Lease {
     fn taken(&self) -> hc_lease {
         let none = hc_lease { id: 0, generation: 0 };
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *lease, none)
-    }
-
-    fn renew(
-        &self,
-        py: Python<'_>,
-        renewed: &Renewed,
-        value: &Bound<'_, PyAny>,
-        ttl_ms: u64,
-    ) -> PyResult<bool> {
-        // SAFETY: the caller holds the object through this function.
-        let value = unsafe { value::encode(py, value.as_ptr(), &self.cache.get().codec) }?;
-        let mut options = put_options(HC_PUT_CAS, value.tag, ttl_ms, 0);
-        options.expected_version = renewed.version;
-        // SAFETY: key and value live through the call.
-        let status = unsafe {
-            let key = KeyRef::of(&renewed.key);
-            store_encoded(py, self.cache.get(), key, &value, &options)?
-        };
-        self.end(HC_DROP_CANCELLED, 0);
-        Ok(status == HC_OK)
     }
 
     fn end(&self, reason: i32, retry_ms: u64) {
@@ -100,9 +67,15 @@ impl Drop for Lease {
 
 #[pymethods]
 impl Lease {
-    /// Stores the loaded value, wakes who waits, and ends the lease; whether it was stored.
-    #[pyo3(signature = (value, ttl=None))]
-    fn put(&self, value: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    /// Stores the loaded value, wakes who waits, and ends the lease; whether it was stored. From
+    /// `soft_ms` on, where that is not 0, claims have one caller load it anew.
+    #[pyo3(signature = (value, ttl=None, soft_ms=0))]
+    fn put(
+        &self,
+        value: &Bound<'_, PyAny>,
+        ttl: Option<&Bound<'_, PyAny>>,
+        soft_ms: u64,
+    ) -> PyResult<bool> {
         struct Shared(*const u8, usize, hc_put_options);
         // SAFETY: the bytes are only read.
         unsafe impl Sync for Shared {}
@@ -113,17 +86,15 @@ impl Lease {
             self.end(HC_DROP_CANCELLED, 0);
             return Ok(false);
         };
-        if let Some(renewed) = &self.renews {
-            return self.renew(py, renewed, value, ttl_ms);
-        }
         // SAFETY: the caller holds the object through this function.
         let value = unsafe { value::encode(py, value.as_ptr(), &self.cache.get().codec) }?;
         let mut lease = self.taken();
         if lease.generation == 0 {
             return Ok(false);
         }
-        let parts =
-            Shared(value.data(), value.len(), put_options(HC_PUT_SET, value.tag, ttl_ms, 0));
+        let mut options = put_options(HC_PUT_SET, value.tag, ttl_ms, 0);
+        options.soft_ttl_ms = soft_ms;
+        let parts = Shared(value.data(), value.len(), options);
         let store = &self.share;
         let mut put = || {
             let Shared(data, len, options) = &parts;
@@ -174,9 +145,8 @@ impl Lease {
 pub struct How {
     /// Wait for somebody else's load, while other Python threads run.
     pub wait: bool,
-    /// From so many milliseconds before its end on a value is loaded anew, by one caller, while the
-    /// others go on with the old one.
-    pub stale_ms: u64,
+    /// Take a value that is due to be loaded anew while somebody else does that.
+    pub stale: bool,
 }
 
 /// Claims a key.
@@ -189,23 +159,18 @@ pub unsafe fn claim<'py>(
     how: How,
 ) -> PyResult<Claim<'py>> {
     let (py, this) = (cache.py(), cache.get());
+    let flags = if how.stale { HC_CLAIM_STALE } else { 0 };
     let mut place = Place::new();
     let mut timeout = 0;
     loop {
         // SAFETY: the caller's word.
-        let status = unsafe { place.ask(py, this, key, timeout) }?;
+        let status = unsafe { place.ask(py, this, key, flags, timeout) }?;
         match status {
             HC_OK => {
                 let (info, bytes) = place.found();
-                if info.ttl_ms < how.stale_ms
-                    // SAFETY: the caller's word.
-                    && let Some(lease) = unsafe { renewal(cache, key, info.version) }?
-                {
-                    return Ok(Claim::Claimed(lease));
-                }
                 return Ok(Claim::Value(value::decode(py, info.r#type, bytes, &this.codec)?));
             }
-            HC_CLAIMED => return place.leased(cache, None).map(Claim::Claimed),
+            HC_CLAIMED => return place.leased(cache).map(Claim::Claimed),
             HC_SMALL_BUFFER => place.grow(),
             HC_TIMEOUT if how.wait => {
                 py.check_signals()?;
@@ -218,28 +183,6 @@ pub unsafe fn claim<'py>(
             _ => return Err(error(py, status)),
         }
     }
-}
-
-/// The lease to load an entry anew, unless somebody else has it or failed just now.
-///
-/// # Safety
-/// The key's bytes stay alive through the call.
-#[cold]
-unsafe fn renewal(
-    cache: &Bound<'_, CacheBase>,
-    key: KeyRef,
-    version: u64,
-) -> PyResult<Option<Lease>> {
-    // SAFETY: the caller's word.
-    let key = unsafe { std::slice::from_raw_parts(key.data, key.len) };
-    let mark = [&RENEWS, key].concat();
-    let mut place = Place::new();
-    // SAFETY: the vector lives through the call.
-    let status = unsafe { place.ask(cache.py(), cache.get(), KeyRef::of(&mark), 0) }?;
-    if status != HC_CLAIMED {
-        return Ok(None);
-    }
-    place.leased(cache, Some(Renewed { key: key.to_vec(), version })).map(Some)
 }
 
 /// What the library writes an answer to.
@@ -276,6 +219,7 @@ impl Place {
         py: Python<'_>,
         cache: &CacheBase,
         key: KeyRef,
+        flags: u32,
         timeout: u64,
     ) -> PyResult<hc_status> {
         struct Shared(KeyRef, *mut u8, usize, *mut hc_info, *mut hc_lease);
@@ -289,7 +233,7 @@ impl Place {
             // metadata and lease have a place.
             unsafe {
                 let (key, len, data) = (key.data.cast(), key.len, data.cast());
-                hc_get_or_claim(store, key, len, 0, timeout, data, *cap, *info, *lease)
+                hc_get_or_claim(store, key, len, flags, timeout, data, *cap, *info, *lease)
             }
         };
         if timeout == 0 { cache.call(py, ask) } else { cache.long(py, ask) }
@@ -312,10 +256,10 @@ impl Place {
     }
 
     /// What was granted: only after `HC_CLAIMED`.
-    fn leased(&self, cache: &Bound<'_, CacheBase>, renews: Option<Renewed>) -> PyResult<Lease> {
+    fn leased(&self, cache: &Bound<'_, CacheBase>) -> PyResult<Lease> {
         let share = cache.get().share(cache.py())?;
         let cache = cache.clone().unbind();
-        Ok(Lease { lease: Mutex::new(self.lease), cache, share, renews })
+        Ok(Lease { lease: Mutex::new(self.lease), cache, share })
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Memo {
     /// The beginning of every key: the tuple's mark and its first part.
     prefix: Vec<u8>,
     typed: bool,
-    stale_ms: u64,
+    stale: bool,
     /// Makes bytes of an argument that has no form of its own.
     other: Py<PyAny>,
     /// Makes a digest of long arguments.
@@ -162,8 +162,7 @@ impl Memo {
     /// They stay alive through the call.
     unsafe fn claimed(&self, py: Python<'_>, key: KeyRef, wait: bool) -> PyResult<Py<PyAny>> {
         // SAFETY: the caller's word.
-        let found =
-            unsafe { claim(self.cache.bind(py), key, How { wait, stale_ms: self.stale_ms }) }?;
+        let found = unsafe { claim(self.cache.bind(py), key, How { wait, stale: self.stale }) }?;
         Ok(match found {
             Claim::Value(value) => {
                 self.hits.fetch_add(1, Relaxed);
@@ -200,7 +199,7 @@ impl Memo {
         cache: Py<CacheBase>,
         name: &str,
         typed: bool,
-        stale_ms: u64,
+        stale: bool,
         other: Py<PyAny>,
         digest: Py<PyAny>,
         busy: Py<PyAny>,
@@ -210,7 +209,7 @@ impl Memo {
         let outer = tuple(&mut prefix, 1)?;
         text_part(&mut prefix, &outer, name)?;
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { cache, prefix, typed, stale_ms, other, digest, busy, absent, hits, misses })
+        Ok(Self { cache, prefix, typed, stale, other, digest, busy, absent, hits, misses })
     }
 
     /// The value of a call, a lease to load it, or one of the two marks.

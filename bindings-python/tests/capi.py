@@ -74,7 +74,7 @@ def made(kind: type[c.Structure], /, **fields: Any) -> Any:
 def function(name: str) -> Any:
     """A call of the library. Statuses are what they all return."""
     found = getattr(LIBRARY, name)
-    found.restype = None if name.endswith(("release", "destroy", "abandon", "unpin")) else c.c_int32
+    found.restype = None if name.endswith(("release", "destroy", "abandon", "unpin", "lease_drop")) else c.c_int32
     return found
 
 

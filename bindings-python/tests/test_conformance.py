@@ -8,6 +8,7 @@ import ctypes
 import itertools
 import json
 import math
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,12 @@ from capi import (
     NEVER,
     POLICIES,
     Draft,
+    Info,
+    Lease,
     PutOptions,
     Slice,
     Store,
+    View,
     function,
     made,
     status_name,
@@ -30,7 +34,7 @@ from capi import (
 )
 
 import hypercache
-from hypercache import Cache, ClosedError, Pool, RawKey
+from hypercache import Cache, ClosedError, CuckooFilter, Pool, RawKey
 
 LIST = Path(__file__).resolve().parents[2] / "conformance"
 NAMES = itertools.count()
@@ -81,6 +85,10 @@ class Run:
         self.pool = Pool(name=name)
         self.python = Cache(pool=self.pool, name="store", codec=None)
         self.saved: dict[str, Any] = {}
+        given = behaviour.get("filter")
+        if given is not None:
+            assert given.keys() <= {"capacity", "fpr"}
+            self.filter = CuckooFilter(given["capacity"], given.get("fpr", 0.001), pool=self.pool)
         self.steps = behaviour["steps"]
 
     def run(self) -> None:
@@ -118,7 +126,8 @@ class Run:
         return "HC_OK" if self.python.set(key, value, ttl=seconds(ttl)) else "HC_NOT_ADMITTED"
 
     def put(self, step: Any) -> str:
-        plain = not {"version", "save_version", "type", "flags"} & step.keys()
+        other = {"version", "save_version", "type", "flags", "soft_ttl_ms", "idle_ttl_ms"}
+        plain = not other & step.keys()
         mode, session = step.get("mode", "set"), step.get("session", 0)
         if plain and step.get("ttl_ms") != "keep":
             call = {"set": self.python.set, "add": self.python.add, "replace": self.python.replace}
@@ -128,16 +137,19 @@ class Run:
         status, version = self.c.put(
             octets(step["key"]),
             octets(step["value"]),
-            mode=MODES[mode],
-            ttl_ms=millis(step.get("ttl_ms")),
-            type=step.get("type", 0),
-            flags=step.get("flags", 0),
-            session=session,
             expected_version=self.saved[step["version"]] if "version" in step else 0,
+            **self.options(step),
         )
         if "save_version" in step:
             self.saved[step["save_version"]] = version
         return status
+
+    def options(self, step: Any) -> dict[str, int]:
+        """Fields of hc_put_options."""
+        named = ("type", "flags", "session", "soft_ttl_ms", "idle_ttl_ms")
+        found = {name: step[name] for name in named if name in step}
+        mode = MODES[step.get("mode", "set")]
+        return found | {"ttl_ms": millis(step.get("ttl_ms")), "mode": mode}
 
     def get(self, step: Any) -> str:
         if step.keys() <= {"op", "key", "value", "status"}:
@@ -162,29 +174,18 @@ class Run:
 
     def read(self, step: Any, answer: tuple[str, Any, bytes]) -> str:
         status, info, data = answer
-        if "value" in step:
-            assert data == octets(step["value"])
-        for field in ("len", "type", "flags", "session"):
-            if field in step:
-                assert getattr(info, field) == step[field], field
+        if status in ("HC_OK", "HC_SMALL_BUFFER"):
+            seen = data if status == "HC_OK" else octets(step.get("value", ""))
+            self.compare(step, info, seen)
         if status == "HC_OK":
             entry = self.python.entry(self.key(step)) if step["op"] != "take" else None
             if entry is not None:
                 assert (entry.length, entry.type_code) == (info.len, info.type)
                 assert (entry.flags, entry.session) == (info.flags, info.session)
                 assert entry.version == info.version
-        if "ttl_ms" in step:
-            wanted = step["ttl_ms"]
-            left = self.python.ttl(self.key(step))
-            if wanted == "never":
-                assert info.ttl_ms == NEVER and left == math.inf
-            else:
-                assert wanted[0] <= info.ttl_ms <= wanted[1]
-                assert left is not None and wanted[0] <= left * 1000 <= wanted[1]
-        if "save_version" in step:
-            self.saved[step["save_version"]] = info.version
-        if "version" in step:
-            assert info.version == self.saved[step["version"]]
+                never = info.ttl_ms == NEVER
+                left = math.inf if never else pytest.approx(info.ttl_ms / 1000, abs=60)
+                assert entry.ttl == left
         return status
 
     def contains(self, step: Any) -> str:
@@ -334,6 +335,115 @@ class Run:
         assert chosen or step.get("match", "all") == "all"
         seen = sorted(map(as_bytes, self.python._scan(0, **chosen)))
         assert seen == sorted(octets(key) for key in step["keys"])
+        return "HC_OK"
+
+    # Filters and known keys.
+
+    def filter_add(self, step: Any) -> str:
+        for _ in range(step.get("times", 1)):
+            self.filter.add(self.key(step))
+        return "HC_OK"
+
+    def filter_remove(self, step: Any) -> str:
+        done = [self.filter.remove(self.key(step)) for _ in range(step.get("times", 1))]
+        return "HC_OK" if all(done) else "HC_NOT_FOUND"
+
+    def filter_contains(self, step: Any) -> str:
+        return "HC_OK" if self.key(step) in self.filter else "HC_NOT_FOUND"
+
+    def filter_contains_many(self, step: Any) -> str:
+        there = self.filter.contains_many([RawKey(octets(key)) for key in step["keys"]])
+        assert ["HC_OK" if it else "HC_NOT_FOUND" for it in there] == step["statuses"]
+        return "HC_OK" if all(there) else "HC_PARTIAL"
+
+    def filter_clear(self, _step: Any) -> str:
+        self.filter.clear()
+        return "HC_OK"
+
+    def filter_reload(self, _step: Any) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "filter")
+            self.filter.save(path)
+            self.filter = CuckooFilter.load(path, pool=self.pool)
+        return "HC_OK"
+
+    def filter_stats(self, step: Any) -> str:
+        stats = self.filter.stats()
+        for field, wanted in step.items():
+            if field not in ("op", "status"):
+                assert getattr(stats, field) == wanted, field
+        return "HC_OK"
+
+    def known_keys(self, _step: Any) -> str:
+        self.python.set_known_keys(self.filter)
+        return "HC_OK"
+
+    def no_known_keys(self, _step: Any) -> str:
+        self.python.set_known_keys(None)
+        return "HC_OK"
+
+    def may_exist(self, step: Any) -> str:
+        return self.c.call("hc_may_exist", octets(step["key"]))
+
+    # Leases: Python shows them as functions to be called, so that C ends and begins them here.
+
+    def claim(self, step: Any) -> str:
+        lease = Lease()
+        flags = ctypes.c_uint32(2 if step.get("stale") else 0)
+        timeout = u64(step.get("timeout_ms", 0))
+        key = octets(step["key"])
+        if "cap" in step:
+            info, cap = Info(), step["cap"]
+            buffer = ctypes.create_string_buffer(cap or 1)
+            place = (buffer, ctypes.c_size_t(cap), ctypes.byref(info), ctypes.byref(lease))
+            status = self.c.call("hc_get_or_claim", key, flags, timeout, *place)
+            data = buffer.raw[: min(info.len, cap)]
+        else:
+            info = View()
+            more = (ctypes.byref(info), ctypes.byref(lease))
+            status = self.c.call("hc_claim", key, flags, timeout, *more)
+            data = ctypes.string_at(info.data, info.len) if status == "HC_OK" else b""
+        if "as" in step:
+            self.saved[step["as"]] = lease
+        if status == "HC_OK":
+            self.compare(step, info, data)
+        if "cap" not in step:
+            function("hc_unpin")(ctypes.byref(info))
+        return status
+
+    def compare(self, step: Any, info: Any, data: bytes) -> None:
+        if "value" in step:
+            assert data == octets(step["value"])
+        for field in ("len", "type", "flags", "session"):
+            if field in step:
+                assert getattr(info, field) == step[field], field
+        if "ttl_ms" in step:
+            wanted = step["ttl_ms"]
+            if wanted == "never":
+                assert info.ttl_ms == NEVER
+            else:
+                assert wanted[0] <= info.ttl_ms <= wanted[1]
+        if "save_version" in step:
+            self.saved[step["save_version"]] = info.version
+        if "version" in step:
+            assert info.version == self.saved[step["version"]]
+
+    def lease_put(self, step: Any) -> str:
+        lease, version = self.saved[step["lease"]], ctypes.c_uint64()
+        value = octets(step["value"])
+        options = made(PutOptions, **self.options(step))
+        length = ctypes.c_size_t(len(value))
+        more = (value, length, ctypes.byref(options), ctypes.byref(version))
+        status = function("hc_lease_put")(self.c.store, ctypes.byref(lease), *more)
+        if "save_version" in step:
+            self.saved[step["save_version"]] = version.value
+        return status_name(status)
+
+    def lease_drop(self, step: Any) -> str:
+        reason = ctypes.c_int32(["cancelled", "failed", "absent"].index(step["reason"]))
+        retry = u64(step.get("retry_ms", 0))
+        lease = self.saved[step["lease"]]
+        function("hc_lease_drop")(self.c.store, ctypes.byref(lease), reason, retry)
         return "HC_OK"
 
     def clear(self, _step: Any) -> str:

@@ -201,7 +201,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         function; the others wait for what it returns. The parameters are those of `memoize`.
         """
         terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
-        found = self._claim(key, True, terms.stale_ms, BUSY, ABSENT)
+        found = self._claim(key, True, terms.stale > 0, BUSY, ABSENT)
         if isinstance(found, Lease):
             return load(found, fn, terms)
         return cast(R, None if found is ABSENT else found)
@@ -219,7 +219,7 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
     ) -> R:
         """`get_or_load` for a coroutine function; waits without a thread."""
         terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
-        found = await claim_async(self, key, lambda: self._claim(key, False, terms.stale_ms, BUSY, ABSENT))
+        found = await claim_async(self, key, lambda: self._claim(key, False, terms.stale > 0, BUSY, ABSENT))
         if isinstance(found, Lease):
             return await load_async(found, fn, terms, load_of(self, key))
         return cast(R, None if found is ABSENT else found)

@@ -103,11 +103,6 @@ class Terms(NamedTuple):
     error_ttl: float = 0.0
     stale: float = 0.0
 
-    @property
-    def stale_ms(self) -> int:
-        """How long before its end an entry is due to be loaded anew."""
-        return round(self.stale * 1000)
-
     def checked(self) -> "Terms":
         """The same, or a ValueError."""
         if not 0 <= self.jitter < 1:
@@ -134,10 +129,11 @@ class Terms(NamedTuple):
         ttl = self.ttl
         if ttl is not None and self.jitter:
             ttl *= 1 - self.jitter * random.random()
-        if ttl is not None:
-            ttl += self.stale
+        soft_ms = 0
+        if ttl is not None and self.stale:
+            ttl, soft_ms = ttl + self.stale, max(1, round(ttl * 1000))
         try:
-            lease.put(value, ttl)
+            lease.put(value, ttl, soft_ms)
         except BaseException:
             lease.fail()
             raise
@@ -300,7 +296,7 @@ class _Memoizer(Generic[P, R]):
         name = f"{function.__module__}.{function.__qualname__}"
         self.cache, self.function, self.terms, self.key = cache, function, terms, key
         self.memo = Memo(
-            cache, name, typed, terms.stale_ms, _other_argument, _digest, BUSY, ABSENT
+            cache, name, typed, terms.stale > 0, _other_argument, _digest, BUSY, ABSENT
         )
 
     def info(self) -> CacheInfo:
