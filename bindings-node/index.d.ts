@@ -61,6 +61,10 @@ export interface CacheOptions {
   hashSeed?: number | bigint;
   /** How values are stored that have no type of their own: V8's structured serialisation unless given. */
   codec?: 'v8' | 'json' | 'msgpack' | Codec;
+  /** How long one caller may load, in milliseconds, before another may: 10,000 unless given. */
+  leaseTime?: number;
+  /** How long a key is remembered whose loader gave undefined, in milliseconds: 1,000 unless given. */
+  absentTtl?: number;
   /** A filter before the store; not in this release: any value is refused. */
   filterFpr?: number;
   /** Measure latencies (see `latency()`). */
@@ -75,6 +79,26 @@ export interface SetOptions {
   flags?: number;
   /** Bytes only: the type to store them under, 0 to 255, for other languages to read. */
   type?: number;
+}
+
+/** Loads a value; what it throws, everyone learns who waits for it. */
+export type Loader<V> = (key: any, context: { signal?: AbortSignal }) => V | undefined | Promise<V | undefined>;
+
+export interface FetchOptions {
+  ttl?: number;
+  /** For so many milliseconds after `ttl`, the old value is given at once, while one caller reloads it. Needs a `ttl`. */
+  staleWhileRevalidate?: number;
+  /** Ends the wait; who loads is told, and leaves the load to another. */
+  signal?: AbortSignal;
+  /** How long to remember that there is no such value; the cache's own `absentTtl` unless given. */
+  absentTtl?: number;
+}
+
+export interface WrapOptions<A extends any[]> extends FetchOptions {
+  /** The key of a call: the function's name and its arguments unless given. */
+  key?: (...args: A) => Key;
+  /** The name in such keys. */
+  name?: string;
 }
 
 /** An entry with what is kept beside its value. */
@@ -168,6 +192,15 @@ export class Cache<V = any> implements Iterable<[Key, V]> {
   incr(key: Key, delta?: number | bigint, options?: { initial?: number | bigint; ttl?: number }): number | bigint;
   /** Restarts the time to live; whether there is an entry. */
   touch(key: Key, ttl?: Ttl): boolean;
+
+  /**
+   * The value, loaded if there is none: of all who fetch the key at a time, in all worker threads and
+   * languages of the process, one loads it. Who waits holds up nothing. A loader that gives undefined
+   * says that there is no such value; that is remembered for `absentTtl`.
+   */
+  fetch(key: Key, loader: Loader<V>, options?: FetchOptions): Promise<V | undefined>;
+  /** The function, with its results in the cache under its name and arguments. */
+  wrap<A extends any[], R extends V>(fn: (...args: A) => R | Promise<R>, options?: WrapOptions<A>): (...args: A) => Promise<R>;
 
   /** Removes what matches and gives the number. Visits the whole store. */
   invalidate(match: Match): number;

@@ -4,12 +4,13 @@ const {
   native, words, scratch, fromSlab, checkSlab, abandoned, MORE, LARGE, ENCODE, MOST, STORE, SCAN,
 } = require('./native.js');
 const { codecOf, decode, encode } = require('./codec.js');
+const { Waits, fetch } = require('./fetch.js');
 const { checkOptions } = require('./options.js');
 const { Pool } = require('./pool.js');
 
 const OPTIONS = new Set([
   'maxBytes', 'minBytes', 'name', 'pool', 'policy', 'policyOptions', 'ttl', 'ttlJitter', 'max',
-  'maxEntries', 'maxValueBytes', 'shards', 'hashSeed', 'codec', 'filterFpr', 'latency',
+  'maxEntries', 'maxValueBytes', 'shards', 'hashSeed', 'codec', 'filterFpr', 'latency', 'leaseTime', 'absentTtl',
 ]);
 
 const SET = 0;
@@ -51,6 +52,8 @@ class Cache {
   #codec;
   #pool;
   #ownsPool;
+  /** Made when the first caller has to wait or to load. */
+  #waits;
 
   constructor(options) {
     checkOptions('Cache', options, OPTIONS);
@@ -260,6 +263,22 @@ class Cache {
     return native.touch(this.#id, key, ttl) === 0;
   }
 
+  // ---- Read-through ----------------------------------------------------------------------
+
+  fetch(key, loader, options = {}) {
+    if (typeof loader !== 'function') return Promise.reject(new TypeError('the loader is a function'));
+    this.#waits ??= new Waits(this.#id, this.#codec);
+    return fetch(() => this.#id, this.#waits, this.#codec, key, loader, options);
+  }
+
+  wrap(fn, { name = fn.name, key = (...args) => [name, ...args], ...options } = {}) {
+    if (typeof fn !== 'function') throw new TypeError('wrap takes a function');
+    const cache = this;
+    return function wrapped(...args) {
+      return cache.fetch(key.apply(this, args), () => fn.apply(this, args), options);
+    };
+  }
+
   // ---- Many entries at once --------------------------------------------------------------
 
   invalidate(match) {
@@ -354,8 +373,10 @@ class Cache {
   close() {
     if (this.#id === 0) return;
     abandoned.unregister(this);
-    native.release(STORE, this.#id);
+    const id = this.#id;
     this.#id = 0;
+    this.#waits?.close();
+    native.release(STORE, id);
     if (this.#ownsPool) this.#pool.close();
   }
 

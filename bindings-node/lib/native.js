@@ -43,9 +43,16 @@ const MOST = 64;
 
 const SLAB_BYTES = 16 << 10;
 
+/** What to do when waits of a store have ended; set by those who wait. */
+let onWake = () => {};
+const setWake = (wake) => {
+  onWake = wake;
+};
+
 const words = new Uint32Array(8 + 4 * MOST);
 const scratch = new Uint8Array(256 << 10);
-if (native.begin(fail, (...values) => values, RawKey, words, scratch) !== words.length) {
+const begun = native.begin(fail, (...values) => values, (store) => onWake(store), RawKey, words, scratch);
+if (begun !== words.length) {
   throw new Error('hypercache: the package and its addon are of different versions');
 }
 
@@ -90,6 +97,7 @@ module.exports = {
   fromSlab,
   checkSlab,
   abandoned,
+  setWake,
   MORE,
   LARGE,
   ENCODE,

@@ -515,6 +515,26 @@ impl<'a> Call<'a> {
         self.made(out!(self, napi_new_instance, ptr::null_mut(), class.0, arguments.len(), values))
     }
 
+    /// Calls a function that was kept, with a number, from outside of JavaScript.
+    pub fn call_from_loop(self, function: n::napi_ref, number: i32) -> Js<()> {
+        let (function, receiver) = (self.referenced(function)?, self.more()?);
+        let arguments = [self.int(number)?.0];
+        // SAFETY: all are values of the handle scope that the caller has opened. Without an
+        // asynchronous context of its own, Node takes that of the loop.
+        let status = unsafe {
+            n::napi_make_callback(
+                self.env,
+                ptr::null_mut(),
+                receiver.0,
+                function.0,
+                arguments.len(),
+                arguments.as_ptr(),
+                ptr::null_mut(),
+            )
+        };
+        if status == n::Status::napi_ok { Ok(()) } else { Err(Thrown) }
+    }
+
     /// Reports the exception that is pending as one that nobody caught.
     pub fn uncaught(self) {
         if let Some(error) = out!(self, napi_get_and_clear_last_exception, ptr::null_mut()) {

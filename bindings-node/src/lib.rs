@@ -24,6 +24,7 @@ mod batch;
 mod filter;
 mod js;
 mod keys;
+mod leases;
 mod open;
 mod pressure;
 mod read;
@@ -104,6 +105,11 @@ const EXPORTS: &[Export] = exports! {
     c"delete" => write::delete,
     c"touch" => write::touch,
     c"incr" => write::incr,
+    c"claim" => leases::claim,
+    c"leasePut" => leases::lease_put,
+    c"leaseDrop" => leases::lease_drop,
+    c"wait" => leases::wait,
+    c"waitsNext" => leases::waits_next,
     c"invalidate" => walk::invalidate,
     c"scan" => walk::scan,
     c"scanNext" => walk::scan_next,
@@ -129,15 +135,16 @@ const EXPORTS_OF_MANY: &[Export] = exports_of_many! {
     c"deleteMany" => batch::delete_many,
 };
 
-/// `begin(fail, collect, RawKey, words, scratch)`: what JavaScript gives for the life of the
+/// `begin(fail, collect, wake, RawKey, words, scratch)`: what JavaScript gives for the life of the
 /// environment.
 fn begin<'a>(
     call: Call<'a>,
-    [fail, collect, raw_key, words, scratch]: [Value<'a>; 5],
+    [fail, collect, wake, raw_key, words, scratch]: [Value<'a>; 6],
 ) -> Js<Value<'a>> {
     call.keep(words)?;
     call.keep(scratch)?;
     call.state.collect.set(call.keep(collect)?);
+    call.state.wake.set(call.keep(wake)?);
     call.state.raw_key.set(call.keep(raw_key)?);
     let scratch = call.bytes(scratch).ok_or(Thrown)?;
     call.state.scratch.set(Slab { data: scratch.as_mut_ptr(), len: scratch.len(), used: 0 });

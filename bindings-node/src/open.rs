@@ -14,6 +14,9 @@ use crate::sized;
 use crate::values;
 use crate::write::{natural, outcome, ttl};
 
+/// The longest time that an option may give, in milliseconds.
+const MILLIS_MAX: u64 = (1 << 53) - 1;
+
 /// Options by name, as the caller gave them.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -173,6 +176,8 @@ pub fn open_store<'a>(call: Call<'a>, [pool_id, object]: [Value<'a>; 2]) -> Js<V
     config.shards = options.natural("shards", u32::MAX.into())? as u32;
     config.hash_seed = options.natural("hashSeed", u64::MAX)?;
     config.jitter_pct = options.natural("ttlJitter", 100)? as u32;
+    config.lease_ms = options.natural("leaseTime", MILLIS_MAX)?;
+    config.negative_ttl_ms = options.natural("absentTtl", MILLIS_MAX)?;
     config.filter_fpr = options.number("filterFpr")?;
     config.flags = options.flag("latency", hc::HC_STORE_LATENCY)?;
     config.default_ttl_ms = match ttl(call, options.get("ttl")?)? {
@@ -198,7 +203,10 @@ pub fn open_store<'a>(call: Call<'a>, [pool_id, object]: [Value<'a>; 2]) -> Js<V
 pub fn release<'a>(call: Call<'a>, [kind, id]: [Value<'a>; 2]) -> Js<Value<'a>> {
     let id = call.i32(id);
     match call.i32(kind) {
-        0 => call.state.stores.release(id),
+        0 => {
+            call.state.leases.forget(id);
+            call.state.stores.release(id);
+        }
         1 => {
             call.state.watches.cancel(id);
             call.state.pools.release(id);

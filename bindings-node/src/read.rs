@@ -5,6 +5,7 @@
 //! was. JavaScript sees to it that the slab always has [`SMALL`] bytes left; a value that is larger
 //! is read again into a place of its own.
 
+use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
 use hypercache_sys as hc;
@@ -42,54 +43,63 @@ fn no_info() -> MaybeUninit<hc::hc_info> {
     MaybeUninit::uninit()
 }
 
-/// A value copied into the slab, or what came of it.
-enum Found<'a> {
-    /// `len` bytes of a type at the slab's end.
-    Small {
-        kind: u32,
-        bytes: &'a [u8],
-    },
-    /// It does not fit.
-    Large {
-        kind: u32,
-    },
-    Miss,
+/// A value that was copied to the slab's end.
+#[derive(Clone, Copy)]
+pub struct Copied<'a> {
+    kind: u32,
+    bytes: &'a [u8],
+}
+
+/// Has a read of the library copy a value to the slab's end. Gives its status and, for `HC_OK`, the
+/// value; for `HC_SMALL_BUFFER`, its type alone.
+#[inline]
+pub fn into_slab<'a>(
+    call: Call<'a>,
+    read: impl FnOnce(*mut c_void, usize, *mut hc::hc_info) -> hc::hc_status,
+) -> (hc::hc_status, Copied<'a>) {
+    let slab = call.state.slab.get();
+    let mut info = no_info();
+    let end = slab.data.wrapping_add(slab.used);
+    let status = read(end.cast(), slab.len - slab.used, info.as_mut_ptr());
+    let found = match status {
+        // SAFETY: for HC_OK the library has filled the info and copied `len` bytes, which stay as
+        // they are until the next call.
+        hc::HC_OK => unsafe {
+            let info = info.assume_init_ref();
+            Copied { kind: info.r#type, bytes: std::slice::from_raw_parts(end, info.len) }
+        },
+        hc::HC_SMALL_BUFFER => {
+            // SAFETY: for HC_SMALL_BUFFER too the library has filled the info.
+            Copied { kind: unsafe { info.assume_init_ref() }.r#type, bytes: &[] }
+        }
+        _ => Copied { kind: 0, bytes: &[] },
+    };
+    (status, found)
 }
 
 #[inline]
-fn find<'a>(call: Call<'a>, store: *mut hc::hc_store, key: &[u8], flags: u32) -> Js<Found<'a>> {
-    let slab = call.state.slab.get();
-    let mut info = no_info();
-    // SAFETY: the table holds a reference to the store; the slab has `len - used` bytes at `used`,
-    // which no Buffer shows yet.
-    let status = unsafe {
-        hc::hc_get_info(
-            store,
-            key.as_ptr().cast(),
-            key.len(),
-            flags,
-            slab.data.add(slab.used).cast(),
-            slab.len - slab.used,
-            info.as_mut_ptr(),
-        )
-    };
-    match status {
-        hc::HC_OK => {
-            // SAFETY: for HC_OK the library has filled the info and copied `len` bytes, which stay
-            // as they are until the next call.
-            unsafe {
-                let info = info.assume_init_ref();
-                let bytes = std::slice::from_raw_parts(slab.data.add(slab.used), info.len);
-                Ok(Found::Small { kind: info.r#type, bytes })
-            }
+fn find<'a>(
+    call: Call<'a>,
+    store: *mut hc::hc_store,
+    key: &[u8],
+    flags: u32,
+) -> (hc::hc_status, Copied<'a>) {
+    into_slab(call, |to, room, info| {
+        // SAFETY: the table holds a reference to the store; the slab has `room` bytes at its end,
+        // which no Buffer shows yet.
+        unsafe { hc::hc_get_info(store, key.as_ptr().cast(), key.len(), flags, to, room, info) }
+    })
+}
+
+/// The value in the slab; `more` for bytes, which stay there.
+#[inline]
+pub fn found<'a>(call: Call<'a>, Copied { kind, bytes }: Copied<'a>) -> Js<Value<'a>> {
+    match values::to_value(call, kind, bytes)? {
+        Some(value) => Ok(value),
+        None => {
+            leave(call, kind, bytes.len());
+            call.more()
         }
-        hc::HC_NOT_FOUND => Ok(Found::Miss),
-        hc::HC_SMALL_BUFFER => {
-            // SAFETY: for HC_SMALL_BUFFER too the library has filled the info.
-            let info = unsafe { info.assume_init() };
-            Ok(Found::Large { kind: info.r#type })
-        }
-        failed => Err(call.failed(failed)),
     }
 }
 
@@ -110,22 +120,17 @@ fn get_with<'a>(call: Call<'a>, id: Value<'a>, key: Value<'a>, flags: u32) -> Js
     let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
-    match find(call, store, key, flags)? {
-        Found::Small { kind, bytes } => match values::to_value(call, kind, bytes)? {
-            Some(value) => Ok(value),
-            None => {
-                leave(call, kind, bytes.len());
-                call.more()
-            }
-        },
-        Found::Miss => call.undefined(),
-        Found::Large { .. } => large(call, store, key),
+    match find(call, store, key, flags) {
+        (hc::HC_OK, value) => found(call, value),
+        (hc::HC_NOT_FOUND, _) => call.undefined(),
+        (hc::HC_SMALL_BUFFER, _) => large(call, store, key),
+        (failed, _) => Err(call.failed(failed)),
     }
 }
 
 /// A value of any size, in a place of its own. The look-up that found it too large was counted.
 #[cold]
-fn large<'a>(call: Call<'a>, store: *mut hc::hc_store, key: &[u8]) -> Js<Value<'a>> {
+pub fn large<'a>(call: Call<'a>, store: *mut hc::hc_store, key: &[u8]) -> Js<Value<'a>> {
     let Some((info, bytes)) = copied(call, store, key, hc::HC_PEEK)? else {
         return call.undefined();
     };
@@ -156,7 +161,7 @@ pub fn copied(
 /// What a read gives that is told how much it may copy and says how much it needs.
 fn copied_by(
     call: Call<'_>,
-    mut read: impl FnMut(*mut std::ffi::c_void, usize, *mut hc::hc_info) -> hc::hc_status,
+    mut read: impl FnMut(*mut c_void, usize, *mut hc::hc_info) -> hc::hc_status,
 ) -> Js<Option<(hc::hc_info, Vec<u8>)>> {
     let mut bytes: Vec<u8> = Vec::with_capacity(SMALL);
     loop {
@@ -197,21 +202,24 @@ pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
     let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
-    let found = find(call, store, key, 0)?;
-    let kind = match found {
-        Found::Small { kind, .. } | Found::Large { kind } => kind,
-        Found::Miss => return call.undefined(),
-    };
+    let (status, Copied { kind, bytes }) = find(call, store, key, 0);
+    if ![hc::HC_OK, hc::HC_SMALL_BUFFER].contains(&status) {
+        return if status == hc::HC_NOT_FOUND {
+            call.undefined()
+        } else {
+            Err(call.failed(status))
+        };
+    }
     if ![hc::HC_TYPE_STRING, hc::HC_TYPE_BYTES, hc::HC_TYPE_JSON].contains(&kind) {
         let message = "the value is neither text, JSON nor bytes; read it with get";
         return Err(call.throw(crate::js::Kind::Type, "HC_WRONG_TYPE", message));
     }
-    match found {
-        Found::Small { bytes, .. } => call.utf8(bytes),
-        Found::Miss | Found::Large { .. } => match copied(call, store, key, hc::HC_PEEK)? {
-            Some((_, bytes)) => call.utf8(&bytes),
-            None => call.undefined(),
-        },
+    if status == hc::HC_OK {
+        return call.utf8(bytes);
+    }
+    match copied(call, store, key, hc::HC_PEEK)? {
+        Some((_, bytes)) => call.utf8(&bytes),
+        None => call.undefined(),
     }
 }
 
@@ -222,13 +230,14 @@ pub fn get_buffer<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
     let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
-    match find(call, store, key, 0)? {
-        Found::Small { kind, bytes } => {
-            leave(call, kind, bytes.len());
+    match find(call, store, key, 0) {
+        (hc::HC_OK, value) => {
+            leave(call, value.kind, value.bytes.len());
             call.boolean(true)
         }
-        Found::Miss => call.undefined(),
-        Found::Large { .. } => call.boolean(false),
+        (hc::HC_NOT_FOUND, _) => call.undefined(),
+        (hc::HC_SMALL_BUFFER, _) => call.boolean(false),
+        (failed, _) => Err(call.failed(failed)),
     }
 }
 

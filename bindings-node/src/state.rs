@@ -11,6 +11,7 @@ use std::ptr::{self, NonNull};
 use hypercache_sys as hc;
 use napi_sys as n;
 
+use crate::leases::Leases;
 use crate::pressure::Watches;
 
 /// Handles of one kind by number. Numbers begin at 1 and are used again.
@@ -85,6 +86,10 @@ pub struct State {
     pub collect: Cell<n::napi_ref>,
     /// The class of raw keys.
     pub raw_key: Cell<n::napi_ref>,
+    /// Tells JavaScript that waits for leases have ended.
+    pub wake: Cell<n::napi_ref>,
+    /// Leases that are held, and waits for others; before the stores, so that they end first.
+    pub leases: Leases,
     /// Stores.
     pub stores: Table<hc::hc_store>,
     /// Pools.
@@ -111,6 +116,8 @@ impl State {
             fail: Cell::new(ptr::null_mut()),
             collect: Cell::new(ptr::null_mut()),
             raw_key: Cell::new(ptr::null_mut()),
+            wake: Cell::new(ptr::null_mut()),
+            leases: Leases::default(),
             stores: Table::new(hc::hc_store_release),
             pools: Table::new(hc::hc_pool_release),
             filters: Table::new(hc::hc_filter_release),

@@ -2,9 +2,10 @@
 
 import hypercache, {
   Cache, CuckooFilter, HyperCacheError, Pool, RawKey, getInclude, getLibraryDir, metricsText, versions,
-  type Bytes, type CacheConfig, type CacheOptions, type CacheStats, type Codec, type Entry, type FilterOptions,
-  type FilterStats, type Key, type Latency, type Match, type Policy, type PoolOptions, type PoolStats,
-  type PressureEvent, type PressureLevel, type SetOptions, type Ttl,
+  type Bytes, type CacheConfig, type CacheOptions, type CacheStats, type Codec, type Entry, type FetchOptions,
+  type FilterOptions,
+  type FilterStats, type Key, type Latency, type Loader, type Match, type Policy, type PoolOptions, type PoolStats,
+  type PressureEvent, type PressureLevel, type SetOptions, type Ttl, type WrapOptions,
 } from 'hypercache';
 
 interface User {
@@ -21,6 +22,7 @@ const policy: Policy = 'adaptive';
 const options: CacheOptions = {
   maxBytes: '25%', minBytes: 1 << 20, name: 'users', pool, policy, policyOptions: 'a=1', ttl: 1_000, ttlJitter: 5,
   max: 5, maxEntries: 5, maxValueBytes: 10, shards: 4, hashSeed: 1n, codec, filterFpr: 0.01, latency: true,
+  leaseTime: 5_000, absentTtl: 100,
 };
 using cache = new Cache<User>(options);
 
@@ -47,6 +49,11 @@ const touched: boolean = cache.touch('a', 5) && cache.has('a');
 const match: Match = { prefix: 'user:' };
 const removed: number = cache.invalidate(match) + cache.invalidate({ session: 1n }) + cache.invalidate({ glob: '*' }) +
   cache.invalidate({ type: 1 });
+const fetchOptions: FetchOptions = { ttl: 5, staleWhileRevalidate: 5, signal: AbortSignal.timeout(5), absentTtl: 1 };
+const loader: Loader<User> = async (key, { signal }) => (signal?.aborted ? undefined : { name: String(key) });
+const fetched: Promise<User | undefined> = cache.fetch('a', loader, fetchOptions);
+const wrapOptions: WrapOptions<[id: number]> = { ...fetchOptions, name: 'user', key: (id) => ['user', id] };
+const wrapped: (id: number) => Promise<User> = cache.wrap(async (id: number) => ({ name: String(id) }), wrapOptions);
 for (const [key, value] of cache) console.log(key as Key, value.name);
 for (const key of cache.keys({ glob: '*' })) console.log(key);
 for (const value of cache.values()) console.log(value.name);
@@ -92,6 +99,6 @@ cache.invalidate({ suffix: 'a' });
 cache.getInto('a', 'text');
 
 export {
-  buffer, bytes, closed, config, count, deleted, error, filterStats, freed, latency, left, length, level, loaded, many,
+  fetched, wrapped, buffer, bytes, closed, config, count, deleted, error, filterStats, freed, latency, left, length, level, loaded, many,
   maybe, peeked, poolStats, removed, resized, said, size, stats, stored, sum, taken, text, touched, user, version,
 };

@@ -1,0 +1,282 @@
+'use strict';
+
+// Read-through: of all who miss a key, one loads it.
+//
+// Who that is decides the library, for promises, worker threads and other languages alike. What is
+// here takes its answers: a value, a lease to load by, or that another caller loads, and then waits
+// for the library to tell of the lease's end.
+
+const { native, words, fromSlab, checkSlab, setWake, MORE, LARGE, ENCODE } = require('./native.js');
+const { decode, encode } = require('./codec.js');
+const { HyperCacheError } = require('./errors.js');
+
+// Statuses of the C interface.
+const OK = 0;
+const NOT_FOUND = 1;
+const NOT_ADMITTED = 4;
+const DONE = 6;
+const CLAIMED = 7;
+const TIMEOUT = 8;
+const LOAD_FAILED = 12;
+
+/** A write that is conditional on a version. */
+const CAS = 3;
+
+// Reasons of the C interface.
+const CANCELLED = 0;
+const FAILED = 1;
+const ABSENT = 2;
+
+/** A timer fires so late at most, in milliseconds. */
+const LONGEST = 2 ** 31 - 1;
+/** How long a reload that failed is not tried again while the old value serves. */
+const RETRY = 1_000;
+/** How long to wait before asking again where there is no room for another wait. */
+const PAUSE = 10;
+
+/** The waits of each open store, by its number. */
+const byStore = new Map();
+
+setWake((store) => byStore.get(store)?.told());
+
+/** What somebody here waits for: the end of a lease that another caller holds. */
+class Wait {
+  constructor(key) {
+    this.key = key;
+    this.error = undefined;
+    this.timer = undefined;
+    this.ended = new Promise((resolve) => {
+      this.resolve = resolve;
+    });
+  }
+
+  /** Ends it with what it came to: a status and, for `OK`, a value. */
+  end(status, value) {
+    clearTimeout(this.timer);
+    this.resolve({ status, value, error: this.error });
+  }
+}
+
+class Waits {
+  #store;
+  #codec;
+  #next = 1;
+  #byCookie = new Map();
+  /** Those who wait for the same key share a wait; keys that are objects are not compared. */
+  #byKey = new Map();
+
+  constructor(store, codec) {
+    this.#store = store;
+    this.#codec = codec;
+    byStore.set(store, this);
+  }
+
+  /** What the lease on the key comes to; `DONE`: claim again. */
+  of(key) {
+    const present = this.#byKey.get(key);
+    if (present !== undefined) return present.ended;
+    const cookie = this.#next;
+    this.#next = cookie === 0xffffffff ? 1 : cookie + 1;
+    const left = native.wait(this.#store, key, cookie);
+    const wait = new Wait(key);
+    if (left === -1) {
+      wait.end(DONE);
+      return wait.ended;
+    }
+    if (left >= 0) {
+      this.#byCookie.set(cookie, wait);
+      this.#byKey.set(key, wait);
+    }
+    // The library watches no time: when the lease is over, the one who waits may have it.
+    const time = left >= 0 ? Math.min(left + 1, LONGEST) : PAUSE;
+    wait.timer = setTimeout(() => this.#end(cookie, wait, DONE), time);
+    return wait.ended;
+  }
+
+  #end(cookie, wait, status, value) {
+    this.#byCookie.delete(cookie);
+    if (this.#byKey.get(wait.key) === wait) this.#byKey.delete(wait.key);
+    wait.end(status, value);
+  }
+
+  /** Why the load failed that those wait for who are here: others learn only that it did. */
+  explain(key, error) {
+    const wait = this.#byKey.get(key);
+    if (wait !== undefined) wait.error = error;
+  }
+
+  /** Waits have ended: says so to each. */
+  told() {
+    for (;;) {
+      const passed = native.waitsNext(this.#store);
+      if (passed === false) return;
+      const [status, cookie, encoded, type] = [words[4], words[5], words[6], words[0]];
+      const wait = this.#byCookie.get(cookie);
+      if (wait === undefined) continue;
+      if (status !== OK) {
+        this.#end(cookie, wait, status);
+        continue;
+      }
+      try {
+        const [value] = passed;
+        this.#end(cookie, wait, OK, encoded === 0 ? value : decode(this.#codec, type, value));
+      } catch (error) {
+        wait.error = error;
+        this.#end(cookie, wait, LOAD_FAILED);
+      }
+    }
+  }
+
+  /** The store is closed here: whoever waits finds out by claiming again. */
+  close() {
+    byStore.delete(this.#store);
+    for (const [cookie, wait] of this.#byCookie) this.#end(cookie, wait, DONE);
+  }
+}
+
+/** What a claim found: `[status, value]`. */
+function claim(store, codec, key) {
+  checkSlab();
+  const value = native.claim(store, key, 0);
+  // A large value may have gone between the claim and the copy.
+  if (value === undefined) return [DONE];
+  if (value !== MORE) return [OK, value];
+  const status = words[4];
+  if (status !== OK) return [status, words[5]];
+  const type = words[0];
+  if (type !== LARGE) return [OK, decode(codec, type, fromSlab())];
+  const bytes = native.load(store, key);
+  return bytes === undefined ? [DONE] : [OK, decode(codec, words[0], bytes)];
+}
+
+/** The promise, but no longer than until the signal says so. */
+function until(signal, promise) {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+/** A lease of this caller, which ends once: numbers of leases are used again. */
+class Lease {
+  #number;
+
+  constructor(number) {
+    this.#number = number;
+  }
+
+  drop(reason, retryMs = 0) {
+    if (this.#number === undefined) return;
+    native.leaseDrop(this.#number, reason, retryMs);
+    this.#number = undefined;
+  }
+
+  /** Stores the loaded value, unless the lease is over: then it is already old. */
+  put(codec, value, ttl) {
+    if (this.#number === undefined) return;
+    if (native.leasePut(this.#number, value, ttl, undefined) === ENCODE) {
+      native.leasePut(this.#number, encode(codec, value), ttl, codec.type);
+    }
+    this.#number = undefined;
+  }
+}
+
+/** Loads a key that this caller has the lease for. */
+async function load(lease, waits, codec, key, loader, { ttl, signal, absentTtl = 0 }) {
+  // Who gave up has not failed: another one may load, now.
+  const abort = () => lease.drop(CANCELLED);
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    const value = await loader(key, { signal });
+    if (value === undefined) lease.drop(ABSENT, absentTtl);
+    else lease.put(codec, value, ttl);
+    return value;
+  } catch (error) {
+    waits.explain(key, error);
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    lease.drop(FAILED);
+  }
+}
+
+/**
+ * Reloads a key whose value serves meanwhile. The single flight is that of a key beside it, because
+ * the library grants no lease on a key that has a value; and what was written meanwhile is newer than
+ * what was loaded, so the reload replaces only the version that it began with.
+ */
+async function reload(store, codec, key, loader, ttl, isOld) {
+  const [status, number] = claim(store, codec, ['\0hypercache reload', key]);
+  if (status !== CLAIMED) return;
+  const lease = new Lease(number);
+  try {
+    const entry = native.entry(store, key, 1, true);
+    if (entry === undefined || !isOld()) {
+      lease.drop(CANCELLED);
+      return;
+    }
+    const version = entry[6];
+    const value = await loader(key, {});
+    if (value === undefined) {
+      native.delete(store, key, version);
+    } else if (native.put(store, key, value, CAS, ttl, undefined, undefined, version) === ENCODE) {
+      native.put(store, key, encode(codec, value), CAS, ttl, undefined, undefined, version, codec.type);
+    }
+    lease.drop(CANCELLED);
+  } finally {
+    lease.drop(FAILED, RETRY);
+  }
+}
+
+/** The options of a fetch, with the time that the value stays: the old one serves at its end. */
+function timesOf({ ttl, staleWhileRevalidate = 0, ...options }) {
+  if (staleWhileRevalidate === 0) return { ...options, ttl, graceTime: 0 };
+  for (const [name, time] of Object.entries({ ttl, staleWhileRevalidate })) {
+    if (!(typeof time === 'number' && time > 0 && time < Infinity)) {
+      throw new RangeError(`with staleWhileRevalidate, ${name} is a number of milliseconds above 0, not ${time}`);
+    }
+  }
+  return { ...options, ttl: ttl + staleWhileRevalidate, graceTime: staleWhileRevalidate };
+}
+
+/**
+ * The value of a key, loaded if there is none.
+ *
+ * @param {() => number} storeOf the number of the store, 0 once it is closed
+ */
+async function fetch(storeOf, waits, codec, key, loader, given) {
+  const options = timesOf(given);
+  const { ttl, graceTime, signal } = options;
+  for (;;) {
+    signal?.throwIfAborted();
+    let [status, value] = claim(storeOf(), codec, key);
+    let error;
+    if (status === TIMEOUT) {
+      ({ status, value, error } = await until(signal, waits.of(key)));
+    } else if (status === OK && graceTime !== 0) {
+      const isOld = () => native.remainingTtl(storeOf(), key) < graceTime;
+      // Nobody waits for this load; a loader that fails is asked again later.
+      if (isOld()) reload(storeOf(), codec, key, loader, ttl, isOld).catch(() => {});
+    }
+    switch (status) {
+      case OK:
+        return value;
+      case CLAIMED:
+        return until(signal, load(new Lease(value), waits, codec, key, loader, options));
+      case NOT_FOUND:
+        return undefined;
+      case LOAD_FAILED:
+        throw error ?? new HyperCacheError('HC_LOAD_FAILED', 'another caller was loading the key, and failed');
+      case NOT_ADMITTED:
+        // The value could neither be stored nor be passed on.
+        return until(signal, Promise.resolve(loader(key, { signal })));
+      default:
+        // The lease has ended: look again.
+        break;
+    }
+  }
+}
+
+module.exports = { Waits, fetch };

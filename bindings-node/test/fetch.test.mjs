@@ -1,0 +1,267 @@
+// Read-through: one load for all who ask, and what comes of it.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { Cache } from 'hypercache';
+
+const entry = createRequire(import.meta.url).resolve('hypercache');
+const open = (options) => new Cache({ maxBytes: '16MiB', ...options });
+const times = (count, call) => Promise.all(Array.from({ length: count }, call));
+
+/** A loader that counts its calls and takes its time. */
+function counted(value, ms = 20) {
+  const loader = async (key) => {
+    loader.calls += 1;
+    await sleep(ms);
+    return typeof value === 'function' ? value(key) : value;
+  };
+  loader.calls = 0;
+  return loader;
+}
+
+test('a thousand fetches at once load once, and later ones not at all', async () => {
+  const cache = open();
+  const loader = counted({ name: 'Ada' });
+  const values = await times(1_000, () => cache.fetch('k', loader));
+  assert.equal(loader.calls, 1);
+  for (const value of values) assert.deepEqual(value, { name: 'Ada' });
+  assert.deepEqual(await cache.fetch('k', loader), { name: 'Ada' });
+  assert.equal(loader.calls, 1);
+  cache.validate();
+  cache.close();
+});
+
+test('a thousand fetches over four worker threads load once', async () => {
+  for (const fails of [false, true]) {
+    const name = `fetch in threads ${fails}`;
+    const cache = open({ name });
+    const [gate, calls] = [new SharedArrayBuffer(4), new SharedArrayBuffer(4)];
+    const program = new URL('programs/fetcher.mjs', import.meta.url);
+    const workerData = { name, times: 250, gate, calls, ms: 300, fails };
+    const workers = Array.from({ length: 4 }, () => new Worker(program, { workerData }));
+    await Promise.all(workers.map((worker) => once(worker, 'message')));
+    const results = workers.map((worker) => once(worker, 'message'));
+    const ends = workers.map((worker) => once(worker, 'exit'));
+    Atomics.store(new Int32Array(gate), 0, 1);
+    Atomics.notify(new Int32Array(gate), 0);
+    const said = (await Promise.all(results)).map(([result]) => result);
+    await Promise.all(ends);
+    assert.equal(new Int32Array(calls)[0], 1);
+    assert.equal(said.reduce((sum, { count }) => sum + count, 0), 1_000);
+    const all = new Set(said.flatMap((result) => result.said));
+    if (fails) {
+      assert.deepEqual(all, new Set(['the source is down', 'HC_LOAD_FAILED']));
+      assert.equal(cache.has('one'), false);
+    } else {
+      assert.deepEqual(all, new Set([JSON.stringify({ key: 'one', text: 'loaded', bytes: Buffer.alloc(100, 7) })]));
+    }
+    cache.validate();
+    cache.close();
+  }
+});
+
+test('keys and values of every kind', async () => {
+  const cache = open();
+  for (const key of ['k', 7, 7n ** 40n, Buffer.from('b'), ['a', 1]]) {
+    for (const value of ['text', 7, 2n ** 60n, 0.5, true, false, null, Buffer.from('b'), Buffer.alloc(100_000), { a: 1 }]) {
+      cache.clear();
+      const loader = counted(value, 1);
+      assert.deepEqual(await times(3, () => cache.fetch(key, loader)), [value, value, value]);
+      assert.deepEqual(await cache.fetch(key, loader), value);
+      assert.equal(loader.calls, 1);
+    }
+  }
+  cache.close();
+});
+
+test('a load that fails fails for all who wait, and is tried again by the next', async () => {
+  const cache = open();
+  const loader = counted(() => {
+    throw new Error('no such host');
+  });
+  const results = await Promise.allSettled(Array.from({ length: 10 }, () => cache.fetch('k', loader)));
+  assert.equal(loader.calls, 1);
+  for (const { reason } of results) assert.equal(reason.message, 'no such host');
+  await assert.rejects(cache.fetch('k', loader), /no such host/);
+  assert.equal(loader.calls, 2);
+  await assert.rejects(cache.fetch('k', () => () => 1), /could not be cloned/);
+  await assert.rejects(cache.fetch('k', 'no function'), TypeError);
+  await assert.rejects(cache.fetch(undefined, loader), TypeError);
+  await assert.rejects(cache.fetch('k', () => 1, { ttl: 'long' }), TypeError);
+  assert.equal(await cache.fetch('k', () => 'at once'), 'at once');
+  cache.close();
+});
+
+test('what is not there is remembered for a while', async () => {
+  const cache = open({ absentTtl: 50 });
+  const loader = counted(undefined, 5);
+  assert.deepEqual(await times(5, () => cache.fetch('k', loader)), Array(5).fill(undefined));
+  assert.equal(await cache.fetch('k', loader), undefined);
+  assert.equal(loader.calls, 1);
+  assert.equal(cache.has('k'), false);
+  await sleep(80);
+  assert.equal(await cache.fetch('k', loader), undefined);
+  assert.equal(loader.calls, 2);
+  cache.set('k', 'now it is');
+  assert.equal(await cache.fetch('k', loader), 'now it is');
+  cache.close();
+});
+
+test('a write during the load stands', async () => {
+  const cache = open();
+  const loading = cache.fetch('k', counted('loaded', 30));
+  cache.set('k', 'written');
+  await loading;
+  assert.equal(cache.get('k'), 'written');
+  const again = cache.fetch('d', counted('loaded', 30));
+  cache.delete('d');
+  await again;
+  assert.equal(cache.get('d'), undefined);
+  const before = cache.fetch('c', counted('loaded', 30));
+  cache.clear();
+  await before;
+  assert.equal(cache.get('c'), undefined);
+  cache.close();
+});
+
+test('times to live, and the old value while one caller reloads', async () => {
+  const cache = open();
+  let number = 0;
+  const loader = counted(() => `value ${(number += 1)}`, 40);
+  const options = { ttl: 100, staleWhileRevalidate: 60_000 };
+  assert.equal(await cache.fetch('k', loader, options), 'value 1');
+  assert.equal(await cache.fetch('k', loader, options), 'value 1');
+  assert.equal(loader.calls, 1);
+  await sleep(130);
+  const before = performance.now();
+  assert.deepEqual(await times(20, () => cache.fetch('k', loader, options)), Array(20).fill('value 1'));
+  assert.ok(performance.now() - before < 40, 'nobody waited for the load');
+  await sleep(100);
+  assert.equal(loader.calls, 2);
+  assert.equal(cache.peek('k'), 'value 2');
+  await sleep(60);
+  // A write during a reload is newer than what is loaded.
+  assert.equal(await cache.fetch('k', loader, options), 'value 2');
+  cache.set('k', 'written', { ttl: 60_100 });
+  await sleep(100);
+  assert.equal(cache.peek('k'), 'written');
+  // A reload that fails leaves the old value, and is not tried again at once.
+  const failing = counted(() => {
+    throw new Error('down');
+  }, 5);
+  for (let i = 0; i < 5; i++) {
+    assert.equal(await cache.fetch('k', failing, options), 'written');
+    await sleep(20);
+  }
+  assert.equal(failing.calls, 1);
+  assert.deepEqual([...cache.keys()], ['k']);
+  await cache.fetch('plain', counted('x'), { ttl: 50_000 });
+  assert.ok(cache.remainingTtl('plain') <= 50_000);
+  for (const wrong of [{ staleWhileRevalidate: 5 }, { ttl: 5, staleWhileRevalidate: -1 }, { ttl: Infinity, staleWhileRevalidate: 5 }]) {
+    await assert.rejects(cache.fetch('w', loader, wrong), RangeError);
+  }
+  cache.close();
+});
+
+test('a signal ends the wait, and another one loads', async () => {
+  const cache = open();
+  const gaveUp = new AbortController();
+  let told = false;
+  const first = cache.fetch('k', (_, { signal }) => new Promise(() => {
+    signal.addEventListener('abort', () => (told = true));
+  }), { signal: gaveUp.signal });
+  const second = cache.fetch('k', counted('loaded by the second'));
+  const third = new AbortController();
+  const waiting = cache.fetch('k', counted('never'), { signal: third.signal });
+  third.abort(new Error('third gave up'));
+  await assert.rejects(waiting, /third gave up/);
+  gaveUp.abort(new Error('first gave up'));
+  await assert.rejects(first, /first gave up/);
+  assert.equal(told, true);
+  assert.equal(await second, 'loaded by the second');
+  await assert.rejects(cache.fetch('k', counted('x'), { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  cache.close();
+});
+
+test('who loads too long loses the lease', async () => {
+  const cache = open({ leaseTime: 60 });
+  const slow = counted('slow', 400);
+  const first = cache.fetch('k', slow);
+  const quick = counted('quick', 1);
+  assert.equal(await cache.fetch('k', quick), 'quick');
+  assert.equal(await first, 'slow');
+  assert.equal(cache.get('k'), 'quick');
+  cache.close();
+});
+
+test('a worker that dies while it loads leaves the load to another', async () => {
+  const cache = open({ name: 'dies', leaseTime: 60_000 });
+  const dying = new Worker(`
+    const { Cache } = require(${JSON.stringify(entry)});
+    const { parentPort } = require('node:worker_threads');
+    const cache = new Cache({ name: 'dies' });
+    cache.fetch('k', () => { parentPort.postMessage('loading'); return new Promise(() => {}); });
+    cache.fetch('k', () => 'never');
+    setInterval(() => {}, 1000);
+  `, { eval: true });
+  await once(dying, 'message');
+  const value = cache.fetch('k', counted('loaded here'));
+  await sleep(20);
+  assert.equal(await Promise.race([value, sleep(20, 'waits')]), 'waits');
+  await dying.terminate();
+  assert.equal(await value, 'loaded here');
+  cache.close();
+});
+
+test('closing ends the waits', async () => {
+  const cache = open({ name: 'closed while waiting' });
+  const other = open({ name: 'closed while waiting' });
+  const loading = other.fetch('k', counted('loaded', 100));
+  const waiting = cache.fetch('k', counted('x'));
+  setTimeout(() => cache.close(), 20);
+  await assert.rejects(waiting, { code: 'HC_ERR_CLOSED' });
+  assert.equal(await loading, 'loaded');
+  await assert.rejects(cache.fetch('k', counted('x')), { code: 'HC_ERR_CLOSED' });
+  other.close();
+  const lone = open();
+  const late = lone.fetch('k', counted('late'));
+  lone.close();
+  assert.equal(await late, 'late');
+});
+
+test('functions with their results in the cache', async () => {
+  const cache = open();
+  let calls = 0;
+  async function user(id, ...rest) {
+    calls += 1;
+    return { id, rest, self: this?.self };
+  }
+  const cached = cache.wrap(user, { ttl: 60_000 });
+  assert.deepEqual(await times(3, () => cached(7)), Array(3).fill({ id: 7, rest: [], self: undefined }));
+  assert.deepEqual(await cached(7, 'x'), { id: 7, rest: ['x'], self: undefined });
+  assert.equal(calls, 2);
+  assert.ok(cache.remainingTtl(['user', 7]) <= 60_000);
+  const keyed = cache.wrap(user, { key: (id) => `user:${id}` });
+  assert.deepEqual(await keyed.call({ self: 5 }, 8), { id: 8, rest: [], self: 5 });
+  assert.equal(cache.has('user:8'), true);
+  await cache.wrap((a) => a, { name: 'named' })(1);
+  assert.equal(cache.has(['named', 1]), true);
+  await assert.rejects(cached({}), TypeError);
+  assert.throws(() => cache.wrap(5), TypeError);
+  cache.close();
+});
+
+test('waiting keeps no loop alive longer than it lasts', async () => {
+  const worker = new Worker(`
+    const { Cache } = require(${JSON.stringify(entry)});
+    const cache = new Cache({ name: 'quiet', maxBytes: '8MiB' });
+    const slow = () => new Promise((resolve) => setTimeout(resolve, 30, 'x'));
+    Promise.all([cache.fetch('k', slow), cache.fetch('k', slow)]);
+  `, { eval: true });
+  const [code] = await once(worker, 'exit');
+  assert.equal(code, 0);
+});
