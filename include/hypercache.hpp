@@ -195,6 +195,9 @@ struct put_options {
     std::uint64_t session = 0;
     std::uint32_t type = HC_TYPE_BYTES;
     std::uint32_t flags = 0;
+    /* When claims have it loaded anew, and how long it lives without an access; 0: the store's. */
+    std::chrono::milliseconds soft_time_to_live{0};
+    std::chrono::milliseconds idle_time_to_live{0};
 
     hc_put_options raw() const noexcept {
         hc_put_options options;
@@ -205,6 +208,9 @@ struct put_options {
         options.session = session;
         options.type = type;
         options.flags = flags;
+        const auto soft = soft_time_to_live.count(), idle = idle_time_to_live.count();
+        options.soft_ttl_ms = soft > 0 ? static_cast<std::uint64_t>(soft) : 0;
+        options.idle_ttl_ms = idle > 0 ? static_cast<std::uint64_t>(idle) : 0;
         return options;
     }
 };
@@ -400,13 +406,96 @@ public:
         raw_.default_ttl_ms = ms > 0 ? static_cast<std::uint64_t>(ms) : 0;
         return *this;
     }
+    /* Claims have one caller load an entry anew so long after it was put. */
+    store_config &soft_time_to_live(std::chrono::milliseconds by_default) noexcept {
+        return raw_.soft_ttl_ms = count(by_default), *this;
+    }
+    /* Entries expire so long after their last access. */
+    store_config &idle_time_to_live(std::chrono::milliseconds by_default) noexcept {
+        return raw_.idle_ttl_ms = count(by_default), *this;
+    }
+    /* An old value is kept on for so long after its load failed. */
+    store_config &stale_if_error(std::chrono::milliseconds longer) noexcept {
+        return raw_.stale_if_error_ms = count(longer), *this;
+    }
+    /* A holder of a lease that does not come back blocks others for so long. */
+    store_config &lease_time(std::chrono::milliseconds longest) noexcept {
+        return raw_.lease_ms = count(longest), *this;
+    }
     store_config &measure_latency() noexcept { return raw_.flags |= HC_STORE_LATENCY, *this; }
 
     hc_store_config &raw() noexcept { return raw_; }
     const hc_store_config &raw() const noexcept { return raw_; }
 
 private:
+    static std::uint64_t count(std::chrono::milliseconds ms) noexcept {
+        return ms.count() > 0 ? static_cast<std::uint64_t>(ms.count()) : 0;
+    }
+
     hc_store_config raw_;
+};
+
+/* ---- Read-through ------------------------------------------------------------------- */
+
+/* The right and the task to load a key. One that goes without a put is dropped: cancelled, unless
+ * fail_with() or absent() said otherwise. The store must outlive it. */
+class lease {
+public:
+    lease(hc_store *store, const hc_lease &granted) noexcept : store_(store), raw_(granted) {}
+    lease(lease &&other) noexcept
+        : store_(other.store_), raw_(std::exchange(other.raw_, hc_lease{})),
+          reason_(other.reason_), retry_ms_(other.retry_ms_) {}
+    lease &operator=(lease &&other) noexcept {
+        if (this != &other) {
+            drop();
+            store_ = other.store_;
+            raw_ = std::exchange(other.raw_, hc_lease{});
+            reason_ = other.reason_;
+            retry_ms_ = other.retry_ms_;
+        }
+        return *this;
+    }
+    ~lease() { drop(); }
+
+    /* Stores the value and ends the lease. HC_CONFLICT: the key was written or invalidated since. */
+    outcome put(bytes value, const hc_put_options *options = nullptr) noexcept {
+        return hc_lease_put(store_, &raw_, value.data(), value.size(), options, nullptr);
+    }
+    /* What it is dropped as when it goes: a load that failed, ... */
+    void fail_with(std::chrono::milliseconds retry) noexcept {
+        reason_ = HC_DROP_FAILED;
+        retry_ms_ = retry.count() > 0 ? static_cast<std::uint64_t>(retry.count()) : 0;
+    }
+    /* ... or a key that the source does not have. */
+    void absent(std::chrono::milliseconds known = std::chrono::milliseconds(0)) noexcept {
+        reason_ = HC_DROP_ABSENT;
+        retry_ms_ = known.count() > 0 ? static_cast<std::uint64_t>(known.count()) : 0;
+    }
+    hc_lease raw() const noexcept { return raw_; }
+
+private:
+    void drop() noexcept {
+        if (raw_.generation != 0) hc_lease_drop(store_, &raw_, reason_, retry_ms_);
+    }
+
+    hc_store *store_;
+    hc_lease raw_;
+    std::int32_t reason_ = HC_DROP_CANCELLED;
+    std::uint64_t retry_ms_ = 0;
+};
+
+/* How get_or_load reads through. */
+struct load_options {
+    /* How long to wait for another's load; for as long as it takes, unless it is set. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* While another caller reloads, take the old value. */
+    bool stale = false;
+    /* How a loaded value is stored; the mode is HC_PUT_SET. */
+    put_options put{};
+    /* For how long others are told of a load that failed, instead of trying again. */
+    std::chrono::milliseconds retry{0};
+    /* For how long it is known that the source has no such key; 0: the store's. */
+    std::chrono::milliseconds absent{0};
 };
 
 class filter;
@@ -460,6 +549,53 @@ public:
             if (status == HC_OK || status == HC_SMALL_BUFFER) *len = info.len;
             return status;
         });
+    }
+    /* A view, or the lease of the key, or neither (the maybe says why). */
+    maybe<std::variant<view, lease>> claim(bytes key, std::uint64_t timeout_ms = 0,
+                                           std::uint32_t flags = 0) noexcept {
+        hc_view pinned;
+        hc_lease granted;
+        const hc_status status =
+            hc_claim(raw_, key.data(), key.size(), flags, timeout_ms, &pinned, &granted);
+        using either = std::variant<view, lease>;
+        if (status == HC_OK) return either(std::in_place_index<0>, pinned);
+        if (status == HC_CLAIMED) return either(std::in_place_index<1>, raw_, granted);
+        return outcome(status);
+    }
+    /* The value of a key; where there is none, of all who ask for it one calls load(), and the
+     * others wait for that. load returns something that bytes takes, or a std::optional of it:
+     * std::nullopt, here HC_NOT_FOUND, is a key that the source does not have. What load throws
+     * passes through, and those who wait get HC_LOAD_FAILED. Who has waited for as long as the
+     * options allow loads for itself and stores nothing. */
+    template <class Load>
+    maybe<std::string> get_or_load(bytes key, Load &&load, const load_options &options = {}) {
+        const std::uint64_t timeout_ms =
+            !options.timeout ? UINT64_MAX
+            : options.timeout->count() > 0
+                ? static_cast<std::uint64_t>(options.timeout->count())
+                : 0;
+        auto claimed = claim(key, timeout_ms, options.stale ? HC_CLAIM_STALE : 0);
+        if (!claimed) {
+            if (claimed.status() != HC_TIMEOUT && claimed.status() != HC_NOT_ADMITTED) {
+                return outcome(claimed.status());
+            }
+            return loaded(std::forward<Load>(load)());
+        }
+        if (const auto *found = std::get_if<0>(&*claimed)) {
+            return std::string(static_cast<const char *>(found->data()), found->size());
+        }
+        lease &held = std::get<1>(*claimed);
+        /* Should load throw. */
+        held.fail_with(options.retry);
+        maybe<std::string> value = loaded(std::forward<Load>(load)());
+        if (!value) {
+            held.absent(options.absent);
+            return value;
+        }
+        const hc_put_options put = options.put.raw();
+        /* Whatever the store makes of it, the value is there. */
+        static_cast<void>(held.put(*value, &put));
+        return value;
     }
     /* Restarts the time to live. */
     outcome touch(bytes key, ttl left) noexcept {
@@ -606,6 +742,20 @@ public:
     outcome forget_known_keys() noexcept { return hc_store_set_known_keys(raw_, nullptr); }
 
 private:
+    static std::string loaded_text(bytes value) {
+        return std::string(static_cast<const char *>(value.data()), value.size());
+    }
+    static maybe<std::string> loaded(std::string value) { return value; }
+    template <class T>
+    static maybe<std::string> loaded(const T &value) {
+        return loaded_text(bytes(value));
+    }
+    template <class T>
+    static maybe<std::string> loaded(std::optional<T> value) {
+        if (!value) return outcome(HC_NOT_FOUND);
+        return loaded(std::move(*value));
+    }
+
     template <class Read>
     static maybe<std::string> copied(bytes, Read read) {
         char near[512];

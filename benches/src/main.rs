@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
-use hypercache_bench::commands::{churn, filter, limit, miss_ratio, raw, sessions, speed, tail};
+use hypercache_bench::commands::{
+    churn, filter, leases, limit, miss_ratio, raw, sessions, speed, tail,
+};
 use hypercache_bench::miss_ratio::equal;
 
 #[derive(Parser)]
@@ -24,6 +26,7 @@ enum Command {
     Churn(churn::Args),
     Raw(raw::Args),
     Sessions(sessions::Args),
+    Leases(leases::Args),
     Filter(filter::Args),
     Replay(replay::Args),
     MissRatio(miss_ratio::Args),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Churn(args) => churn::run(&args),
         Command::Raw(args) => raw::run(&args),
         Command::Sessions(args) => sessions::run(&args),
+        Command::Leases(args) => leases::run(&args),
         Command::Filter(args) => filter::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::MissRatio(args) => miss_ratio::run(&args),

@@ -109,8 +109,8 @@ pub use pool::{AllocOptions, LimitOutcome, Pool, PressureEvent, Watch};
 pub use stats::{LatencyOp, LatencySummary, PoolStats, StoreStats};
 #[cfg(not(loom))]
 pub use store::{
-    BatchRead, Claim, ClaimOptions, Copied, Draft, DropReason, Lease, Scan, ScanEntry, Store, View,
-    Waits,
+    BatchRead, Claim, ClaimOptions, Copied, Draft, DropReason, Lease, LoadError, LoadOptions,
+    Loaded, Scan, ScanEntry, Store, View, Waits,
 };
 pub use types::{
     BatchEntry, DeleteOutcome, IncrOutcome, Info, Match, Pressure, PutMode, PutOptions, PutOutcome,

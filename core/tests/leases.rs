@@ -5,9 +5,10 @@
 use hypercache_core::clock::Clock;
 use hypercache_core::store::Ended;
 use hypercache_core::{
-    Claim, ClaimOptions, DropReason, ErrorKind, Lease, Match, Pool, PoolConfig, PutMode,
-    PutOptions, PutOutcome, Store, StoreConfig, Ttl, View,
+    Claim, ClaimOptions, DropReason, ErrorKind, Lease, LoadError, LoadOptions, Loaded, Match, Pool,
+    PoolConfig, PutMode, PutOptions, PutOutcome, Store, StoreConfig, Ttl, View,
 };
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -578,5 +579,69 @@ fn waits_and_threads_race_with_the_end() {
             });
         }
     });
+    pool.validate().unwrap();
+}
+
+#[test]
+fn one_loads_for_all() {
+    let (pool, store) = store();
+    let loads = AtomicU32::new(0);
+    let begin = Barrier::new(16);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                begin.wait();
+                let value = store.get_or_load(b"k", &LoadOptions::default(), || {
+                    loads.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(20));
+                    Ok::<_, Infallible>(Some(b"loaded"))
+                });
+                assert_eq!(&**value.unwrap().as_ref().unwrap(), b"loaded");
+            });
+        }
+    });
+    assert_eq!(loads.into_inner(), 1);
+    pool.validate().unwrap();
+}
+
+#[test]
+fn what_the_load_says_is_what_callers_hear() {
+    let (pool, store) = store();
+    let options = LoadOptions { retry_ms: 100_000, ..LoadOptions::default() };
+    let absent = store.get_or_load(b"a", &options, || Ok::<Option<Vec<u8>>, ()>(None));
+    assert!(absent.unwrap().is_none());
+    let known = store.get_or_load(b"a", &options, || Ok::<_, ()>(Some(vec![1])));
+    assert!(known.unwrap().is_none());
+
+    let failed = store.get_or_load(b"f", &options, || Err::<Option<Vec<u8>>, _>("no source"));
+    assert!(matches!(failed, Err(LoadError::Load("no source"))));
+    let again = store.get_or_load(b"f", &options, || Ok::<_, ()>(Some(vec![1])));
+    assert!(matches!(again, Err(LoadError::Failed)));
+
+    // A load that unwinds lets the next one load.
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = store.get_or_load(b"p", &options, || -> Result<Option<Vec<u8>>, ()> {
+            panic!("as the test wants it");
+        });
+    }));
+    assert!(unwound.is_err());
+    let next = store.get_or_load(b"p", &options, || Ok::<_, ()>(Some(vec![7])));
+    assert_eq!(**next.unwrap().as_ref().unwrap(), [7]);
+
+    // A load that asks for its own key is told, not hung.
+    let inner = store.get_or_load(b"r", &options, || {
+        let inner = store.get_or_load(b"r", &options, || Ok::<_, ()>(Some(vec![1])));
+        match inner {
+            Err(LoadError::Cache(error)) => Err(error.kind()),
+            _ => Ok(Some(vec![2])),
+        }
+    });
+    assert!(matches!(inner, Err(LoadError::Load(ErrorKind::Deadlock))));
+    // Who does not wait loads for itself.
+    let lease = granted(store.claim(b"t", AT_ONCE).unwrap());
+    let hurried = LoadOptions { claim: AT_ONCE, ..LoadOptions::default() };
+    let own = store.get_or_load(b"t", &hurried, || Ok::<_, ()>(Some(vec![3])));
+    assert!(matches!(own.unwrap().unwrap(), Loaded::Own(value) if value == [3]));
+    assert!(matches!(store.lease_put(lease, &[4], &SET).unwrap(), PutOutcome::Stored(_)));
     pool.validate().unwrap();
 }

@@ -11,7 +11,7 @@ use crate::tree::Tree;
 const PROGRAM: &str = "hypercache-bench";
 
 /// Subcommands that compare HyperCache with no other cache.
-const ALONE: [&str; 3] = ["raw", "replay", "sessions"];
+const ALONE: [&str; 4] = ["raw", "replay", "sessions", "leases"];
 
 /// How the comparison of miss ratios is asked for, beside its name as a subcommand.
 const MISS_RATIO: (&str, &str) = ("--miss-ratio", "miss-ratio");

@@ -2,6 +2,7 @@
 
 pub mod churn;
 pub mod filter;
+pub mod leases;
 pub mod limit;
 pub mod miss_ratio;
 pub mod raw;

@@ -50,7 +50,9 @@ pub use batch::BatchRead;
 pub use copied::Copied;
 pub use draft::{Draft, RawDraft};
 pub use handle::StoreRef;
-pub use lease::{Claim, ClaimOptions, DropReason, Ended, Lease, Waits};
+pub use lease::{
+    Claim, ClaimOptions, DropReason, Ended, Lease, LoadError, LoadOptions, Loaded, Waits,
+};
 pub use pin::{RawView, View};
 pub use scan::{Scan, ScanEntry};
 

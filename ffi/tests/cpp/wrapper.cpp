@@ -228,6 +228,58 @@ static void pressure() {
     CHECK(hypercache::metrics_text().find("# TYPE") != std::string::npos);
 }
 
+static void reading_through(hypercache::store &store) {
+    using namespace std::chrono_literals;
+    int loads = 0;
+    auto load = [&loads] { return "loaded " + std::to_string(++loads); };
+    CHECK(*store.get_or_load("r", load) == "loaded 1" && *store.get_or_load("r", load) == "loaded 1");
+    // Anything that is bytes will do, and nothing for what the source does not have.
+    CHECK(*store.get_or_load("s", [] { return std::vector<std::uint8_t>{'a', 'b'}; }) == "ab");
+    CHECK(*store.get_or_load("t", [] { return std::optional<std::string>("there"); }) == "there");
+    auto none = store.get_or_load("u", [] { return std::optional<std::string>(); });
+    CHECK(!none && none.status() == HC_NOT_FOUND);
+    CHECK(store.get_or_load("u", load).status() == HC_NOT_FOUND && loads == 1);
+#if defined(__cpp_exceptions)
+    hypercache::load_options options;
+    options.retry = 1h;
+    bool thrown = false;
+    try {
+        static_cast<void>(store.get_or_load("v", []() -> std::string { throw 7; }, options));
+    } catch (int seven) {
+        thrown = seven == 7;
+    }
+    CHECK(thrown && store.get_or_load("v", load).status() == HC_LOAD_FAILED);
+#endif
+    // Who holds the lease and asks again is told; who does not wait loads for himself.
+    {
+        auto claimed = store.claim("w");
+        CHECK(claimed && std::holds_alternative<hypercache::lease>(*claimed));
+        CHECK(store.get_or_load("w", load).status() == HC_ERR_DEADLOCK);
+        hypercache::load_options hurried;
+        hurried.timeout = 0ms;
+        CHECK(*store.get_or_load("w", load, hurried) == "loaded 2" && !store.contains("w"));
+        CHECK(std::get<hypercache::lease>(*claimed).put("mine"));
+        CHECK(std::get<hypercache::lease>(*claimed).put("again") == HC_CONFLICT);
+    }
+    CHECK(*store.get("w") == "mine");
+    {
+        auto claimed = store.claim("x");
+        CHECK(claimed && claimed->index() == 1);
+    } // dropped, so that the next one has it
+    {
+        auto claimed = store.claim("x");
+        CHECK(claimed && claimed->index() == 1);
+        hypercache::lease kept = std::move(std::get<1>(*claimed));
+        CHECK(kept.put("x"));
+    }
+    // Loaded anew, past its soft time.
+    hypercache::load_options soft;
+    soft.put.soft_time_to_live = 10ms;
+    CHECK(*store.get_or_load("y", load, soft) == "loaded 3");
+    std::this_thread::sleep_for(20ms);
+    CHECK(*store.get("y") == "loaded 3" && *store.get_or_load("y", load) == "loaded 4");
+}
+
 int main() {
     auto pool = hypercache::pool::create(8 << 20);
     CHECK(pool);
@@ -241,6 +293,7 @@ int main() {
     references(*pool);
     filters(*pool);
     known_keys(*pool);
+    reading_through(*store);
     pressure();
     CHECK(pool->validate() && store->validate());
     hypercache::pool kept = *pool;

@@ -26,11 +26,13 @@ mod claim;
 mod end;
 pub(super) mod fresh;
 pub(super) mod handed;
+mod load;
 pub(super) mod table;
 mod waits;
 #[doc(hidden)]
 pub mod word;
 
+pub use load::{LoadError, LoadOptions, Loaded};
 pub use waits::{Ended, Waits};
 
 /// The right to load a key. A value: copies are the same lease, which ends once.
