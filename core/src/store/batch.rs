@@ -85,7 +85,7 @@ impl Store {
                 let read = if key.len() > KEY_LEN_MAX {
                     Err(Error::fixed(ErrorKind::Invalid, "a key is too long"))
                 } else {
-                    self.0.copy_out::<true>(hash, key, &mut buf[used..], peek)
+                    self.0.copy_near(hash, key, &mut buf[used..], peek)
                 };
                 *result = match read {
                     Ok(Copied::Hit { len, value_type }) => {

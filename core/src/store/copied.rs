@@ -4,7 +4,7 @@
 //! word.
 
 use super::entry::Entry;
-use super::read::{Hit, Probe, Visit};
+use super::read::{Hit, Near, Probe, Visit};
 use super::{HitRule, StoreInner};
 use crate::error::Result;
 use crate::memory::copy;
@@ -98,14 +98,14 @@ impl<'a> Target<'a> {
 
 /// Copies the value.
 #[derive(Clone, Copy)]
-struct CopyValue<'a, const NEAR: bool> {
+struct CopyValue<'a> {
     target: Target<'a>,
     peek: bool,
 }
 
-impl<const NEAR: bool> Visit for CopyValue<'_, NEAR> {
+impl Visit for CopyValue<'_> {
     type Out = Outcome;
-    const NEAR: bool = NEAR;
+    const WEIGHS: bool = false;
 
     #[inline(always)]
     fn counts(self) -> bool {
@@ -197,7 +197,7 @@ impl StoreInner {
             return None;
         }
         let hash = self.hash.of(key);
-        let visitor = CopyValue::<false> { target: Target::new(buf), peek: false };
+        let visitor = CopyValue { target: Target::new(buf), peek: false };
         let outcome = self.probe_straight(hash, key, visitor)?;
         if self.hit_rule == HitRule::Asks {
             self.promote_if_due(hash);
@@ -208,7 +208,11 @@ impl StoreInner {
     /// Looks a key up without a lock; `None`: it takes the lock to find out.
     #[inline(always)]
     pub fn look_up<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Result<Option<V::Out>> {
-        let probe = self.probe(hash, key, visitor);
+        self.settled(hash, self.probe(hash, key, visitor))
+    }
+
+    #[inline(always)]
+    fn settled<T>(&self, hash: u64, probe: Probe<T>) -> Result<Option<T>> {
         let Probe::Settled(out) = probe else { return probe.failure().map_or(Ok(None), Err) };
         if self.hit_rule == HitRule::Asks {
             self.promote_if_due(hash);
@@ -216,18 +220,58 @@ impl StoreInner {
         Ok(Some(out))
     }
 
-    /// Copies the value of a key out; `NEAR`: the index lines of its hash were asked for.
-    pub fn copy_out<const NEAR: bool>(
+    /// Copies the value of a key out.
+    pub fn copy_out(
         &self,
         hash: u64,
         key: &[u8],
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
-        let visitor = CopyValue::<NEAR> { target: Target::new(buf), peek };
-        if let Some(outcome) = self.look_up(hash, key, visitor)? {
-            return Ok(outcome.into());
+        let visitor = CopyValue { target: Target::new(buf), peek };
+        match self.look_up(hash, key, visitor)? {
+            Some(outcome) => Ok(outcome.into()),
+            None => self.copy_locked(hash, key, buf, peek),
         }
+    }
+
+    /// [`StoreInner::copy_out`] of a key whose index line was asked for.
+    pub fn copy_near(
+        &self,
+        hash: u64,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+        peek: bool,
+    ) -> Result<Copied> {
+        let visitor = Near(CopyValue { target: Target::new(buf), peek });
+        match self.look_up(hash, key, visitor)? {
+            Some(outcome) => Ok(outcome.into()),
+            None => self.copy_locked(hash, key, buf, peek),
+        }
+    }
+
+    /// [`StoreInner::copy_out`] after the straight path was tried in vain.
+    pub fn copy_otherwise(
+        &self,
+        hash: u64,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Result<Copied> {
+        let visitor = CopyValue { target: Target::new(buf), peek: false };
+        match self.settled(hash, self.probe_otherwise(hash, key, visitor))? {
+            Some(outcome) => Ok(outcome.into()),
+            None => self.copy_locked(hash, key, buf, false),
+        }
+    }
+
+    #[cold]
+    fn copy_locked(
+        &self,
+        hash: u64,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+        peek: bool,
+    ) -> Result<Copied> {
         Ok(match self.read_locked(hash, key, buf, peek)? {
             Read::Hit(info) => Copied::Hit { len: info.len, value_type: info.value_type },
             Read::SmallBuffer(info) => Copied::SmallBuffer { len: info.len },

@@ -57,7 +57,12 @@ impl Store {
         if self.0.latency.is_none()
             && let Some(outcome) = self.0.copy_straight(key, buf)
         {
-            return Ok(outcome.into());
+            let copied = outcome.into();
+            // Here, where it costs a hit nothing.
+            if matches!(copied, Copied::Miss) && self.0.has_screens {
+                self.0.weigh_miss_of(key);
+            }
+            return Ok(copied);
         }
         self.copy_fully(key, buf)
     }
@@ -66,9 +71,11 @@ impl Store {
     #[inline(never)]
     fn copy_fully(&self, key: &[u8], buf: &mut [MaybeUninit<u8>]) -> Result<Copied> {
         check_key(key)?;
-        self.0.timed(LatencyOp::Get, || {
-            self.0.copy_out::<false>(self.0.hash.of(key), key, buf, false)
-        })
+        let hash = self.0.hash.of(key);
+        if self.0.latency.is_none() {
+            return self.0.copy_otherwise(hash, key, buf);
+        }
+        self.0.timed(LatencyOp::Get, || self.0.copy_out(hash, key, buf, false))
     }
 
     /// The value of a key in a vector of its own.

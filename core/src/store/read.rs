@@ -15,7 +15,6 @@
 //! its processor while it waits for memory seldom holds a segment back.
 
 use super::entry::{Entry, NEVER};
-use super::index::Geometry;
 use super::index::line::{Line, tag_of};
 use super::shard::{Asked, CLOSED, POISONED, Shard, Writer};
 use super::{HitRule, StoreInner, hear};
@@ -62,8 +61,10 @@ pub trait Visit: Copy {
     /// What it makes of the entry.
     type Out;
 
-    /// The lines of the index were asked for before: there is nothing to gain by asking the filter.
-    const NEAR: bool = false;
+    /// Whether the filter is asked before the index, where that pays.
+    const ASKS: bool = true;
+    /// Whether a miss on the straight path is weighed there; else the caller does.
+    const WEIGHS: bool = true;
 
     /// Whether it counts what it finds and what it does not.
     fn counts(self) -> bool;
@@ -73,6 +74,32 @@ pub trait Visit: Copy {
 
     /// Visits the entry, which may be expired. `None`: it was replaced meanwhile, look again.
     fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<Self::Out>;
+}
+
+/// A visitor for whom the filter is not asked: it let the key pass, or the lines of the index were asked
+/// for already.
+#[derive(Clone, Copy)]
+pub struct Near<V>(pub V);
+
+impl<V: Visit> Visit for Near<V> {
+    type Out = V::Out;
+    const ASKS: bool = false;
+    const WEIGHS: bool = V::WEIGHS;
+
+    #[inline(always)]
+    fn counts(self) -> bool {
+        self.0.counts()
+    }
+
+    #[inline(always)]
+    fn miss(self, store: &StoreInner, slot: u32) -> V::Out {
+        self.0.miss(store, slot)
+    }
+
+    #[inline(always)]
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<V::Out> {
+        self.0.visit(hit)
+    }
 }
 
 /// How a look-up ended that took no lock.
@@ -118,8 +145,19 @@ impl StoreInner {
     pub fn probe<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Probe<V::Out> {
         match self.probe_straight(hash, key, visitor) {
             Some(out) => Probe::Settled(out),
-            None => self.probe_fully(hash, key, visitor),
+            None => self.probe_otherwise(hash, key, visitor),
         }
+    }
+
+    /// A look-up that the straight path does not settle.
+    #[inline(never)]
+    pub fn probe_otherwise<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Probe<V::Out> {
+        if self.has_screens
+            && let Some(out) = self.probe_screened(hash, key, visitor)
+        {
+            return Probe::Settled(out);
+        }
+        self.probe_fully(hash, key, visitor)
     }
 
     /// The straight path of a look-up: the first matching slot, unchanged, of the home line or the
@@ -128,54 +166,12 @@ impl StoreInner {
     #[inline(always)]
     pub fn probe_straight<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Option<V::Out> {
         let shard = self.shard_of(hash);
-        let guard = Seated::enter(self.slot_tag)?;
+        let tag = tag_of(hash);
+        let mut guard = Seated::enter(self.slot_tag)?;
         let geometry = shard.table.geometry();
-        if !geometry.is_straight() {
-            return self.probe_screened(guard, geometry, hash, key, visitor);
-        }
-        self.probe_home(guard, shard, geometry, hash, key, visitor)
-    }
-
-    /// [`StoreInner::probe_straight`] where something is to be asked before the index.
-    #[inline(never)]
-    fn probe_screened<V: Visit>(
-        &self,
-        guard: Seated,
-        geometry: Geometry,
-        hash: u64,
-        key: &[u8],
-        visitor: V,
-    ) -> Option<V::Out> {
-        if !geometry.in_service() {
+        if !(if V::ASKS { geometry.is_straight() } else { geometry.in_service() }) {
             return None;
         }
-        let shard = self.shard_of(hash);
-        if !V::NEAR {
-            let slot = guard.slot_index();
-            if self.is_screened_out(shard, hash) {
-                if visitor.counts() {
-                    self.counters.read_add(slot, ReadTally::FilterSkips, 1);
-                }
-                let out = visitor.miss(self, slot);
-                self.weigh_miss(shard, slot);
-                return Some(out);
-            }
-            self.weigh_pass(shard, slot);
-        }
-        self.probe_home(guard, shard, geometry, hash, key, visitor)
-    }
-
-    #[inline(always)]
-    fn probe_home<V: Visit>(
-        &self,
-        mut guard: Seated,
-        shard: &Shard,
-        geometry: Geometry,
-        hash: u64,
-        key: &[u8],
-        visitor: V,
-    ) -> Option<V::Out> {
-        let tag = tag_of(hash);
         let home = shard.table.home(geometry.bucket(hash))?;
         let header = home.header();
         let mut line = home;
@@ -190,14 +186,13 @@ impl StoreInner {
             if matches == 0 {
                 let is_miss =
                     !goes_on && home.unchanged(header) && shard.table.geometry() == geometry;
-                if !is_miss {
-                    return None;
-                }
-                let out = visitor.miss(self, guard.slot_index());
-                if self.has_screens {
-                    self.weigh_miss(shard, guard.slot_index());
-                }
-                return Some(out);
+                return is_miss.then(|| {
+                    let out = visitor.miss(self, guard.slot_index());
+                    if V::WEIGHS && self.has_screens {
+                        self.weigh_miss(shard, guard.slot_index());
+                    }
+                    out
+                });
             }
         }
         let slot = matches.trailing_zeros() as usize;
@@ -215,6 +210,30 @@ impl StoreInner {
         }
         let found = Found { shard, line, slot, tag, location, entry: bare };
         visitor.visit(&mut Hit { guard: &mut guard, store: self, found })
+    }
+
+    /// [`StoreInner::probe_straight`] where the filter is to be asked before the index.
+    #[inline(always)]
+    fn probe_screened<V: Visit>(&self, hash: u64, key: &[u8], visitor: V) -> Option<V::Out> {
+        let shard = self.shard_of(hash);
+        {
+            let guard = Seated::enter(self.slot_tag)?;
+            let geometry = shard.table.geometry();
+            if geometry.is_straight() || !geometry.in_service() {
+                return None;
+            }
+            let slot = guard.slot_index();
+            if self.is_screened_out(shard, hash) {
+                if visitor.counts() {
+                    self.counters.read_add(slot, ReadTally::FilterSkips, 1);
+                }
+                let out = visitor.miss(self, slot);
+                self.weigh_miss(shard, slot);
+                return Some(out);
+            }
+            self.weigh_pass(shard, slot);
+        }
+        self.probe_straight(hash, key, Near(visitor))
     }
 
     /// Visits an entry that has optional fields, if its key is this one.

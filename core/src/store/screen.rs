@@ -26,6 +26,7 @@
 use super::shard::{Shard, Writer};
 use super::{Fill, StoreInner};
 use crate::filter::single::{Head, Single};
+use crate::memory::guard;
 use crate::pool::space::RunId;
 use crate::stats::counters::Share;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -45,7 +46,7 @@ const KEYS_MIN: u64 = if cfg!(any(test, feature = "testing")) { 8 } else { 2_000
 const ATTEMPTS: u32 = 4;
 /// Bytes of home lines of all shards from which on the screen is asked. Below, the index is as near
 /// as the screen, and asking both costs more than it saves.
-const INDEX_MIN: u64 = if cfg!(any(test, feature = "testing")) { 1 } else { 8 << 20 };
+const INDEX_MIN: u64 = if cfg!(any(test, feature = "testing")) { 1 } else { 256 << 20 };
 
 /// A table of fingerprints, and the run that it lies in.
 struct Part {
@@ -103,10 +104,19 @@ impl StoreInner {
     /// A miss on a shard, screened out or not, of a store with screens.
     #[inline]
     pub(super) fn weigh_miss(&self, shard: &Shard, slot: u32) {
-        match self.counters.share_at_miss(slot) {
-            Share::Unclear => {}
-            Share::MostlyMisses => self.have_asked(shard),
-            Share::MostlyHits => shard.table.set_screened(false),
+        let share = self.counters.share_at_miss(slot);
+        if share != Share::Unclear {
+            self.heed(shard, share);
+        }
+    }
+
+    /// [`StoreInner::weigh_miss`] on the shard of a key, which the thread looked up on the straight path.
+    #[inline(never)]
+    pub(super) fn weigh_miss_of(&self, key: &[u8]) {
+        let slot = guard::own_slot(self.slot_tag) as u32;
+        let share = self.counters.share_at_miss(slot);
+        if share != Share::Unclear {
+            self.heed(self.shard_of(self.hash.of(key)), share);
         }
     }
 
@@ -119,9 +129,12 @@ impl StoreInner {
     }
 
     #[cold]
-    fn have_asked(&self, shard: &Shard) {
+    fn heed(&self, shard: &Shard, share: Share) {
+        if share == Share::MostlyHits {
+            return shard.table.set_screened(false);
+        }
         let lines = u64::from(shard.table.geometry().lines()) * self.shards.len() as u64;
-        if lines * 64 >= INDEX_MIN && shard.screen.is_serving() {
+        if share == Share::MostlyMisses && lines * 64 >= INDEX_MIN && shard.screen.is_serving() {
             shard.table.set_screened(true);
         }
     }
