@@ -83,8 +83,6 @@ struct ForClaim<V> {
 impl<V: Visit> Visit for ForClaim<V> {
     type Out = Looked<V::Out>;
 
-    const NEAR: bool = V::NEAR;
-
     #[inline(always)]
     fn counts(self) -> bool {
         self.inner.counts()
