@@ -30,6 +30,9 @@ const MAIN: u8 = 1;
 /// The most entries that are moved or kept before one has to go.
 const SPARED_MAX: u8 = 32;
 
+/// Mean bytes of an entry from which on there is room for twice as many ghosts.
+const LONG: u64 = 4096;
+
 const OPTIONS: [options::Number; 3] = [
     options::Number { name: "small", least: 1, most: 90, default: 10 },
     options::Number { name: "ghost", least: 0, most: 400, default: 100 },
@@ -91,6 +94,15 @@ impl Policy for S3Fifo {
 
     fn memory_words(&self, entries: u64) -> usize {
         Ghosts::words(percent(percent(entries, 100 - self.small_pct), self.ghost_pct))
+    }
+
+    fn memory_words_within(&self, entries: u64, bytes: u64) -> usize {
+        // A window of bytes holds more ghosts than there are entries where short ones leave first,
+        // and buckets are not filled alike. Up to twice the room, as entries get long.
+        let words = self.memory_words(entries) as u64;
+        let mean = (bytes / entries.max(1)).min(LONG);
+        usize::try_from(words.saturating_add(words.saturating_mul(mean) / LONG))
+            .unwrap_or(usize::MAX)
     }
 
     fn memory_changed(&mut self) {
