@@ -21,6 +21,16 @@ impl Clock {
         (Self::Manual(Arc::clone(&hand)), hand)
     }
 
+    /// [`Clock::now_ms`], and the nanoseconds of the system's clock at the same moment.
+    #[must_use]
+    pub fn now_both(&self) -> (u64, u64) {
+        let now_ns = monotonic_ns();
+        match self {
+            Self::Monotonic => (now_ns / 1_000_000, now_ns),
+            Self::Manual(_) => (self.now_ms(), now_ns),
+        }
+    }
+
     /// Milliseconds since an arbitrary moment; never falls.
     #[inline]
     #[must_use]

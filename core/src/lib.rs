@@ -93,6 +93,9 @@ pub mod pool {
 #[doc(hidden)]
 pub mod store {
     pub mod index;
+    pub mod lease {
+        pub mod word;
+    }
 }
 
 pub use config::{PolicyKind, PoolConfig, StoreConfig, Thresholds};

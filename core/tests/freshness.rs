@@ -177,12 +177,12 @@ fn a_key_that_the_source_has_no_more_is_removed() {
     assert!(matches!(world.claim(STALE), Claim::Absent));
 }
 
-/// A value that took `took` to load, with a second to live.
+/// A value that took `took` to load, with a thousand seconds to live.
 fn loaded_slowly(config: &StoreConfig, took: Duration) -> World {
     let world = World::new(config);
     let lease = world.lease();
     std::thread::sleep(took);
-    let options = PutOptions { ttl: Ttl::Millis(1_000), ..PutOptions::default() };
+    let options = PutOptions { ttl: Ttl::Millis(1_000_000), ..PutOptions::default() };
     world.store.lease_put(lease, b"v", &options).unwrap();
     world
 }
@@ -195,7 +195,7 @@ fn near_its_end_one_claim_loads_early() {
         assert_eq!(world.value(PLAIN).0, b"v");
     }
     // With less left than two loads take, the first claim is the one.
-    world.pass(989);
+    world.pass(999_989);
     let lease = world.lease();
     for _ in 0..100 {
         assert_eq!(world.value(PLAIN), (b"v".to_vec(), Some(10)));
@@ -210,7 +210,7 @@ fn near_its_end_one_claim_loads_early() {
 
     let config = StoreConfig { no_early_refresh: true, ..StoreConfig::default() };
     let world = loaded_slowly(&config, Duration::from_millis(5));
-    world.pass(999);
+    world.pass(999_999);
     assert_eq!(world.value(PLAIN), (b"v".to_vec(), Some(1)));
 }
 

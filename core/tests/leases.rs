@@ -373,7 +373,8 @@ fn a_dead_holder_blocks_for_the_time_of_the_lease_only() {
         }
     });
     assert!(begun.elapsed() >= Duration::from_millis(99));
-    assert_eq!(store.stats().leases, 2);
+    // More, where a waiter took longer than that to put.
+    assert!(store.stats().leases >= 2);
     pool.validate().unwrap();
 }
 

@@ -345,7 +345,7 @@ const KEYS: u64 = 10_000;
 const LATENCY: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_secs(1);
 /// A key is hot if it was asked for within so many milliseconds before.
-const HOT_MS: u64 = 10;
+const HOT_MS: u64 = 3;
 
 #[derive(Default)]
 struct Loaded {

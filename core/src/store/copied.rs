@@ -199,9 +199,7 @@ impl StoreInner {
         let hash = self.hash.of(key);
         let visitor = CopyValue { target: Target::new(buf), peek: false };
         let outcome = self.probe_straight(hash, key, visitor)?;
-        if self.hit_rule == HitRule::Asks {
-            self.promote_if_due(hash);
-        }
+        self.promote_after(hash);
         Some(outcome)
     }
 
@@ -214,9 +212,7 @@ impl StoreInner {
     #[inline(always)]
     fn settled<T>(&self, hash: u64, probe: Probe<T>) -> Result<Option<T>> {
         let Probe::Settled(out) = probe else { return probe.failure().map_or(Ok(None), Err) };
-        if self.hit_rule == HitRule::Asks {
-            self.promote_if_due(hash);
-        }
+        self.promote_after(hash);
         Ok(Some(out))
     }
 
@@ -291,6 +287,14 @@ impl StoreInner {
         match self.look_up(hash, key, visitor)? {
             Some(read) => Ok(read),
             None => self.read_locked(hash, key, buf, peek),
+        }
+    }
+
+    /// After a look-up that took no lock: carries out what hits asked for, if it is time.
+    #[inline(always)]
+    pub fn promote_after(&self, hash: u64) {
+        if self.hit_rule == HitRule::Asks {
+            self.promote_if_due(hash);
         }
     }
 

@@ -17,6 +17,14 @@ pub fn skip_recheck(on: bool) {
     SKIP_RECHECK.store(on, Ordering::SeqCst);
 }
 
+/// Changes of a key leave its lease alone. Breaks read-through, to show that its history notices.
+pub(super) static LEAVE_LEASES: AtomicBool = AtomicBool::new(false);
+
+/// Has changes of a key leave its lease alone, or end it again.
+pub fn leave_leases(on: bool) {
+    LEAVE_LEASES.store(on, Ordering::SeqCst);
+}
+
 /// The `n`-th write from now on panics while it holds its shard's lock; 0 disarms.
 pub fn panic_at_write(n: u64) {
     PANIC_AT.store(n, Ordering::SeqCst);

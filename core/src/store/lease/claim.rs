@@ -5,14 +5,14 @@ use super::handed::Handed;
 use super::table::{Number, Record};
 use super::word::{Seen, State};
 use super::{Claim, ClaimOptions, Lease};
-use crate::clock::monotonic_ns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::guard::Guard;
-use crate::memory::wait;
+use crate::memory::{fork, wait};
 use crate::stats::{LatencyOp, ReadTally};
 use crate::store::copied::{ReadEntry, Target};
 use crate::store::pin::Hold;
 use crate::store::read::{Hit, Visit};
+use crate::store::room::Patience as Room;
 use crate::store::shard::Writer;
 use crate::store::write::Step;
 use crate::store::{Store, StoreInner, View};
@@ -116,6 +116,28 @@ impl<V: Visit> Visit for ForClaim<V> {
     }
 }
 
+/// Has another visitor visit what claims have no question about: an entry without a load field, as
+/// most are, or none. Anything else does not settle.
+#[derive(Clone, Copy)]
+struct Plain<V>(V);
+
+impl<V: Visit> Visit for Plain<V> {
+    type Out = V::Out;
+
+    #[inline(always)]
+    fn miss(self, store: &StoreInner, slot: u32) -> V::Out {
+        self.0.miss(store, slot)
+    }
+
+    #[inline(always)]
+    fn visit<G: Guard>(self, hit: &mut Hit<'_, G>) -> Option<V::Out> {
+        if hit.entry().load().is_some() {
+            return None;
+        }
+        self.0.visit(hit)
+    }
+}
+
 impl Store {
     /// Pins the entry of a key; where there is none, or one that is to be loaded anew, of all who
     /// claim it one gets the lease, and the others wait for its load, or go on without. A hit takes
@@ -131,12 +153,40 @@ impl Store {
         check_key(key)?;
         let store = &*self.0;
         let hash = store.hash.of(key);
-        let first = store
-            .timed(LatencyOp::Get, || store.look_to_pin(hash, key, options.stale, Look::First))?;
-        if let Looked::Found(view) = first {
-            return Ok(Claim::Value(view));
+        if store.latency.is_none()
+            && let Some(pinned) =
+                store.probe_straight(hash, key, Plain(Hold { store, peek: false }))
+        {
+            store.promote_after(hash);
+            if let Some(view) = pinned? {
+                return Ok(Claim::Value(view));
+            }
+            return self.claim_after(hash, key, options, Looked::Nothing);
         }
-        let stale = options.stale;
+        self.claim_fully(hash, key, options)
+    }
+
+    #[inline(never)]
+    fn claim_fully(&self, hash: u64, key: &[u8], options: ClaimOptions) -> Result<Claim<View>> {
+        let first = self
+            .0
+            .timed(LatencyOp::Get, || self.0.look_to_pin(hash, key, options.stale, Look::First))?;
+        match first {
+            Looked::Found(view) => Ok(Claim::Value(view)),
+            first => self.claim_after(hash, key, options, first),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn claim_after(
+        &self,
+        hash: u64,
+        key: &[u8],
+        options: ClaimOptions,
+        first: Looked<View>,
+    ) -> Result<Claim<View>> {
+        let (store, stale) = (&*self.0, options.stale);
         let mut look = |how| store.look_to_pin(hash, key, stale, how);
         store.claim_lease(hash, key, options, first, &mut look, &mut |view| view, View::set_old)
     }
@@ -155,12 +205,47 @@ impl Store {
         check_key(key)?;
         let store = &*self.0;
         let hash = store.hash.of(key);
-        let stale = options.stale;
-        let first = store
-            .timed(LatencyOp::Get, || store.look_to_copy(hash, key, buf, stale, Look::First))?;
-        if let Looked::Found(read) = first {
-            return Ok(Claim::Value(read));
+        if store.latency.is_none() {
+            let plain = Plain(ReadEntry { target: Target::new(buf), peek: false });
+            if let Some(read) = store.probe_straight(hash, key, plain) {
+                store.promote_after(hash);
+                if read != Read::Miss {
+                    return Ok(Claim::Value(read));
+                }
+                return self.copy_after(hash, key, buf, options, Looked::Nothing);
+            }
         }
+        self.copy_fully_or_claim(hash, key, buf, options)
+    }
+
+    #[inline(never)]
+    fn copy_fully_or_claim(
+        &self,
+        hash: u64,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+        options: ClaimOptions,
+    ) -> Result<Claim<Read>> {
+        let first = self.0.timed(LatencyOp::Get, || {
+            self.0.look_to_copy(hash, key, buf, options.stale, Look::First)
+        })?;
+        match first {
+            Looked::Found(read) => Ok(Claim::Value(read)),
+            first => self.copy_after(hash, key, buf, options, first),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_after(
+        &self,
+        hash: u64,
+        key: &[u8],
+        buf: &mut [MaybeUninit<u8>],
+        options: ClaimOptions,
+        first: Looked<Read>,
+    ) -> Result<Claim<Read>> {
+        let (store, stale) = (&*self.0, options.stale);
         let buf = RefCell::new(buf);
         let mut look = |how| store.look_to_copy(hash, key, &mut buf.borrow_mut(), stale, how);
         let mut take = |view: View| {
@@ -251,7 +336,7 @@ impl StoreInner {
         let mut patience = Patience::new(options.timeout_ms);
         loop {
             let ask = Ask { stale: options.stale, early, may_wait: patience.may_wait() };
-            let asked = self.write(hash, 0, |writer| writer.ask_lease(hash, key, &ask));
+            let asked = self.ask_for_lease(hash, key, &ask);
             let mut next = Look::Again;
             match asked {
                 // Nothing is lost that was asked for: the value is there.
@@ -297,6 +382,26 @@ impl StoreInner {
                     return Ok(Claim::LoadFailed);
                 }
                 Looked::Nothing | Looked::Early => {}
+            }
+        }
+    }
+
+    /// Asks under the lock, obtaining room between attempts. Unlike a write it pays for nothing: what
+    /// it appends to is no log.
+    fn ask_for_lease(&self, hash: u64, key: &[u8], ask: &Ask) -> Result<Asked<'_>> {
+        fork::check(self.generation)?;
+        let shard = self.shard_of(hash);
+        let mut room = Room::default();
+        loop {
+            let mut writer = shard.lock(self)?;
+            #[cfg(any(test, feature = "testing"))]
+            crate::store::testing::maybe_panic(hash);
+            match writer.ask_lease(hash, key, ask)? {
+                Step::Done(asked) => return Ok(asked),
+                Step::Room => {
+                    drop(writer);
+                    self.obtain_room(self.space().seg_bytes(), &mut room)?;
+                }
             }
         }
     }
@@ -413,7 +518,8 @@ impl<'a> Writer<'a> {
                 Step::Room => return Ok(Step::Room),
             },
         };
-        let generation = self.begin_lease(number, thread(), monotonic_ns());
+        let (now_ms, now_ns) = self.store.clock.now_both();
+        let generation = self.begin_lease(number, thread(), now_ms, now_ns);
         if let Some(live) = live {
             self.ask_load(&live.entry, self.record(number).until_ms.load(Relaxed));
         }

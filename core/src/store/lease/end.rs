@@ -9,11 +9,23 @@ use crate::clock::monotonic_ns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{fork, wait};
 use crate::stats::{LatencyOp, Tally};
+use crate::store::entry;
 use crate::store::shard::{Shard, Writer};
-use crate::store::write::Step;
+use crate::store::write::{Source, Step};
 use crate::store::{Store, StoreInner};
 use crate::types::{Match, PutMode, PutOptions, PutOutcome};
 use std::sync::atomic::Ordering::Relaxed;
+
+/// The longest value that is put without a second look at the lease.
+const VALUE_AT_ONCE: usize = 64 << 10;
+
+/// What came of a put that takes the lock once.
+enum AtOnce {
+    /// The lease has ended.
+    Ended(PutOutcome),
+    /// It is held; the value is to be put in another way.
+    Not { hash: u64, key_len: usize },
+}
 
 impl Store {
     /// Stores the value that was loaded under a lease, wakes who waits for it, and ends the lease,
@@ -53,7 +65,66 @@ impl StoreInner {
                 "mode is not Set; a lease admits one writer by itself",
             ));
         }
-        let Some((hash, key_len)) = self.leased(lease)? else { return Ok(PutOutcome::Conflict) };
+        match self.put_leased_at_once(lease, value, options)? {
+            AtOnce::Ended(outcome) => Ok(outcome),
+            AtOnce::Not { hash, key_len } => {
+                self.put_leased_fully(lease, hash, key_len, value, options)
+            }
+        }
+    }
+
+    /// The usual case: a value that goes into the log, and room that is there.
+    fn put_leased_at_once(
+        &self,
+        lease: Lease,
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<AtOnce> {
+        let Some(shard) = self.shard_of_lease(lease) else {
+            return Ok(AtOnce::Ended(PutOutcome::Conflict));
+        };
+        let mut writer = shard.lock(self)?;
+        let (now_ms, now_ns) = self.clock.now_both();
+        let Some(number) = writer.held_record_at(lease, now_ms) else {
+            return Ok(AtOnce::Ended(PutOutcome::Conflict));
+        };
+        let record = writer.record(number);
+        let (hash, key) = (record.hash.load(Relaxed), writer.key_of(record));
+        let not = AtOnce::Not { hash, key_len: key.len() };
+        if value.len() > VALUE_AT_ONCE || !self.is_inline(key.len(), value.len()).unwrap_or(false) {
+            return Ok(not);
+        }
+        let bytes = self.places.rounded(entry::HEADER + key.len() + value.len()) as u32;
+        writer.begin(hash, bytes);
+        #[cfg(any(test, feature = "testing"))]
+        crate::store::testing::maybe_panic(hash);
+        let took_us = (now_ns - record.granted_ns.load(Relaxed)) / 1_000;
+        let step = writer.put_loaded(hash, key, Source::Inline(value), options, took_us.max(1));
+        let Ok(Step::Done(outcome @ PutOutcome::Stored(_))) = step else { return Ok(not) };
+        let woken = writer.end_quietly(number, State::Again);
+        let retired = writer.retired;
+        drop(writer);
+        woken.wake();
+        if retired {
+            self.space().harvest(false);
+        }
+        if self.rebalance_due.load(Relaxed) {
+            self.rebalance();
+        }
+        Ok(AtOnce::Ended(outcome))
+    }
+
+    /// [`StoreInner::put_leased`] of a value that needs a run, or room, or is declined.
+    #[cold]
+    #[inline(never)]
+    fn put_leased_fully(
+        &self,
+        lease: Lease,
+        hash: u64,
+        key_len: usize,
+        value: &[u8],
+        options: &PutOptions,
+    ) -> Result<PutOutcome> {
         let mut woken = Woken::default();
         let result = self.put_value(hash, key_len, value, false, |writer, source| {
             let Some(number) = writer.held_record(lease) else {
@@ -186,16 +257,6 @@ impl StoreInner {
         if lease.generation == 0 { None } else { self.shards.get(shard) }
     }
 
-    /// Hash and length of the key that a lease is of; `None`: it has ended.
-    fn leased(&self, lease: Lease) -> Result<Option<(u64, usize)>> {
-        let Some(shard) = self.shard_of_lease(lease) else { return Ok(None) };
-        let mut writer = shard.lock(self)?;
-        Ok(writer.held_record(lease).map(|number| {
-            let record = writer.record(number);
-            (record.hash.load(Relaxed), writer.key_of(record).len())
-        }))
-    }
-
     /// Ends the leases of what an invalidation matches, in one shard.
     pub(in crate::store) fn end_leases(&self, writer: &mut Writer<'_>, wanted: &Match<'_>) {
         if !writer.state.has_leases {
@@ -215,6 +276,10 @@ impl StoreInner {
 impl Writer<'_> {
     /// The record of a lease that is held; one that is past its deadline ends here.
     fn held_record(&mut self, lease: Lease) -> Option<Number> {
+        self.held_record_at(lease, self.store.clock.now_ms())
+    }
+
+    fn held_record_at(&mut self, lease: Lease, now_ms: u64) -> Option<Number> {
         let number = lease.id as Number;
         if lease.generation == 0 || number == 0 || number > self.state.leases.touched() {
             return None;
@@ -223,7 +288,7 @@ impl Writer<'_> {
         if record.generation.load(Relaxed) != lease.generation {
             return None;
         }
-        if record.until_ms.load(Relaxed) <= self.store.clock.now_ms() {
+        if record.until_ms.load(Relaxed) <= now_ms {
             self.end_record(number, State::Again);
             return None;
         }

@@ -12,8 +12,8 @@
 //! **Early refresh** (XFetch: Vattani, Chierichetti, Lowenstein, VLDB'15). Near its expiry, every
 //! claim of an entry throws dice, and who throws high enough loads it anew while the others go on
 //! reading: an entry that is claimed often is loaded before its time is over, and nobody waits. A
-//! claim at time t loads if `t + d * (2 - b * ln(u))` is past the expiry, with `d` what the last load
-//! took, `u` uniform and `b` = [`EAGERNESS`]. The two loads of head start, which XFetch does not
+//! claim at time t loads if `t + d * (3 - b * ln(u))` is past the expiry, with `d` what the last load
+//! took, `u` uniform and `b` = [`EAGERNESS`]. The three loads of head start, which XFetch does not
 //! have, let the load end in time.
 //!
 //! The load field changes under the shard's lock only. The expiry of an idle entry is moved by
@@ -27,8 +27,10 @@ use crate::types::{PutOptions, Ttl};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The factor b of the early refresh.
-const EAGERNESS: f64 = 2.0;
-/// No claim is early by more than so many times what a load takes: at b = 2, one of 10^13 would be.
+const EAGERNESS: f64 = 3.0;
+/// Loads of head start.
+const HEAD_START: f64 = 3.0;
+/// No claim is early by more than so many times what a load takes: at b = 3, one of 10^8 would be.
 const EARLIEST: u64 = 64;
 /// The expiry of an idle entry moves when that is by more than one part in so many of the idle
 /// time, ...
@@ -108,7 +110,7 @@ impl StoreInner {
         if left_us > took.saturating_mul(EARLIEST) {
             return Due::Fresh;
         }
-        let gap = took as f64 * (2.0 - EAGERNESS * uniform().ln());
+        let gap = took as f64 * (HEAD_START - EAGERNESS * uniform().ln());
         if left_us as f64 <= gap { Due::Early } else { Due::Fresh }
     }
 
@@ -161,7 +163,7 @@ impl Writer<'_> {
     pub fn times(&mut self, options: &PutOptions, found: Option<&Live>, load_us: u64) -> Times {
         let expires = self.expiry(options.ttl, found);
         let config = &self.store.config;
-        if load_us == 0
+        if (load_us == 0 || expires == NEVER)
             && options.soft_ttl_ms | options.idle_ttl_ms | config.soft_ttl_ms | config.idle_ttl_ms
                 == 0
             && options.ttl != Ttl::Keep

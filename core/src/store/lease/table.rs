@@ -348,10 +348,14 @@ impl<'a> Writer<'a> {
         self.state.has_leases = !self.state.leases.is_quiet();
     }
 
+    fn has_too_many(&self) -> bool {
+        let len = u64::from(self.state.leases.lists[In::Leases as usize].len);
+        len >= RECORDS_MIN && len >= self.store.leases_max()
+    }
+
     /// A record that is in no list, of this key, linked; room may be needed first.
     pub fn new_record(&mut self, hash: u64, key: &[u8]) -> Result<Step<Number>> {
-        while u64::from(self.state.leases.lists[In::Leases as usize].len) >= self.store.leases_max()
-        {
+        while self.has_too_many() {
             let oldest = self.state.leases.lists[In::Leases as usize].oldest;
             self.end_early(oldest);
         }
@@ -480,10 +484,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes the record the one of a lease that begins now; returns its generation.
-    pub fn begin_lease(&mut self, number: Number, thread: u32, now_ns: u64) -> u64 {
+    pub fn begin_lease(&mut self, number: Number, thread: u32, now_ms: u64, now_ns: u64) -> u64 {
         let generation = self.next_generation();
         let record = self.record(number);
-        let until = self.store.clock.now_ms().saturating_add(self.store.config.lease_ms);
+        let until = now_ms.saturating_add(self.store.config.lease_ms);
         record.generation.store(generation, Relaxed);
         record.until_ms.store(until, Relaxed);
         record.granted_ns.store(now_ns, Relaxed);
@@ -555,6 +559,10 @@ impl<'a> Writer<'a> {
     #[cold]
     #[inline(never)]
     fn end_for(&mut self, hash: u64, key: &[u8]) {
+        #[cfg(any(test, feature = "testing"))]
+        if crate::store::testing::LEAVE_LEASES.load(Relaxed) {
+            return;
+        }
         if let Some(number) = self.find_record(hash, key) {
             self.end_record(number, State::Again);
         }
