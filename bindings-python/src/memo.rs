@@ -6,12 +6,15 @@
 //! None, or what the package's Python half makes of the object. So all keys of a function begin
 //! alike, and clearing it is removing a prefix.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hypercache_bindings::key::{MARK, TupleWriter};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::cache::CacheBase;
 use crate::key::{self, KeyRef, RawKey, Scratch};
@@ -23,18 +26,30 @@ const PRIVATE: u8 = b'p';
 /// Calls whose arguments take more bytes than this are known by a digest of them.
 const LONG: usize = 1024;
 
-/// The keys, claims and counters of a memoized function.
-#[pyclass(module = "hypercache._native", frozen)]
+thread_local! {
+    /// Where keys are built.
+    static KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A memoized function: its keys, claims and counters. Called, it answers a hit without running any
+/// Python code.
+#[pyclass(module = "hypercache._native", frozen, dict, weakref)]
 pub struct Memo {
     cache: Py<CacheBase>,
     /// The beginning of every key: the tuple's mark and its first part.
     prefix: Vec<u8>,
+    /// Writes the other parts of that tuple.
+    outer: TupleWriter,
     typed: bool,
     stale: bool,
     /// Makes bytes of an argument that has no form of its own.
     other: Py<PyAny>,
     /// Makes a digest of long arguments.
     digest: Py<PyAny>,
+    /// Loads what a lease is for: called with the lease, the arguments and the named ones.
+    load: Py<PyAny>,
+    /// Makes the whole key of the arguments, where the function has its own.
+    own_key: Option<Py<PyAny>>,
     busy: Py<PyAny>,
     absent: Py<PyAny>,
     hits: AtomicU64,
@@ -94,9 +109,9 @@ impl Memo {
         &self,
         out: &mut Vec<u8>,
         args: &Bound<'_, PyTuple>,
-        named: &Bound<'_, PyDict>,
+        named: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
-        let outer = tuple(&mut Vec::new(), 1)?;
+        let outer = &self.outer;
         let mark = outer.part(out);
         let inner = tuple(out, outer.inner_depth())?;
         for object in args.iter_borrowed() {
@@ -104,11 +119,12 @@ impl Memo {
             self.argument(out, &object)?;
             end(out, &inner, &mark)?;
         }
-        end(out, &outer, &mark)?;
-        if named.is_empty() && !self.typed {
-            return Ok(());
-        }
-        let mut pairs: Vec<(String, Bound<'_, PyAny>)> = named.extract_pairs()?;
+        end(out, outer, &mark)?;
+        let mut pairs: Vec<(String, Bound<'_, PyAny>)> = match named {
+            Some(named) if !named.is_empty() => named.extract_pairs()?,
+            _ if !self.typed => return Ok(()),
+            _ => Vec::new(),
+        };
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         let mark = outer.part(out);
         let inner = tuple(out, outer.inner_depth())?;
@@ -118,14 +134,14 @@ impl Memo {
             self.argument(out, object)?;
             end(out, &inner, &mark)?;
         }
-        end(out, &outer, &mark)?;
+        end(out, outer, &mark)?;
         if self.typed {
             let mark = outer.part(out);
             let inner = tuple(out, outer.inner_depth())?;
             for object in args.iter().chain(pairs.into_iter().map(|(_, object)| object)) {
                 text_part(out, &inner, object.get_type().fully_qualified_name()?.to_str()?)?;
             }
-            end(out, &outer, &mark)?;
+            end(out, outer, &mark)?;
         }
         Ok(())
     }
@@ -134,7 +150,7 @@ impl Memo {
     fn key(
         &self,
         args: &Bound<'_, PyTuple>,
-        named: &Bound<'_, PyDict>,
+        named: Option<&Bound<'_, PyDict>>,
         out: &mut Vec<u8>,
     ) -> PyResult<()> {
         out.extend_from_slice(&self.prefix);
@@ -146,38 +162,48 @@ impl Memo {
         };
         if long {
             out.truncate(self.prefix.len());
-            let digest = self.digest.bind(args.py()).call1((args, named))?;
-            let outer = tuple(&mut Vec::new(), 1)?;
+            let empty = PyDict::new(args.py());
+            let digest = self.digest.bind(args.py());
+            let digest = digest.call1((args, named.unwrap_or(&empty)))?;
+            let outer = &self.outer;
             let mark = outer.part(out);
             out.extend_from_slice(&[MARK, PRIVATE, b'h']);
             out.extend_from_slice(digest.cast::<PyBytes>()?.as_bytes());
-            end(out, &outer, &mark)?;
+            end(out, outer, &mark)?;
         }
         Ok(())
     }
 
-    /// Claims the bytes of a key.
-    ///
-    /// # Safety
-    /// They stay alive through the call.
-    unsafe fn claimed(&self, py: Python<'_>, key: KeyRef, wait: bool) -> PyResult<Py<PyAny>> {
-        // SAFETY: the caller's word.
-        let found = unsafe { claim(self.cache.bind(py), key, How { wait, stale: self.stale }) }?;
-        Ok(match found {
-            Claim::Value(value) => {
-                self.hits.fetch_add(1, Relaxed);
-                value.unbind()
-            }
-            Claim::Claimed(lease) => {
-                self.misses.fetch_add(1, Relaxed);
-                Bound::new(py, lease)?.into_any().unbind()
-            }
-            Claim::Busy => self.busy.clone_ref(py),
-            Claim::Absent => {
-                self.hits.fetch_add(1, Relaxed);
-                self.absent.clone_ref(py)
-            }
-        })
+    /// Claims the key of a call.
+    fn claimed<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+        wait: bool,
+    ) -> PyResult<Claim<'py>> {
+        let py = args.py();
+        let (cache, how) = (self.cache.bind(py), How { wait, stale: self.stale });
+        let found = if let Some(own) = &self.own_key {
+            let key = own.bind(py).call(args, named)?;
+            let mut scratch = Scratch::default();
+            // SAFETY: this function holds the object, and the scratch lives through the call.
+            unsafe { claim(cache, key::encode(py, key.as_ptr(), &mut scratch)?, how) }?
+        } else {
+            // Code that runs meanwhile may come back here: then it takes another.
+            let mut key = KEY.take();
+            key.clear();
+            self.key(args, named, &mut key)?;
+            // SAFETY: the vector lives through the call.
+            let found = unsafe { claim(cache, KeyRef::of(&key), how) };
+            KEY.replace(key);
+            found?
+        };
+        match found {
+            Claim::Value(_) | Claim::Absent => self.hits.fetch_add(1, Relaxed),
+            Claim::Claimed(_) => self.misses.fetch_add(1, Relaxed),
+            Claim::Busy => 0,
+        };
+        Ok(found)
     }
 }
 
@@ -194,6 +220,7 @@ impl<'py> Pairs<'py> for Bound<'py, PyDict> {
 #[pymethods]
 impl Memo {
     #[new]
+    #[pyo3(signature = (cache, name, typed, stale, other, digest, load, own_key, busy, absent))]
     #[allow(clippy::too_many_arguments, reason = "the package's Python half is the only caller")]
     fn new(
         cache: Py<CacheBase>,
@@ -202,6 +229,8 @@ impl Memo {
         stale: bool,
         other: Py<PyAny>,
         digest: Py<PyAny>,
+        load: Py<PyAny>,
+        own_key: Option<Py<PyAny>>,
         busy: Py<PyAny>,
         absent: Py<PyAny>,
     ) -> PyResult<Self> {
@@ -209,40 +238,92 @@ impl Memo {
         let outer = tuple(&mut prefix, 1)?;
         text_part(&mut prefix, &outer, name)?;
         let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { cache, prefix, typed, stale, other, digest, busy, absent, hits, misses })
+        Ok(Self {
+            cache,
+            prefix,
+            outer,
+            typed,
+            stale,
+            other,
+            digest,
+            load,
+            own_key,
+            busy,
+            absent,
+            hits,
+            misses,
+        })
     }
 
-    /// The value of a call, a lease to load it, or one of the two marks.
-    fn claim(
+    /// The cached result, or the function's.
+    #[pyo3(signature = (*args, **named))]
+    fn __call__<'py>(
         &self,
-        args: &Bound<'_, PyTuple>,
-        named: &Bound<'_, PyDict>,
-        wait: bool,
-    ) -> PyResult<Py<PyAny>> {
-        let mut key = Vec::with_capacity(128);
-        self.key(args, named, &mut key)?;
-        // SAFETY: the vector lives through the call.
-        unsafe { self.claimed(args.py(), KeyRef::of(&key), wait) }
-    }
-
-    /// The same for a key that the caller has made.
-    fn claim_key(&self, key: &Bound<'_, PyAny>, wait: bool) -> PyResult<Py<PyAny>> {
-        let mut scratch = Scratch::default();
-        // SAFETY: the caller holds the object, and the scratch lives through the call.
-        unsafe {
-            let bytes = key::encode(key.py(), key.as_ptr(), &mut scratch)?;
-            self.claimed(key.py(), bytes, wait)
+        args: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = args.py();
+        match self.claimed(args, named, true)? {
+            Claim::Value(value) => Ok(value),
+            Claim::Claimed(lease) => {
+                let empty = PyDict::new(py);
+                self.load.bind(py).call1((lease, args, named.unwrap_or(&empty)))
+            }
+            Claim::Busy | Claim::Absent => Ok(py.None().into_bound(py)),
         }
     }
 
-    /// The key of a call: a tuple, or raw where an argument is no key.
+    /// The method of an object, as of any function in a class.
+    fn __get__<'py>(
+        slf: Bound<'py, Self>,
+        instance: Bound<'py, PyAny>,
+        owner: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = owner;
+        if instance.is_none() {
+            return Ok(slf.into_any());
+        }
+        let py = slf.py();
+        static METHOD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let method = METHOD
+            .get_or_try_init(py, || py.import("types")?.getattr("MethodType").map(Bound::unbind))?;
+        method.bind(py).call1((slf, instance))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.cache)?;
+        visit.call(&self.other)?;
+        visit.call(&self.digest)?;
+        visit.call(&self.load)?;
+        visit.call(&self.own_key)
+    }
+
+    /// The value of a call, a lease to load it, or one of the two marks; does not wait.
+    fn claim<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        named: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = args.py();
+        Ok(match self.claimed(args, Some(named), false)? {
+            Claim::Value(value) => value,
+            Claim::Claimed(lease) => Bound::new(py, lease)?.into_any(),
+            Claim::Busy => self.busy.bind(py).clone(),
+            Claim::Absent => self.absent.bind(py).clone(),
+        })
+    }
+
+    /// The key of a call: its own, or a tuple, or raw where an argument is no key.
     fn key_of<'py>(
         &self,
         args: &Bound<'py, PyTuple>,
         named: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(own) = &self.own_key {
+            return own.bind(args.py()).call(args, Some(named));
+        }
         let mut key = Vec::new();
-        self.key(args, named, &mut key)?;
+        self.key(args, Some(named), &mut key)?;
         key::decode(args.py(), &key)
     }
 

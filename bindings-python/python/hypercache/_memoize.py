@@ -283,7 +283,7 @@ def _digest(args: tuple[Any, ...], named: dict[str, Any]) -> bytes:
 
 
 class _Memoizer(Generic[P, R]):
-    """What the wrappers of one function share."""
+    """What is done beside a hit for one function."""
 
     def __init__(
         self,
@@ -294,16 +294,17 @@ class _Memoizer(Generic[P, R]):
         typed: bool,
     ) -> None:
         name = f"{function.__module__}.{function.__qualname__}"
-        self.cache, self.function, self.terms, self.key = cache, function, terms, key
+        self.cache, self.function, self.terms, self.own_key = cache, function, terms, key
+        stale = terms.stale > 0
         self.memo = Memo(
-            cache, name, typed, terms.stale > 0, _other_argument, _digest, BUSY, ABSENT
+            cache, name, typed, stale, _other_argument, _digest, self.load, key, BUSY, ABSENT
         )
 
     def info(self) -> CacheInfo:
         return CacheInfo(*self.memo.counts)
 
     def clear(self) -> int:
-        if self.key is not None:
+        if self.own_key is not None:
             raise TypeError(
                 "the keys of this function are its own (key=): remove them by "
                 "cache.invalidate(prefix=...) or cache_delete"
@@ -311,46 +312,28 @@ class _Memoizer(Generic[P, R]):
         return self.cache.invalidate(prefix=self.memo.prefix)
 
     def key_of(self, *args: P.args, **kwargs: P.kwargs) -> "Key":
-        if self.key is not None:
-            return self.key(*args, **kwargs)
-        return self.memo.key_of(args, kwargs)
+        key: Key = self.memo.key_of(args, kwargs)
+        return key
 
     def delete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         return self.cache.delete(self.key_of(*args, **kwargs))
 
-    def sync(self) -> Callable[P, R]:
-        claim, claim_key, key = self.memo.claim, self.memo.claim_key, self.key
-        function, terms, lease_type = self.function, self.terms, Lease
-
-        def memoized(*args: P.args, **kwargs: P.kwargs) -> R:
-            if key is None:
-                found = claim(args, kwargs, True)
-            else:
-                found = claim_key(key(*args, **kwargs), True)
-            if found.__class__ is lease_type:
-                return load(found, lambda: function(*args, **kwargs), terms)
-            return cast(R, None if found is ABSENT else found)
-
-        return memoized
+    def load(self, lease: Lease, args: tuple[Any, ...], named: dict[str, Any]) -> R:
+        return load(lease, lambda: self.function(*args, **named), self.terms)
 
     def coroutine(self) -> Callable[P, Awaitable[Any]]:
-        claim, claim_key, cache = self.memo.claim, self.memo.claim_key, self.cache
+        claim, cache, terms = self.memo.claim, self.cache, self.terms
         function = cast(Callable[P, Awaitable[Any]], self.function)
-        terms = self.terms
 
         async def memoized(*args: P.args, **kwargs: P.kwargs) -> Any:
-            made = None if self.key is None else self.key(*args, **kwargs)
-            if made is None:
-                found = claim(args, kwargs, False)
-            else:
-                found = claim_key(made, False)
+            found = claim(args, kwargs)
             if found is BUSY or found.__class__ is Lease:
-                name = self.memo.key_of(args, kwargs) if made is None else made
+                key = self.key_of(*args, **kwargs)
                 if found is BUSY:
-                    found = await claim_async(cache, name, lambda: claim_key(name, False))
+                    found = await claim_async(cache, key, lambda: claim(args, kwargs))
                 if found.__class__ is Lease:
                     return await load_async(
-                        found, lambda: function(*args, **kwargs), terms, load_of(cache, name)
+                        found, lambda: function(*args, **kwargs), terms, load_of(cache, key)
                     )
             return None if found is ABSENT else found
 
@@ -371,7 +354,8 @@ def memoize(
         raise TypeError("a generator's items cannot be cached; memoize a function that returns them")
     made = _Memoizer(cache, function, terms.checked(), key, typed)
     is_coroutine = inspect.iscoroutinefunction(function)
-    wrapper: Any = made.coroutine() if is_coroutine else made.sync()
+    # A function that is called and not awaited needs no Python code around a hit.
+    wrapper: Any = made.coroutine() if is_coroutine else made.memo
     update_wrapper(wrapper, function)
     wrapper.cache_info = made.info
     wrapper.cache_clear = made.clear
