@@ -63,6 +63,14 @@ export interface CacheOptions {
   codec?: 'v8' | 'json' | 'msgpack' | Codec;
   /** How long one caller may load, in milliseconds, before another may: 10,000 unless given. */
   leaseTime?: number;
+  /** How old values may get, in milliseconds, before one caller of `fetch` reloads them; they serve meanwhile. */
+  softTtl?: number;
+  /** Entries go that were not read for so many milliseconds, at most 2^32 - 1. */
+  idleTtl?: number;
+  /** For so many milliseconds after its time, an old value serves if loading it anew fails. */
+  staleIfError?: number;
+  /** Nothing is loaded anew before its time. By default, one of many callers may do so shortly before, so that not all have to wait at once. */
+  noEarlyRefresh?: boolean;
   /** How long a key is remembered whose loader gave undefined, in milliseconds: 1,000 unless given. */
   absentTtl?: number;
   /** A filter before the store; not in this release: any value is refused. */
@@ -73,6 +81,9 @@ export interface CacheOptions {
 
 export interface SetOptions {
   ttl?: Ttl;
+  /** As the cache's own option, for this entry. */
+  softTtl?: number;
+  idleTtl?: number;
   /** The session that the entry belongs to, up to 64 bits. */
   session?: number | bigint;
   /** 32 bits of the application's own, kept with the entry. */
@@ -199,6 +210,10 @@ export class Cache<V = any> implements Iterable<[Key, V]> {
    * says that there is no such value; that is remembered for `absentTtl`.
    */
   fetch(key: Key, loader: Loader<V>, options?: FetchOptions): Promise<V | undefined>;
+  /** Takes a filter as the keys of the source behind `fetch`: what it excludes is not loaded. Undefined: none. */
+  setKnownKeys(filter: CuckooFilter | undefined): void;
+  /** False: certainly neither here nor, by the known keys, in the source. */
+  mayExist(key: Key): boolean;
   /** The function, with its results in the cache under its name and arguments. */
   wrap<A extends any[], R extends V>(fn: (...args: A) => R | Promise<R>, options?: WrapOptions<A>): (...args: A) => Promise<R>;
 

@@ -5,12 +5,20 @@ const {
 } = require('./native.js');
 const { codecOf, decode, encode } = require('./codec.js');
 const { Waits, fetch } = require('./fetch.js');
+const { CuckooFilter } = require('./filter.js');
 const { checkOptions } = require('./options.js');
 const { Pool } = require('./pool.js');
+
+// The addon's functions as constants: V8 then calls them directly, where a property of an object with
+// so many would first have to be looked up.
+const {
+  get, peek, getString, getBuffer, getInto, has, getMany, set, put, setMany, delete: remove, load,
+} = native;
 
 const OPTIONS = new Set([
   'maxBytes', 'minBytes', 'name', 'pool', 'policy', 'policyOptions', 'ttl', 'ttlJitter', 'max',
   'maxEntries', 'maxValueBytes', 'shards', 'hashSeed', 'codec', 'filterFpr', 'latency', 'leaseTime', 'absentTtl',
+  'softTtl', 'idleTtl', 'staleIfError', 'noEarlyRefresh',
 ]);
 
 const SET = 0;
@@ -87,13 +95,13 @@ class Cache {
 
   get(key) {
     checkSlab();
-    const value = native.get(this.#id, key);
+    const value = get(this.#id, key);
     return value === MORE ? this.#rest(key) : value;
   }
 
   peek(key) {
     checkSlab();
-    const value = native.peek(this.#id, key);
+    const value = peek(this.#id, key);
     return value === MORE ? this.#rest(key) : value;
   }
 
@@ -101,28 +109,27 @@ class Cache {
   #rest(key) {
     const type = words[0];
     if (type !== LARGE) return decode(this.#codec, type, fromSlab());
-    const bytes = native.load(this.#id, key);
+    const bytes = load(this.#id, key);
     return bytes === undefined ? undefined : decode(this.#codec, words[0], bytes);
   }
 
   getString(key) {
-    checkSlab();
-    return native.getString(this.#id, key);
+    return getString(this.#id, key);
   }
 
   getBuffer(key) {
     checkSlab();
-    const found = native.getBuffer(this.#id, key);
+    const found = getBuffer(this.#id, key);
     if (found === true) return fromSlab();
-    return found === undefined ? undefined : native.load(this.#id, key);
+    return found === undefined ? undefined : load(this.#id, key);
   }
 
   getInto(key, target, offset = 0) {
-    return native.getInto(this.#id, key, target, offset);
+    return getInto(this.#id, key, target, offset);
   }
 
   has(key) {
-    return native.has(this.#id, key);
+    return has(this.#id, key);
   }
 
   getEntry(key, { peek = false, raw = false } = {}) {
@@ -151,7 +158,7 @@ class Cache {
   }
 
   #getBatch(keys) {
-    const values = native.getMany(this.#id, ...keys);
+    const values = getMany(this.#id, ...keys);
     if (words[0] !== 0) this.#restOfBatch(keys, values);
     return values;
   }
@@ -185,7 +192,7 @@ class Cache {
       return true;
     }
     if (options === undefined) {
-      const status = native.set(this.#id, key, value);
+      const status = set(this.#id, key, value);
       if (status !== ENCODE) return status === 0;
     }
     const mode = options?.ifVersion === undefined ? SET : CAS;
@@ -200,16 +207,17 @@ class Cache {
     return this.#put(REPLACE, key, value, options) === 0;
   }
 
-  #put(mode, key, value, { ttl, session, flags, ifVersion, type } = {}) {
+  #put(mode, key, value, { ttl, session, flags, ifVersion, softTtl, idleTtl, type } = {}) {
     if (value === undefined) throw new TypeError('undefined is no value: it means that there is none');
     if (type !== undefined && !(value instanceof Uint8Array)) {
       throw new TypeError('a value with a type of its own is a Uint8Array');
     }
-    const status = native.put(this.#id, key, value, mode, ttl, session, flags, ifVersion, type);
+    const store = this.#id;
+    const status = put(store, key, value, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, type);
     if (status !== ENCODE) return status;
     const codec = this.#codec;
     const bytes = encode(codec, value);
-    return native.put(this.#id, key, bytes, mode, ttl, session, flags, ifVersion, codec.type);
+    return put(store, key, bytes, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, codec.type);
   }
 
   setMany(entries, options = {}) {
@@ -235,7 +243,7 @@ class Cache {
   }
 
   #setBatch(pairs, ttl, options) {
-    if (native.setMany(this.#id, ttl, ...pairs) !== ENCODE) return words[0];
+    if (setMany(this.#id, ttl, ...pairs) !== ENCODE) return words[0];
     // Text that is no Unicode, or a bigint that needs the codec: one by one.
     let stored = 0;
     for (let i = 0; i < pairs.length; i += 2) stored += Number(this.set(pairs[i], pairs[i + 1], options));
@@ -243,7 +251,7 @@ class Cache {
   }
 
   delete(key, options) {
-    return native.delete(this.#id, key, options?.ifVersion) === 0;
+    return remove(this.#id, key, options?.ifVersion) === 0;
   }
 
   deleteMany(keys) {
@@ -277,6 +285,14 @@ class Cache {
     return function wrapped(...args) {
       return cache.fetch(key.apply(this, args), () => fn.apply(this, args), options);
     };
+  }
+
+  setKnownKeys(filter) {
+    native.setKnownKeys(this.#id, filter === undefined ? undefined : CuckooFilter.handleOf(filter));
+  }
+
+  mayExist(key) {
+    return native.mayExist(this.#id, key);
   }
 
   // ---- Many entries at once --------------------------------------------------------------

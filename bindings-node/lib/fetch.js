@@ -19,10 +19,8 @@ const CLAIMED = 7;
 const TIMEOUT = 8;
 const LOAD_FAILED = 12;
 
-/** A write that is conditional on a version. */
-const CAS = 3;
-
-// Reasons of the C interface.
+// Flags and reasons of the C interface.
+const STALE = 2;
 const CANCELLED = 0;
 const FAILED = 1;
 const ABSENT = 2;
@@ -135,14 +133,24 @@ class Waits {
 }
 
 /** What a claim found: `[status, value]`. */
-function claim(store, codec, key) {
+function claim(store, codec, key, flags) {
   checkSlab();
-  const value = native.claim(store, key, 0);
-  // A large value may have gone between the claim and the copy.
+  const value = native.claim(store, key, flags);
+  if (value === MORE && words[4] !== OK) return [words[4], words[5]];
+  return read(store, codec, key, value);
+}
+
+/** The value that is there now, however old. */
+function present(store, codec, key) {
+  checkSlab();
+  return read(store, codec, key, native.peek(store, key));
+}
+
+/** What the addon gave for a value, decoded: `[OK, value]`, or `[DONE]` for none. */
+function read(store, codec, key, value) {
+  // A large value may have gone between the look-up and the copy.
   if (value === undefined) return [DONE];
   if (value !== MORE) return [OK, value];
-  const status = words[4];
-  if (status !== OK) return [status, words[5]];
   const type = words[0];
   if (type !== LARGE) return [OK, decode(codec, type, fromSlab())];
   const bytes = native.load(store, key);
@@ -174,71 +182,44 @@ class Lease {
   }
 
   /** Stores the loaded value, unless the lease is over: then it is already old. */
-  put(codec, value, ttl) {
+  put(codec, value, ttl, softTtl) {
     if (this.#number === undefined) return;
-    if (native.leasePut(this.#number, value, ttl, undefined) === ENCODE) {
-      native.leasePut(this.#number, encode(codec, value), ttl, codec.type);
+    if (native.leasePut(this.#number, value, ttl, softTtl, undefined) === ENCODE) {
+      native.leasePut(this.#number, encode(codec, value), ttl, softTtl, codec.type);
     }
     this.#number = undefined;
   }
 }
 
 /** Loads a key that this caller has the lease for. */
-async function load(lease, waits, codec, key, loader, { ttl, signal, absentTtl = 0 }) {
+async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, absentTtl = 0 }) {
   // Who gave up has not failed: another one may load, now.
   const abort = () => lease.drop(CANCELLED);
   signal?.addEventListener('abort', abort, { once: true });
   try {
     const value = await loader(key, { signal });
     if (value === undefined) lease.drop(ABSENT, absentTtl);
-    else lease.put(codec, value, ttl);
+    else lease.put(codec, value, ttl, softTtl);
     return value;
   } catch (error) {
     waits.explain(key, error);
     throw error;
   } finally {
     signal?.removeEventListener('abort', abort);
-    lease.drop(FAILED);
+    // Where an old value serves, it does so for a while before the loader is asked again.
+    lease.drop(FAILED, softTtl === undefined ? 0 : RETRY);
   }
 }
 
-/**
- * Reloads a key whose value serves meanwhile. The single flight is that of a key beside it, because
- * the library grants no lease on a key that has a value; and what was written meanwhile is newer than
- * what was loaded, so the reload replaces only the version that it began with.
- */
-async function reload(store, codec, key, loader, ttl, isOld) {
-  const [status, number] = claim(store, codec, ['\0hypercache reload', key]);
-  if (status !== CLAIMED) return;
-  const lease = new Lease(number);
-  try {
-    const entry = native.entry(store, key, 1, true);
-    if (entry === undefined || !isOld()) {
-      lease.drop(CANCELLED);
-      return;
-    }
-    const version = entry[6];
-    const value = await loader(key, {});
-    if (value === undefined) {
-      native.delete(store, key, version);
-    } else if (native.put(store, key, value, CAS, ttl, undefined, undefined, version) === ENCODE) {
-      native.put(store, key, encode(codec, value), CAS, ttl, undefined, undefined, version, codec.type);
-    }
-    lease.drop(CANCELLED);
-  } finally {
-    lease.drop(FAILED, RETRY);
-  }
-}
-
-/** The options of a fetch, with the time that the value stays: the old one serves at its end. */
+/** The options of a fetch with its times as the library takes them: after the soft one, one caller reloads. */
 function timesOf({ ttl, staleWhileRevalidate = 0, ...options }) {
-  if (staleWhileRevalidate === 0) return { ...options, ttl, graceTime: 0 };
+  if (staleWhileRevalidate === 0) return { ...options, ttl, softTtl: undefined };
   for (const [name, time] of Object.entries({ ttl, staleWhileRevalidate })) {
     if (!(typeof time === 'number' && time > 0 && time < Infinity)) {
       throw new RangeError(`with staleWhileRevalidate, ${name} is a number of milliseconds above 0, not ${time}`);
     }
   }
-  return { ...options, ttl: ttl + staleWhileRevalidate, graceTime: staleWhileRevalidate };
+  return { ...options, ttl: ttl + staleWhileRevalidate, softTtl: Math.ceil(ttl) };
 }
 
 /**
@@ -248,23 +229,26 @@ function timesOf({ ttl, staleWhileRevalidate = 0, ...options }) {
  */
 async function fetch(storeOf, waits, codec, key, loader, given) {
   const options = timesOf(given);
-  const { ttl, graceTime, signal } = options;
+  const { softTtl, signal } = options;
+  const mayBeOld = softTtl !== undefined;
   for (;;) {
     signal?.throwIfAborted();
-    let [status, value] = claim(storeOf(), codec, key);
+    let [status, value] = claim(storeOf(), codec, key, mayBeOld ? STALE : 0);
     let error;
     if (status === TIMEOUT) {
       ({ status, value, error } = await until(signal, waits.of(key)));
-    } else if (status === OK && graceTime !== 0) {
-      const isOld = () => native.remainingTtl(storeOf(), key) < graceTime;
-      // Nobody waits for this load; a loader that fails is asked again later.
-      if (isOld()) reload(storeOf(), codec, key, loader, ttl, isOld).catch(() => {});
     }
     switch (status) {
       case OK:
         return value;
-      case CLAIMED:
-        return until(signal, load(new Lease(value), waits, codec, key, loader, options));
+      case CLAIMED: {
+        const [before, old] = mayBeOld ? present(storeOf(), codec, key) : [DONE];
+        const loaded = load(new Lease(value), waits, codec, key, loader, options);
+        if (before !== OK) return until(signal, loaded);
+        // The old value serves, and nobody waits for this load: a loader that fails is asked later.
+        loaded.catch(() => {});
+        return old;
+      }
       case NOT_FOUND:
         return undefined;
       case LOAD_FAILED:

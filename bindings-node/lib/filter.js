@@ -34,6 +34,12 @@ class CuckooFilter {
     return new this(new Loaded(await native.filterLoad(path, poolOf(options), options)));
   }
 
+  /** For caches that take it as the keys of their source. */
+  static handleOf(filter) {
+    if (!(filter instanceof CuckooFilter)) throw new TypeError('the filter is a CuckooFilter');
+    return filter.#id;
+  }
+
   add(key) {
     native.filterAdd(this.#id, key);
     return this;

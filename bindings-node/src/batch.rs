@@ -3,6 +3,7 @@
 //! Keys come as arguments and values go back as arguments of a function that makes an array of them:
 //! both cost a few nanoseconds a value, where reading and setting elements of an array costs tens.
 
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use hypercache_sys as hc;
@@ -25,20 +26,20 @@ const NOTHING: hc::hc_slice = hc::hc_slice { data: ptr::null(), len: 0 };
 /// Keys of a batch, one after another in memory of their own.
 struct Keys {
     bytes: Vec<u8>,
-    ends: [usize; MOST],
+    ends: [u32; MOST],
     count: usize,
 }
 
 impl Keys {
     fn new() -> Self {
-        Self { bytes: Vec::with_capacity(2_048), ends: [0; MOST], count: 0 }
+        Self { bytes: Vec::with_capacity(4_096), ends: [0; MOST], count: 0 }
     }
 
     #[inline]
     fn push(&mut self, call: Call<'_>, buffer: &mut KeyBuffer, key: Value<'_>) -> Js<()> {
-        self.bytes.extend_from_slice(buffer.read(call, key)?);
+        buffer.append(call, key, &mut self.bytes)?;
         if let Some(end) = self.ends.get_mut(self.count) {
-            *end = self.bytes.len();
+            *end = self.bytes.len() as u32;
             self.count += 1;
         }
         Ok(())
@@ -57,9 +58,9 @@ impl Keys {
         let mut slices = [NOTHING; MOST];
         let mut start = 0;
         for (slice, end) in slices.iter_mut().zip(&self.ends[..self.count]) {
-            let key = &self.bytes[start..*end];
+            let key = &self.bytes[start..*end as usize];
             *slice = hc::hc_slice { data: key.as_ptr().cast(), len: key.len() };
-            start = *end;
+            start = *end as usize;
         }
         slices
     }
@@ -74,9 +75,9 @@ pub fn get_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
     let keys = Keys::read(call, keys)?;
     let slices = keys.slices();
     let scratch = call.state.scratch.get();
-    let mut found = [NOTHING; MOST];
-    let mut kinds = [0; MOST];
-    let mut statuses = [0; MOST];
+    let mut found = [MaybeUninit::<hc::hc_slice>::uninit(); MOST];
+    let mut kinds = [MaybeUninit::<u32>::uninit(); MOST];
+    let mut statuses = [hc::HC_ERR_INTERNAL; MOST];
     // SAFETY: the table holds a reference to the store; all arrays have at least `count` elements,
     // and the scratch memory has `len` bytes, which nothing else uses during the call.
     unsafe {
@@ -88,8 +89,8 @@ pub fn get_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
             0,
             scratch.data.cast(),
             scratch.len,
-            found.as_mut_ptr(),
-            kinds.as_mut_ptr(),
+            found.as_mut_ptr().cast(),
+            kinds.as_mut_ptr().cast(),
             statuses.as_mut_ptr(),
         );
     }
@@ -100,15 +101,18 @@ pub fn get_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
     for index in 0..keys.count {
         values[index] = match statuses[index] {
             hc::HC_OK => {
-                let slice = found[index];
-                // SAFETY: for HC_OK the slice is `len` bytes of the scratch memory.
-                let bytes =
-                    unsafe { std::slice::from_raw_parts(slice.data.cast::<u8>(), slice.len) };
-                match values::to_value(call, kinds[index], bytes)? {
+                // SAFETY: for HC_OK the library has written both, and the slice is `len` bytes of the
+                // scratch memory.
+                let (slice, kind, bytes) = unsafe {
+                    let slice = found[index].assume_init();
+                    let bytes = std::slice::from_raw_parts(slice.data.cast::<u8>(), slice.len);
+                    (slice, kinds[index].assume_init(), bytes)
+                };
+                match values::to_value(call, kind, bytes)? {
                     Some(value) => value,
                     None => {
                         let offset = slice.data.addr() - scratch.data.addr();
-                        place(call, index, kinds[index], offset, slice.len);
+                        place(call, index, kind, offset, slice.len);
                         left += 1;
                         more
                     }

@@ -22,18 +22,19 @@ const WHAT_A_KEY_IS: &str = "a key is a string, a Uint8Array, a safe integer, a 
 /// Where the bytes of a key are put.
 pub struct KeyBuffer {
     units: [MaybeUninit<u16>; SHORT + 1 + LANES],
-    short: [MaybeUninit<u8>; SHORT + 1 + LANES],
+    short: [MaybeUninit<u8>; SHORT + 1],
     long: Vec<u8>,
 }
 
 impl KeyBuffer {
-    /// A buffer without a key.
-    #[inline]
-    pub const fn new() -> Self {
-        Self {
-            units: [MaybeUninit::uninit(); SHORT + 1 + LANES],
-            short: [MaybeUninit::uninit(); SHORT + 1 + LANES],
-            long: Vec::new(),
+    /// A buffer without a key, made in place: as an expression the compiler would have it zeroed.
+    #[inline(always)]
+    pub fn new() -> Self {
+        let mut buffer = MaybeUninit::<Self>::uninit();
+        // SAFETY: the other fields are valid without having been written.
+        unsafe {
+            (&raw mut (*buffer.as_mut_ptr()).long).write(Vec::new());
+            buffer.assume_init()
         }
     }
 
@@ -44,36 +45,32 @@ impl KeyBuffer {
     #[inline]
     pub fn read(&mut self, call: Call<'_>, value: Value<'_>) -> Js<&[u8]> {
         match call.utf16(value, &mut self.units[..=SHORT]) {
-            Some(len) if len < SHORT => match self.narrowed(len) {
-                Some(len) => {
-                    // SAFETY: `narrowed` has written the first `len` bytes.
-                    Ok(unsafe { std::slice::from_raw_parts(self.short.as_ptr().cast(), len) })
-                }
-                None => self.read_any(call, value),
-            },
+            Some(len) if len < SHORT && narrow(&mut self.units, &mut self.short, len) => {
+                // SAFETY: `narrow` has written the first `len` bytes.
+                Ok(unsafe { std::slice::from_raw_parts(self.short.as_ptr().cast(), len) })
+            }
             _ => self.read_any(call, value),
         }
     }
 
-    /// Narrows the first `len` units, which were written, to bytes; None if they are not ASCII.
+    /// Appends a key to others.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
     #[inline]
-    fn narrowed(&mut self, len: usize) -> Option<usize> {
-        for unit in &mut self.units[len..len + LANES] {
-            unit.write(0);
+    pub fn append(&mut self, call: Call<'_>, value: Value<'_>, out: &mut Vec<u8>) -> Js<()> {
+        out.reserve(SHORT + 1);
+        if let Some(len) = call.utf16(value, &mut self.units[..=SHORT])
+            && len < SHORT
+            && let Some(room) = out.spare_capacity_mut().first_chunk_mut()
+            && narrow(&mut self.units, room, len)
+        {
+            // SAFETY: `narrow` has written `len` bytes behind those that are there.
+            unsafe { out.set_len(out.len() + len) };
+            return Ok(());
         }
-        let rounded = len.next_multiple_of(LANES);
-        let mut seen = 0;
-        let chunks = self.units[..rounded].chunks_exact(LANES);
-        for (units, bytes) in chunks.zip(self.short[..rounded].chunks_exact_mut(LANES)) {
-            for (unit, byte) in units.iter().zip(bytes) {
-                // SAFETY: Node wrote the units up to `len`, and the loop above those up to the
-                // multiple.
-                let unit = unsafe { unit.assume_init() };
-                seen |= unit;
-                byte.write(unit as u8);
-            }
-        }
-        (seen < 0x80).then_some(len)
+        out.extend_from_slice(self.read_any(call, value)?);
+        Ok(())
     }
 
     #[cold]
@@ -85,6 +82,33 @@ impl KeyBuffer {
         }
         Ok(&self.long)
     }
+}
+
+/// Narrows the first `len` units, which were written, to bytes; whether they are ASCII.
+#[inline]
+fn narrow(
+    units: &mut [MaybeUninit<u16>; SHORT + 1 + LANES],
+    bytes: &mut [MaybeUninit<u8>; SHORT + 1],
+    len: usize,
+) -> bool {
+    // What lies behind the string counts as zeros, so that whole chunks can be narrowed.
+    if let Some(behind) = units.get_mut(len..).and_then(<[_]>::first_chunk_mut::<LANES>) {
+        *behind = [MaybeUninit::new(0); LANES];
+    }
+    let rounded = len.next_multiple_of(LANES).min(SHORT + 1);
+    let (units, _) = units[..rounded].as_chunks::<LANES>();
+    let (bytes, _) = bytes[..rounded].as_chunks_mut::<LANES>();
+    let mut seen = 0;
+    for (units, bytes) in units.iter().zip(bytes) {
+        for (unit, byte) in units.iter().zip(bytes) {
+            // SAFETY: Node wrote the units up to `len`, and those up to the multiple are written
+            // above.
+            let unit = unsafe { unit.assume_init() };
+            seen |= unit;
+            byte.write(unit as u8);
+        }
+    }
+    seen < 0x80
 }
 
 #[cold]

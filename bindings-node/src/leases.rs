@@ -25,7 +25,7 @@ use crate::read::{self, store};
 use crate::sized;
 use crate::state::State;
 use crate::values::{self, ValueBuffer};
-use crate::write::{ENCODE, ttl};
+use crate::write::{ENCODE, MILLIS_MAX, natural, ttl};
 
 /// Words for JavaScript: what a claim or a wait came to, and the number of a lease or a cookie.
 const STATUS: usize = 4;
@@ -125,15 +125,16 @@ pub fn claim<'a>(call: Call<'a>, [id, key, flags]: [Value<'a>; 3]) -> Js<Value<'
     }
 }
 
-/// `leasePut(lease, value, ttl, type)`: the status; a type says that the value is bytes that
+/// `leasePut(lease, value, ttl, softTtl, type)`: the status; a type says that the value is bytes that
 /// JavaScript has encoded. The lease ends, unless JavaScript has to encode the value.
 pub fn lease_put<'a>(
     call: Call<'a>,
-    [number, value, ttl_value, kind]: [Value<'a>; 4],
+    [number, value, ttl_value, soft_ttl, kind]: [Value<'a>; 5],
 ) -> Js<Value<'a>> {
     let mut options = sized!(hc::hc_put_options);
     // What is gone at once still reaches those who wait.
     options.ttl_ms = ttl(call, ttl_value)?.unwrap_or(1);
+    options.soft_ttl_ms = natural(call, soft_ttl, "softTtl", MILLIS_MAX)?;
     let mut buffer = ValueBuffer::new();
     let Some(value) = buffer.read(call, value)? else { return call.int(ENCODE) };
     options.r#type = if call.is_undefined(kind) { value.kind } else { call.i32(kind) as u32 };

@@ -12,10 +12,7 @@ use crate::js::{Call, Js, Thrown, Value};
 use crate::read::store;
 use crate::sized;
 use crate::values;
-use crate::write::{natural, outcome, ttl};
-
-/// The longest time that an option may give, in milliseconds.
-const MILLIS_MAX: u64 = (1 << 53) - 1;
+use crate::write::{MILLIS_MAX, natural, outcome, ttl};
 
 /// Options by name, as the caller gave them.
 #[derive(Clone, Copy)]
@@ -177,9 +174,13 @@ pub fn open_store<'a>(call: Call<'a>, [pool_id, object]: [Value<'a>; 2]) -> Js<V
     config.hash_seed = options.natural("hashSeed", u64::MAX)?;
     config.jitter_pct = options.natural("ttlJitter", 100)? as u32;
     config.lease_ms = options.natural("leaseTime", MILLIS_MAX)?;
+    config.soft_ttl_ms = options.natural("softTtl", MILLIS_MAX)?;
+    config.idle_ttl_ms = options.natural("idleTtl", u32::MAX.into())?;
+    config.stale_if_error_ms = options.natural("staleIfError", MILLIS_MAX)?;
     config.negative_ttl_ms = options.natural("absentTtl", MILLIS_MAX)?;
     config.filter_fpr = options.number("filterFpr")?;
-    config.flags = options.flag("latency", hc::HC_STORE_LATENCY)?;
+    config.flags = options.flag("latency", hc::HC_STORE_LATENCY)?
+        | options.flag("noEarlyRefresh", hc::HC_STORE_NO_EARLY)?;
     config.default_ttl_ms = match ttl(call, options.get("ttl")?)? {
         Some(hc::HC_TTL_KEEP) => return Err(call.wrong_type("the ttl is a number")),
         Some(ttl) => ttl,
@@ -223,6 +224,18 @@ pub fn destroy<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
     // SAFETY: the table holds a reference to the store.
     unsafe { hc::hc_store_destroy(store) };
     call.undefined()
+}
+
+/// `setKnownKeys(store, filter)`: `undefined` for none.
+pub fn set_known_keys<'a>(call: Call<'a>, [id, filter_id]: [Value<'a>; 2]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
+    let filter = if call.is_undefined(filter_id) {
+        ptr::null_mut()
+    } else {
+        crate::filter::filter(call, filter_id)?
+    };
+    // SAFETY: the tables hold references to both.
+    outcome(call, unsafe { hc::hc_store_set_known_keys(store, filter) })
 }
 
 /// `clear(store)`.

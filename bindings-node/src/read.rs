@@ -202,7 +202,13 @@ pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
     let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
-    let (status, Copied { kind, bytes }) = find(call, store, key, 0);
+    let mut value = [MaybeUninit::<u8>::uninit(); SMALL];
+    let mut info = no_info();
+    // SAFETY: the table holds a reference to the store; the value has SMALL bytes of room.
+    let status = unsafe {
+        let (key_data, to) = (key.as_ptr().cast(), value.as_mut_ptr().cast());
+        hc::hc_get_info(store, key_data, key.len(), 0, to, SMALL, info.as_mut_ptr())
+    };
     if ![hc::HC_OK, hc::HC_SMALL_BUFFER].contains(&status) {
         return if status == hc::HC_NOT_FOUND {
             call.undefined()
@@ -210,12 +216,15 @@ pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
             Err(call.failed(status))
         };
     }
+    // SAFETY: for both statuses the library has filled the info.
+    let (kind, len) = unsafe { (info.assume_init_ref().r#type, info.assume_init_ref().len) };
     if ![hc::HC_TYPE_STRING, hc::HC_TYPE_BYTES, hc::HC_TYPE_JSON].contains(&kind) {
         let message = "the value is neither text, JSON nor bytes; read it with get";
         return Err(call.throw(crate::js::Kind::Type, "HC_WRONG_TYPE", message));
     }
     if status == hc::HC_OK {
-        return call.utf8(bytes);
+        // SAFETY: for HC_OK the library has written `len` bytes.
+        return call.utf8(unsafe { std::slice::from_raw_parts(value.as_ptr().cast(), len) });
     }
     match copied(call, store, key, hc::HC_PEEK)? {
         Some((_, bytes)) => call.utf8(&bytes),
@@ -304,18 +313,30 @@ fn too_small(call: Call<'_>, needed: usize, room: usize) -> Thrown {
     )
 }
 
-/// `has(store, key)`.
+type Question = unsafe extern "C" fn(*mut hc::hc_store, *const c_void, usize) -> hc::hc_status;
+
 #[inline]
-pub fn has<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+fn asked<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2], question: Question) -> Js<Value<'a>> {
     let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
     // SAFETY: the table holds a reference to the store.
-    match unsafe { hc::hc_contains(store, key.as_ptr().cast(), key.len()) } {
+    match unsafe { question(store, key.as_ptr().cast(), key.len()) } {
         hc::HC_OK => call.boolean(true),
         hc::HC_NOT_FOUND => call.boolean(false),
         failed => Err(call.failed(failed)),
     }
+}
+
+/// `has(store, key)`.
+#[inline]
+pub fn has<'a>(call: Call<'a>, arguments: [Value<'a>; 2]) -> Js<Value<'a>> {
+    asked(call, arguments, hc::hc_contains)
+}
+
+/// `mayExist(store, key)`: false where the key is certainly neither here nor in the source.
+pub fn may_exist<'a>(call: Call<'a>, arguments: [Value<'a>; 2]) -> Js<Value<'a>> {
+    asked(call, arguments, hc::hc_may_exist)
 }
 
 /// `entry(store, key, mode)`: a value with what is said of it, as an array; `undefined` for a miss.

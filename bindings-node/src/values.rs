@@ -35,14 +35,15 @@ pub struct ValueBuffer {
 }
 
 impl ValueBuffer {
-    /// A buffer without a value.
-    #[inline]
-    pub const fn new() -> Self {
-        Self {
-            units: [MaybeUninit::uninit(); SHORT + 1],
-            short: [MaybeUninit::uninit(); SHORT + 1],
-            word: [0; 8],
-            long: Vec::new(),
+    /// A buffer without a value, made in place: as an expression the compiler would have it zeroed.
+    #[inline(always)]
+    pub fn new() -> Self {
+        let mut buffer = MaybeUninit::<Self>::uninit();
+        // SAFETY: the other fields are valid without having been written.
+        unsafe {
+            (&raw mut (*buffer.as_mut_ptr()).word).write([0; 8]);
+            (&raw mut (*buffer.as_mut_ptr()).long).write(Vec::new());
+            buffer.assume_init()
         }
     }
 

@@ -9,6 +9,9 @@ use crate::keys::{KeyBuffer, whole};
 use crate::read::store;
 use crate::values::{self, ValueBuffer};
 
+/// The longest time that an option may give, in milliseconds.
+pub const MILLIS_MAX: u64 = (1 << 53) - 1;
+
 /// In place of a status: JavaScript has to encode the value.
 pub const ENCODE: i32 = 1_000;
 
@@ -90,7 +93,7 @@ pub fn set<'a>(call: Call<'a>, [id, key, value]: [Value<'a>; 3]) -> Js<Value<'a>
 /// What a write with options is told beside key and value.
 pub fn put_options<'a>(
     call: Call<'a>,
-    [mode, ttl_value, session, flags, version]: [Value<'a>; 5],
+    [mode, ttl_value, session, flags, version, soft_ttl, idle_ttl]: [Value<'a>; 7],
 ) -> Js<(hc::hc_put_options, bool)> {
     let mut options = sized!(hc::hc_put_options);
     let ttl = ttl(call, ttl_value)?;
@@ -98,18 +101,20 @@ pub fn put_options<'a>(
     options.ttl_ms = ttl.unwrap_or(hc::HC_TTL_DEFAULT);
     options.session = natural(call, session, "session", u64::MAX)?;
     options.flags = natural(call, flags, "flags", u32::MAX.into())? as u32;
+    options.soft_ttl_ms = natural(call, soft_ttl, "softTtl", MILLIS_MAX)?;
+    options.idle_ttl_ms = natural(call, idle_ttl, "idleTtl", u32::MAX.into())?;
     options.expected_version = natural(call, version, "ifVersion", u64::MAX)?;
     Ok((options, ttl.is_none()))
 }
 
-/// `put(store, key, value, mode, ttl, session, flags, version, type)`: a type says that the value
+/// `put(store, key, value, mode, ttl, session, flags, version, softTtl, idleTtl, type)`: a type says that the value
 /// is bytes that JavaScript has encoded.
-pub fn put<'a>(call: Call<'a>, arguments: [Value<'a>; 9]) -> Js<Value<'a>> {
-    let [id, key, value, mode, ttl, session, flags, version, kind] = arguments;
+pub fn put<'a>(call: Call<'a>, arguments: [Value<'a>; 11]) -> Js<Value<'a>> {
+    let [id, key, value, rest @ .., kind] = arguments;
     let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
-    let (mut options, gone) = put_options(call, [mode, ttl, session, flags, version])?;
+    let (mut options, gone) = put_options(call, rest)?;
     if gone {
         return remove(call, store, key, &options);
     }

@@ -1,7 +1,8 @@
 // The behaviour list in conformance/, which every language runs.
 //
-// JavaScript has no views and no drafts: it could write to memory that it is only to read. Behaviours
-// that are about these are left out, by name, so that a new one cannot be left out unnoticed.
+// JavaScript has no views and no drafts: it could write to memory that it is only to read. Claims and
+// leases it has as `fetch`, which has tests of its own. Behaviours that are about these are left out,
+// by name or by group, so that another one cannot be left out unnoticed.
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -9,11 +10,13 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Cache, Pool, RawKey } from 'hypercache';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { Cache, CuckooFilter, Pool, RawKey } from 'hypercache';
 
 const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), '../conformance');
 
-const WITHOUT = new Set(['unpin', 'reserve', 'commit', 'abandon']);
+const WITHOUT = new Set(['unpin', 'reserve', 'commit', 'abandon', 'claim', 'lease_put', 'lease_drop']);
 const LEFT_OUT = new Set([
   'reads/a-view-does-not-change',
   'writes/drafts-publish-at-commit',
@@ -30,7 +33,21 @@ const STORE = {
   shards: 'shards',
   jitter_pct: 'ttlJitter',
   hash_seed: 'hashSeed',
+  soft_ttl_ms: 'softTtl',
+  idle_ttl_ms: 'idleTtl',
+  stale_if_error_ms: 'staleIfError',
+  negative_ttl_ms: 'absentTtl',
+  lease_ms: 'leaseTime',
 };
+
+const FILTER = { capacity: 'capacity', fpr: 'fpr', hash_seed: 'hashSeed' };
+
+function filterOptions(fields) {
+  return Object.fromEntries(Object.entries(fields).map(([field, value]) => {
+    assert.ok(field in FILTER, field);
+    return [FILTER[field], value];
+  }));
+}
 
 function bytes(value) {
   if (typeof value === 'string') return Buffer.from(value);
@@ -64,11 +81,20 @@ function status(call, nameOf = (result) => NAMES[result] ?? 'HC_OK') {
   }
 }
 
+function compareStats(stats, { op, ...fields }) {
+  for (const [name, value] of Object.entries(fields)) {
+    const spelled = name.replaceAll(/_(.)/g, (_, letter) => letter.toUpperCase());
+    assert.equal(Number(stats[spelled]), value, `${op}: ${name}`);
+  }
+  return 'HC_OK';
+}
+
 class Run {
   versions = new Map();
 
-  constructor(cache) {
+  constructor(cache, filter) {
     this.cache = cache;
+    this.filter = filter;
   }
 
   read(key, step, take) {
@@ -134,7 +160,7 @@ class Run {
 
   put(step) {
     const key = keyOf(step.key);
-    const options = { ttl: ttlOf(step.ttl_ms), type: step.type, flags: step.flags, session: step.session };
+    const options = { ttl: ttlOf(step.ttl_ms), type: step.type, flags: step.flags, session: step.session, softTtl: step.soft_ttl_ms, idleTtl: step.idle_ttl_ms };
     const mode = step.mode ?? 'set';
     const refused = { set: 'HC_NOT_ADMITTED', add: 'HC_EXISTS', replace: 'HC_NOT_FOUND' }[mode];
     if (mode === 'cas') options.ifVersion = this.versions.get(step.version);
@@ -156,6 +182,63 @@ class Run {
 
   contains(step) {
     return status(() => this.cache.has(keyOf(step.key)))[0];
+  }
+
+  may_exist(step) {
+    return status(() => this.cache.mayExist(keyOf(step.key)))[0];
+  }
+
+  known_keys() {
+    return status(() => this.cache.setKnownKeys(this.filter))[0];
+  }
+
+  no_known_keys() {
+    return status(() => this.cache.setKnownKeys(undefined))[0];
+  }
+
+  /** The same call so many times; what the last one came to. */
+  repeated(step, call) {
+    let name;
+    for (let i = 0; i < (step.times ?? 1); i++) [name] = status(() => call(keyOf(step.key)));
+    return name;
+  }
+
+  filter_add(step) {
+    return this.repeated(step, (key) => this.filter.add(key));
+  }
+
+  filter_remove(step) {
+    return this.repeated(step, (key) => this.filter.delete(key));
+  }
+
+  filter_contains(step) {
+    return status(() => this.filter.has(keyOf(step.key)))[0];
+  }
+
+  filter_contains_many(step) {
+    assert.deepEqual(step.keys.map((key) => NAMES[this.filter.has(keyOf(key))]), step.statuses);
+    return step.statuses.every((name) => name === 'HC_OK') ? 'HC_OK' : 'HC_PARTIAL';
+  }
+
+  filter_clear() {
+    return status(() => this.filter.clear())[0];
+  }
+
+  async filter_reload() {
+    const place = mkdtempSync(path.join(tmpdir(), 'hypercache-'));
+    try {
+      const file = path.join(place, 'filter');
+      await this.filter.save(file);
+      this.filter.close();
+      this.filter = await CuckooFilter.load(file);
+    } finally {
+      rmSync(place, { recursive: true });
+    }
+    return 'HC_OK';
+  }
+
+  filter_stats(step) {
+    return compareStats(this.filter.stats(), step);
   }
 
   delete(step) {
@@ -242,13 +325,8 @@ class Run {
     return status(() => this.cache.destroy())[0];
   }
 
-  stats({ op, ...fields }) {
-    const stats = this.cache.stats();
-    for (const [name, value] of Object.entries(fields)) {
-      const spelled = name.replaceAll(/_(.)/g, (_, letter) => letter.toUpperCase());
-      assert.equal(stats[spelled], value, name);
-    }
-    return 'HC_OK';
+  stats(step) {
+    return compareStats(this.cache.stats(), step);
   }
 
   async sleep(step) {
@@ -262,9 +340,9 @@ let ran = 0;
 
 for (const file of readdirSync(folder).filter((name) => name.endsWith('.json'))) {
   const { group, behaviours } = JSON.parse(readFileSync(path.join(folder, file), 'utf8'));
-  for (const { name, says, pool: ofPool, store = {}, steps } of behaviours) {
+  for (const { name, says, pool: ofPool, store = {}, filter: ofFilter, steps } of behaviours) {
     if (steps.some(({ op }) => WITHOUT.has(op))) {
-      leftOut.add(`${group}/${name}`);
+      if (group !== 'leases') leftOut.add(`${group}/${name}`);
       continue;
     }
     ran += 1;
@@ -276,7 +354,8 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith('.json')))
         return [STORE[field], value];
       });
       const cache = new Cache({ pool, ...Object.fromEntries(options) });
-      const run = new Run(cache);
+      const filter = ofFilter && new CuckooFilter({ pool, ...filterOptions(ofFilter) });
+      const run = new Run(cache, filter);
       for (const [index, step] of steps.entries()) {
         const where = `step ${index + 1}: ${JSON.stringify(step)}`;
         assert.equal(typeof run[step.op], 'function', where);
@@ -288,6 +367,8 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith('.json')))
         }
       }
       pool.validate();
+      run.filter?.validate();
+      run.filter?.close();
       cache.close();
       pool.close();
     });

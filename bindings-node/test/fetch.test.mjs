@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { Cache } from 'hypercache';
+import { Cache, CuckooFilter } from 'hypercache';
 
 const entry = createRequire(import.meta.url).resolve('hypercache');
 const open = (options) => new Cache({ maxBytes: '16MiB', ...options });
@@ -129,7 +129,7 @@ test('a write during the load stands', async () => {
 });
 
 test('times to live, and the old value while one caller reloads', async () => {
-  const cache = open();
+  const cache = open({ noEarlyRefresh: true });
   let number = 0;
   const loader = counted(() => `value ${(number += 1)}`, 40);
   const options = { ttl: 100, staleWhileRevalidate: 60_000 };
@@ -149,6 +149,8 @@ test('times to live, and the old value while one caller reloads', async () => {
   cache.set('k', 'written', { ttl: 60_100 });
   await sleep(100);
   assert.equal(cache.peek('k'), 'written');
+  cache.set('k', 'written', { ttl: 60_000, softTtl: 1 });
+  await sleep(5);
   // A reload that fails leaves the old value, and is not tried again at once.
   const failing = counted(() => {
     throw new Error('down');
@@ -164,6 +166,37 @@ test('times to live, and the old value while one caller reloads', async () => {
   for (const wrong of [{ staleWhileRevalidate: 5 }, { ttl: 5, staleWhileRevalidate: -1 }, { ttl: Infinity, staleWhileRevalidate: 5 }]) {
     await assert.rejects(cache.fetch('w', loader, wrong), RangeError);
   }
+  cache.close();
+});
+
+test('the keys of the source', async () => {
+  const cache = open();
+  const filter = new CuckooFilter({ capacity: 1_000 });
+  filter.add('there');
+  assert.equal(cache.mayExist('not there'), true);
+  cache.setKnownKeys(filter);
+  const loader = counted('loaded', 1);
+  assert.equal(await cache.fetch('there', loader), 'loaded');
+  assert.equal(await cache.fetch('not there', loader), undefined);
+  assert.deepEqual([loader.calls, cache.mayExist('there'), cache.mayExist('not there')], [1, true, false]);
+  assert.ok(cache.stats().filterSkips >= 1);
+  cache.setKnownKeys(undefined);
+  assert.equal(await cache.fetch('not there', loader), 'loaded');
+  assert.throws(() => cache.setKnownKeys({}), TypeError);
+  filter.close();
+  cache.close();
+});
+
+test('soft and idle times of entries and of the cache', async () => {
+  const cache = open({ softTtl: 20, idleTtl: 60_000, staleIfError: 60_000, noEarlyRefresh: true });
+  cache.set('k', 'old');
+  await sleep(40);
+  assert.equal(cache.get('k'), 'old');
+  assert.equal(await cache.fetch('k', counted('new', 1)), 'new');
+  cache.set('idle', 1, { idleTtl: 20 });
+  await sleep(1_100);
+  assert.equal(cache.has('idle'), false);
+  for (const wrong of [{ softTtl: -1 }, { idleTtl: 2 ** 32 }]) assert.throws(() => cache.set('k', 1, wrong), RangeError);
   cache.close();
 });
 

@@ -22,7 +22,7 @@ const policy: Policy = 'adaptive';
 const options: CacheOptions = {
   maxBytes: '25%', minBytes: 1 << 20, name: 'users', pool, policy, policyOptions: 'a=1', ttl: 1_000, ttlJitter: 5,
   max: 5, maxEntries: 5, maxValueBytes: 10, shards: 4, hashSeed: 1n, codec, filterFpr: 0.01, latency: true,
-  leaseTime: 5_000, absentTtl: 100,
+  leaseTime: 5_000, absentTtl: 100, softTtl: 1, idleTtl: 1, staleIfError: 1, noEarlyRefresh: true,
 };
 using cache = new Cache<User>(options);
 
@@ -39,7 +39,7 @@ const taken: User | undefined = cache.take('a');
 const many: (User | undefined)[] = cache.getMany(new Set(['a', 'b']));
 const left: [number | undefined, number] = [cache.remainingTtl('a'), cache.getRemainingTTL('a')];
 const ttl: Ttl = 'keep';
-const how: SetOptions = { ttl, session: 5n, flags: 1, type: 128 };
+const how: SetOptions = { ttl, softTtl: 5, idleTtl: 5, session: 5n, flags: 1, type: 128 };
 const stored: boolean = cache.set('a', { name: 'Ada' }, { ...how, ifVersion: 5n }) && cache.add('a', { name: 'b' }, how) &&
   cache.replace('a', { name: 'c' }) && cache.set('a', undefined);
 const count: number = cache.setMany([['a', { name: 'Ada' }]], { ttl: 5 }) + cache.deleteMany(['a']);
@@ -80,6 +80,8 @@ const filterOptions: FilterOptions = { capacity: 5, fpr: 0.01, hashSeed: 1, pool
 const filter: CuckooFilter = new CuckooFilter(filterOptions).add('a').add(1);
 const filterStats: FilterStats = filter.stats();
 const maybe: boolean = filter.has('a') || filter.delete('a');
+cache.setKnownKeys(filter);
+const known: boolean[] = [cache.mayExist('a')];
 const loaded: Promise<CuckooFilter> = filter.save('x').then(() => CuckooFilter.load('x', { pool }));
 
 const error: Error = new HyperCacheError('HC_ERR_CLOSED', 'closed');
@@ -99,6 +101,6 @@ cache.invalidate({ suffix: 'a' });
 cache.getInto('a', 'text');
 
 export {
-  fetched, wrapped, buffer, bytes, closed, config, count, deleted, error, filterStats, freed, latency, left, length, level, loaded, many,
+  known,   fetched, wrapped, buffer, bytes, closed, config, count, deleted, error, filterStats, freed, latency, left, length, level, loaded, many,
   maybe, peeked, poolStats, removed, resized, said, size, stats, stored, sum, taken, text, touched, user, version,
 };

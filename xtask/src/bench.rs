@@ -4,11 +4,15 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
+use crate::node;
 use crate::process;
 use crate::tree::Tree;
 
 /// The name of the benchmark package and of its program.
 const PROGRAM: &str = "hypercache-bench";
+
+/// The subcommand that measures the Node package instead.
+const NODE: &str = "node";
 
 /// Subcommands that compare HyperCache with no other cache.
 const ALONE: [&str; 4] = ["raw", "replay", "sessions", "leases"];
@@ -19,6 +23,9 @@ const MISS_RATIO: (&str, &str) = ("--miss-ratio", "miss-ratio");
 const NO_PEERS: &str = "--no-peers";
 
 pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
+    if let Some((NODE, rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return node::bench(tree, rest);
+    }
     let args = with_subcommand(args);
     let alone = args.first().is_some_and(|name| {
         ALONE.contains(&name.as_str())

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,7 +15,7 @@ use crate::dist;
 use crate::install::Installed;
 use crate::process;
 use crate::tools;
-use crate::tree::{Tree, files_with, show};
+use crate::tree::{Tree, files_with, show, stem};
 
 /// The least version of Node that the package runs on.
 const LEAST: u32 = 20;
@@ -151,6 +151,43 @@ fn licences(tree: &Tree, place: &Path) -> Result<()> {
         dist::copy(&tree.root.join(licence), &place.join(licence))?;
     }
     Ok(())
+}
+
+/// What the benchmark compares with.
+const PEERS: [&str; 2] = ["lru-cache@^11", "quick-lru@^7"];
+
+/// `cargo xtask bench node [hot|memory|threads]`: the package as it is installed, beside its floor and
+/// beside other caches.
+pub fn bench(tree: &Tree, names: &[String]) -> Result<ExitCode> {
+    let sources = folder(tree).join("bench");
+    let known: Vec<String> =
+        files_with(&sources, &["mjs"])?.iter().map(|file| stem(file)).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        bail!("there is no benchmark {unknown} of Node: there are {}", known.join(", "));
+    }
+    let run = &|command: &mut Command| process::stdout_of(command);
+    let installed = crate::install::install(tree, &tree.target.join("dist-prefix"), run)?;
+    let place = tree.fresh("node-bench")?;
+    install(&place, &tarballs(tree, &installed, &dist::folder(tree)?, run)?, run)?;
+    run(npm(&place)?.args(["install", "--ignore-scripts", "--no-save"]).args(PEERS))?;
+    let mut cargo = process::cargo(&tree.root);
+    run(cargo.args(["build", "--release", "--quiet", "--package", "hypercache-node-floor"]))?;
+    dist::copy(
+        &tree.target.join("release/libhypercache_node_floor.so"),
+        &place.join("floor.node"),
+    )?;
+    std::fs::create_dir_all(place.join("bench"))?;
+    for file in files_with(&sources, &["mjs"])? {
+        std::fs::copy(&file, place.join("bench").join(file.file_name().unwrap_or_default()))?;
+    }
+    for name in if names.is_empty() { &known } else { names } {
+        let mut program = node(&place)?;
+        let status = process::in_the_open(program.arg(format!("bench/{name}.mjs")))?;
+        if !status.success() {
+            bail!("bench/{name}.mjs {}", process::ended(status));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Installs tarballs into a folder that is empty, without a registry.
