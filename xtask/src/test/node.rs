@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use super::readme;
 use crate::dist;
 use crate::install::Installed;
 use crate::node;
@@ -71,6 +72,7 @@ pub fn check(tree: &Tree, library: &Installed, progress: &Progress) -> Result<Ou
         return skipped(format!("The Node package: {reason}"));
     }
     let place = installed(tree, library, progress)?;
+    readme::node(tree, &place, progress)?;
     let mut fetch = node::npm(&place)?;
     fetch.args(["install", "--ignore-scripts", "--no-save", "--prefer-offline"]).args(TEST_TOOLS);
     let tools = progress.run(&mut fetch).is_ok();

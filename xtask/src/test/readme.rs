@@ -1,6 +1,6 @@
 //! The README's programs: extracted, compiled as a reader would compile them, run.
 //!
-//! A fenced block marked `c`, `cpp`, `rust` or `python` is a whole program. Where a block marked
+//! A fenced block marked `c`, `cpp`, `rust`, `python` or `js` is a whole program. Where a block marked
 //! `text output` follows it, with no other block in between, the program must print exactly that.
 
 use std::path::Path;
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::demo::{Language, runner};
 use crate::install::Installed;
+use crate::node;
 use crate::process;
 use crate::python::Environment;
 use crate::steps::{Outcome, Progress, passed};
@@ -63,7 +64,7 @@ fn parse(text: &str) -> Result<Vec<Snippet>> {
                 _ => bail!("README.md:{}: this output follows no program", number + 1),
             }
             fresh = false;
-        } else if ["c", "cpp", "rust", "python"].contains(&info) {
+        } else if ["c", "cpp", "rust", "python", "js"].contains(&info) {
             found.push(Snippet {
                 language: info.to_owned(),
                 line: number + 2,
@@ -117,6 +118,16 @@ pub fn python(tree: &Tree, environment: &Environment, progress: &Progress) -> Re
         let program = folder.join(format!("line_{}.py", snippet.line));
         std::fs::write(&program, &snippet.text)?;
         compare(&snippet, &progress.run(environment.python(&folder).arg(&program))?)?;
+    }
+    Ok(())
+}
+
+/// The programs for Node, below a folder that has the package installed.
+pub fn node(tree: &Tree, place: &Path, progress: &Progress) -> Result<()> {
+    for snippet in snippets(tree, "js")? {
+        let program = place.join(format!("readme-{}.mjs", snippet.line));
+        std::fs::write(&program, &snippet.text)?;
+        compare(&snippet, &progress.run(node::node(place)?.arg(&program))?)?;
     }
     Ok(())
 }
