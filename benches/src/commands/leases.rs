@@ -70,7 +70,7 @@ fn handle(store: &Store) -> *mut hc::hc_store {
 }
 
 /// Nanoseconds a call, of two sides that take turns.
-fn in_turns(args: &Args, mut sides: [&mut dyn FnMut(u64); 2]) -> [f64; 2] {
+fn in_turns(args: &Args, sides: [&mut dyn FnMut(u64); 2]) -> [f64; 2] {
     let mut times = [const { Vec::new() }; 2];
     for turn in 0..2 * args.turns {
         let side = turn % 2;

@@ -125,6 +125,11 @@ impl<V: Visit> Visit for Plain<V> {
     type Out = V::Out;
 
     #[inline(always)]
+    fn counts(self) -> bool {
+        self.0.counts()
+    }
+
+    #[inline(always)]
     fn miss(self, store: &StoreInner, slot: u32) -> V::Out {
         self.0.miss(store, slot)
     }

@@ -108,8 +108,8 @@ impl StoreInner {
         if retired {
             self.space().harvest(false);
         }
-        if self.rebalance_due.load(Relaxed) {
-            self.rebalance();
+        if self.chores_due.load(Relaxed) {
+            self.do_chores();
         }
         Ok(AtOnce::Ended(outcome))
     }
