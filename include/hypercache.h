@@ -813,8 +813,8 @@ typedef struct hc_store_stats {
     uint64_t written_bytes;   /* to the log by writes                     */
     uint64_t moved_bytes;     /* to the log by reclaim                    */
     uint64_t filter_skips;    /* misses that a filter answered            */
-    uint64_t leases;          /* later, as the next: 0                    */
-    uint64_t lease_waits;
+    uint64_t leases;          /* given out                                */
+    uint64_t lease_waits;     /* times that somebody waited for another's */
     uint64_t sessions;        /* with HC_POLICY_SESSION: live             */
     uint64_t sessions_idle;   /* of these                                 */
     uint64_t sessions_expired; /* too old                                 */
