@@ -48,10 +48,10 @@ const WINDOW: u64 = if cfg!(any(test, feature = "testing")) { 4 } else { 256 };
 pub enum Share {
     /// Nothing new.
     Unclear,
-    /// Four in five misses, or more.
-    MostlyMisses,
-    /// Half of them hits, or more.
-    MostlyHits,
+    /// Misses but for one in 64, or less.
+    Misses,
+    /// Hits among them, one in 16 or more.
+    Hits,
 }
 
 /// What writers count.
@@ -171,31 +171,32 @@ impl Counters {
         self.reads.add(slot as usize, tally as usize, n);
     }
 
-    /// What the reader's hits and misses say after one more miss was counted: once in [`WINDOW`]
-    /// misses.
-    #[inline]
-    pub fn share_at_miss(&self, slot: u32) -> Share {
+    /// Whether the reader's window of misses ends with the one just counted.
+    #[inline(always)]
+    pub fn ends_window(&self, slot: u32) -> bool {
         let line = self.reads.line(slot as usize);
-        if !line[ReadTally::Misses as usize].load(Ordering::Relaxed).is_multiple_of(WINDOW) {
-            return Share::Unclear;
-        }
+        line[ReadTally::Misses as usize].load(Ordering::Relaxed).is_multiple_of(WINDOW)
+    }
+
+    /// What the reader's hits and misses were in the window that has ended.
+    pub fn share_of_window(&self, slot: u32) -> Share {
+        let line = self.reads.line(slot as usize);
         let hits = line[ReadTally::Hits as usize].load(Ordering::Relaxed);
         let before = line[HITS_BEFORE].load(Ordering::Relaxed);
         line[HITS_BEFORE].store(hits, Ordering::Relaxed);
         match hits.wrapping_sub(before) {
-            few if few <= WINDOW / 4 => Share::MostlyMisses,
-            some if some < WINDOW => Share::Unclear,
-            _ => Share::MostlyHits,
+            few if few <= WINDOW / 64 => Share::Misses,
+            some if some <= WINDOW / 16 => Share::Unclear,
+            _ => Share::Hits,
         }
     }
 
-    /// The same beside a look-up that may be a hit.
+    /// Whether there are hits among the reader's look-ups in the window that has not ended.
     #[inline]
-    pub fn share_at_hit(&self, slot: u32) -> Share {
+    pub fn has_hits(&self, slot: u32) -> bool {
         let line = self.reads.line(slot as usize);
         let hits = line[ReadTally::Hits as usize].load(Ordering::Relaxed);
-        let before = line[HITS_BEFORE].load(Ordering::Relaxed);
-        if hits.wrapping_sub(before) > WINDOW { Share::MostlyHits } else { Share::Unclear }
+        hits.wrapping_sub(line[HITS_BEFORE].load(Ordering::Relaxed)) > WINDOW / 16
     }
 
     /// Counts `n` of what a writer counts where no shard's lock is held.

@@ -18,17 +18,21 @@
 //! screen is given up when it overflows, and when the store has nothing else left to give: the store
 //! does without until there is room.
 //!
-//! **Asking it.** The index decides a miss by one cache line, so a screen pays only where most
-//! look-ups are misses and the lines of the index lie far away. A bit of the shard's geometry word,
-//! which every look-up tests anyway, says whether it is asked; each reader judges by its own hits and
-//! misses, and sets or clears the bit of the shard that it is in.
+//! **Asking it.** The index decides a miss by one cache line and a screen by two, so asking pays only
+//! where nearly all look-ups are misses, all screens fit a processor's own cache, and the lines of the
+//! index do not. A bit of the shard's geometry word, which every look-up tests anyway, says whether it
+//! is asked; each reader judges by its own hits and misses, and sets or clears the bit of the shard that
+//! it is in.
 
+use super::index::line::Line;
 use super::shard::{Shard, Writer};
 use super::{Fill, StoreInner};
 use crate::filter::single::{Head, Single};
 use crate::memory::guard;
+use crate::memory::sys::{Advice, HUGE_BYTES};
 use crate::pool::space::RunId;
 use crate::stats::counters::Share;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// Buckets of the index that an insert passes for a screen that is being built. Some twenty entries:
@@ -44,13 +48,24 @@ const SHRUNKEN: (u64, u64) = (1, 5);
 const KEYS_MIN: u64 = if cfg!(any(test, feature = "testing")) { 8 } else { 2_000 };
 /// How often room is made for a screen.
 const ATTEMPTS: u32 = 4;
-/// Bytes of home lines of all shards from which on the screen is asked. Below, the index is as near
-/// as the screen, and asking both costs more than it saves.
-const INDEX_MIN: u64 = if cfg!(any(test, feature = "testing")) { 1 } else { 256 << 20 };
+/// What stands for the bytes of the second-level cache where the system does not tell.
+const NEAR_BYTES: u64 = 1 << 20;
+
+/// Bytes that lie near a processor: its second-level cache.
+fn near_bytes() -> u64 {
+    static NEAR: OnceLock<u64> = OnceLock::new();
+    *NEAR.get_or_init(|| {
+        // SAFETY: only asks for a number.
+        let bytes = unsafe { libc::sysconf(libc::_SC_LEVEL2_CACHE_SIZE) };
+        u64::try_from(bytes).ok().filter(|&bytes| bytes != 0).unwrap_or(NEAR_BYTES)
+    })
+}
 
 /// A table of fingerprints, and the run that it lies in.
 struct Part {
     run: RunId,
+    /// Leading bytes of the run that huge pages were asked for.
+    huge: u64,
     filter: Single,
 }
 
@@ -71,6 +86,8 @@ pub struct Screen {
 pub struct Asked {
     /// The head of the one that serves; null: none does.
     head: AtomicPtr<Head>,
+    /// Bytes of its table.
+    bytes: AtomicU64,
     /// Keys that a screen is wanted for; 0: none is.
     wanted: AtomicU64,
 }
@@ -88,8 +105,16 @@ impl Asked {
         !head.is_null() && unsafe { &*head }.excludes(hash)
     }
 
-    fn is_serving(&self) -> bool {
-        !self.head.load(Ordering::Relaxed).is_null()
+    /// Whether asking pays where all look-ups miss: the screens of all shards lie near and the lines of
+    /// the index do not.
+    fn may_pay(&self, shards: u64, lines: u64) -> bool {
+        if self.head.load(Ordering::Relaxed).is_null() {
+            return false;
+        }
+        // Tests ask whatever it costs.
+        cfg!(any(test, feature = "testing"))
+            || lines * size_of::<Line>() as u64 * shards >= 2 * near_bytes()
+                && self.bytes.load(Ordering::Relaxed) * shards <= near_bytes()
     }
 }
 
@@ -102,40 +127,46 @@ impl StoreInner {
     }
 
     /// A miss on a shard, screened out or not, of a store with screens.
-    #[inline]
+    #[inline(always)]
     pub(super) fn weigh_miss(&self, shard: &Shard, slot: u32) {
-        let share = self.counters.share_at_miss(slot);
-        if share != Share::Unclear {
-            self.heed(shard, share);
+        if self.counters.ends_window(slot) {
+            self.heed_window(shard, slot);
         }
     }
 
     /// [`StoreInner::weigh_miss`] on the shard of a key, which the thread looked up on the straight path.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn weigh_miss_of(&self, key: &[u8]) {
         let slot = guard::own_slot(self.slot_tag) as u32;
-        let share = self.counters.share_at_miss(slot);
-        if share != Share::Unclear {
-            self.heed(self.shard_of(self.hash.of(key)), share);
+        if self.counters.ends_window(slot) {
+            self.heed_window_of(key, slot);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn heed_window_of(&self, key: &[u8], slot: u32) {
+        self.heed_window(self.shard_of(self.hash.of(key)), slot);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn heed_window(&self, shard: &Shard, slot: u32) {
+        let share = self.counters.share_of_window(slot);
+        if share == Share::Hits {
+            return shard.table.set_screened(false);
+        }
+        let lines = u64::from(shard.table.geometry().lines());
+        if share == Share::Misses && shard.screen.may_pay(self.shards.len() as u64, lines) {
+            shard.table.set_screened(true);
         }
     }
 
     /// A look-up that the screen let pass.
     #[inline]
     pub(super) fn weigh_pass(&self, shard: &Shard, slot: u32) {
-        if self.counters.share_at_hit(slot) == Share::MostlyHits {
+        if self.counters.has_hits(slot) {
             shard.table.set_screened(false);
-        }
-    }
-
-    #[cold]
-    fn heed(&self, shard: &Shard, share: Share) {
-        if share == Share::MostlyHits {
-            return shard.table.set_screened(false);
-        }
-        let lines = u64::from(shard.table.geometry().lines()) * self.shards.len() as u64;
-        if share == Share::MostlyMisses && lines * 64 >= INDEX_MIN && shard.screen.is_serving() {
-            shard.table.set_screened(true);
         }
     }
 
@@ -248,11 +279,19 @@ impl Writer<'_> {
             .run_meta(run)
             .shard
             .store(self.store.number_of(self.shard), Ordering::Relaxed);
-        let memory = self.store.space().run_addr(run);
+        // Two look-ups of a large table in small pages cost more than what they may save.
+        let space = self.store.space();
+        let whole = if space.asks_for_huge_pages() {
+            space.run_charge(run) / HUGE_BYTES * HUGE_BYTES
+        } else {
+            0
+        };
+        let huge = if whole != 0 && space.advise_run(run, whole, Advice::Huge) { whole } else { 0 };
+        let memory = space.run_addr(run);
         // SAFETY: the run was just taken for this, zeroed, with as many bytes; it goes back when the
         // filter is gone, through `retire_run_inside` if readers may know it.
         let filter = unsafe { Single::on(memory, keys, self.store.config.filter_fpr) };
-        self.state.screen.building = Some((Part { run, filter }, 0));
+        self.state.screen.building = Some((Part { run, huge, filter }, 0));
         self.build_screen(BUCKETS_AT_FIRST);
     }
 
@@ -286,9 +325,22 @@ impl Writer<'_> {
         self.state.screen.above = slots * OUTGROWN.0 / OUTGROWN.1;
         let fewest = slots * SHRUNKEN.0 / SHRUNKEN.1;
         self.state.screen.below = if fewest > KEYS_MIN { fewest } else { 0 };
+        let bytes = self.store.space().run_charge(part.run);
+        self.shard.screen.bytes.store(bytes, Ordering::Relaxed);
+        // Of another size it may pay no more; readers find out.
+        self.shard.table.set_screened(false);
         self.shard.screen.head.store(part.filter.head().cast_mut(), Ordering::Release);
         if let Some(old) = self.state.screen.serving.replace(part) {
-            self.store.retire_run_inside(old.run);
+            self.retire_part(&old);
+        }
+    }
+
+    /// Gives back what a screen lay in; readers may still be looking. Without the advice for huge pages,
+    /// or the system could fill a partly freed one up again; where it does not take that back, the memory
+    /// stays charged.
+    fn retire_part(&mut self, part: &Part) {
+        if part.huge == 0 || self.store.space().advise_run(part.run, part.huge, Advice::Small) {
+            self.store.retire_run_inside(part.run);
             self.retired = true;
         }
     }
@@ -300,8 +352,7 @@ impl Writer<'_> {
         self.shard.screen.head.store(std::ptr::null_mut(), Ordering::Release);
         self.shard.table.set_screened(false);
         let bytes = self.store.space().run_charge(part.run);
-        self.store.retire_run_inside(part.run);
-        self.retired = true;
+        self.retire_part(&part);
         // The next insert asks for another.
         if self.state.screen.building.is_none() {
             self.state.screen.above = 0;
@@ -314,7 +365,8 @@ impl Writer<'_> {
     fn end_building(&mut self) -> u64 {
         let Some((part, _)) = self.state.screen.building.take() else { return 0 };
         let bytes = self.store.space().run_charge(part.run);
-        self.store.give_run(part.run);
+        // As one that readers know: its pages are to be let go of in the same way.
+        self.retire_part(&part);
         // The next insert asks for a larger one.
         self.state.screen.above = 0;
         bytes

@@ -1,11 +1,12 @@
-//! `filter`: the cuckoo filter beside those of other crates, its two possible layouts, and a long
-//! check of its promise.
+//! `filter`: the cuckoo filter beside those of other crates, its two possible layouts, a store
+//! with one before its index, and a long check of its promise.
 
 mod check;
 mod layouts;
 #[cfg(feature = "peers")]
 mod peers;
 mod sets;
+mod store;
 
 use std::path::PathBuf;
 
@@ -38,6 +39,9 @@ pub struct Args {
     /// Compare layouts of the table instead
     #[arg(long)]
     layouts: bool,
+    /// Compare stores with and without a filter before the index instead
+    #[arg(long)]
+    stores: bool,
     /// Run so many random operations beside an exact count instead
     #[arg(long)]
     check: Option<u64>,
@@ -50,6 +54,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     if let Some(operations) = args.check {
         return check::run(operations, args.seed);
+    }
+    if args.stores {
+        return store::run(args);
     }
     if args.layouts {
         return layouts::run(&args.keys, args.rounds, args.seed);
