@@ -73,7 +73,7 @@ export interface CacheOptions {
   noEarlyRefresh?: boolean;
   /** How long a key is remembered whose loader gave undefined, in milliseconds: 1,000 unless given. */
   absentTtl?: number;
-  /** A filter before the store; not in this release: any value is refused. */
+  /** A filter before the index, asked where most look-ups miss; the share of keys it may err for, 1e-9 to 0.1. None unless given. */
   filterFpr?: number;
   /** Measure latencies (see `latency()`). */
   latency?: boolean;

@@ -34,9 +34,21 @@ test('options that are wrong are named', () => {
     [{ maxBytes: 1 << 20, ttl: 'keep' }, /ttl/], [{ maxBytes: 1 << 20, name: 'a\0b' }, /NUL/],
     [{ maxBytes: 1 << 20, name: '' }, /name/], [{ maxBytes: 1 << 20, max: 1.5 }, /maxEntries/],
     [{ maxBytes: 1 << 20, ttlJitter: 101 }, /ttlJitter/], [{ pool: {} }, /Pool/], [{ name: 'nowhere' }, /nowhere.*maxBytes/],
-    [{ maxBytes: 1 << 20, filterFpr: 0.01 }, /filter_fpr/],
+    [{ maxBytes: 1 << 20, filterFpr: 2 }, /filter_fpr/], [{ maxBytes: 1 << 20, filterFpr: '1%' }, /filterFpr/],
   ];
   for (const [options, message] of wrong) assert.throws(() => new Cache(options), message, String(message));
+});
+
+test('a filter before the store changes no answer', () => {
+  const cache = open({ filterFpr: 0.001 });
+  for (let i = 0; i < 1_000; i++) cache.set(i, 'x');
+  for (let i = 0; i < 500; i++) cache.delete(i);
+  for (let i = 0; i < 1_000; i++) assert.equal(cache.get(i), i < 500 ? undefined : 'x');
+  for (let i = 0; i < 1_000; i++) assert.equal(cache.get(`none ${i}`), undefined);
+  assert.equal(cache.stats().misses, 1_500);
+  assert.equal(cache.stats().hits, 500);
+  cache.validate();
+  cache.close();
 });
 
 test('25% of the memory', () => {
