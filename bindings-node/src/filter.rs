@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_void};
 use std::ptr;
+use std::rc::Rc;
 
 use hypercache_sys as hc;
 use napi_sys as n;
@@ -84,7 +85,8 @@ pub fn clear<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
 
 /// Saving or loading, on a thread of Node's pool: files may be slow.
 struct FileWork {
-    state: *const State,
+    /// Kept for as long as the work, which the environment's end may overtake.
+    state: Rc<State>,
     work: n::napi_async_work,
     deferred: n::napi_deferred,
     path: CString,
@@ -123,8 +125,9 @@ unsafe extern "C" fn execute(_: n::napi_env, data: *mut c_void) {
 unsafe extern "C" fn complete(env: n::napi_env, _: n::napi_status, data: *mut c_void) {
     // SAFETY: `begin` made the box and gave it to Node, which gives it back once, here.
     let mut work = unsafe { Box::from_raw(data.cast::<FileWork>()) };
+    let state = Rc::clone(&work.state);
     // SAFETY: Node calls in the environment that the work was made in, while it lives.
-    let call = unsafe { Call::new(env, &*work.state) };
+    let call = unsafe { Call::new(env, &state) };
     // SAFETY: the work has ended and is deleted once.
     unsafe { n::napi_delete_async_work(env, work.work) };
     let done = if work.status < 0 {
@@ -175,7 +178,7 @@ fn begin<'a>(call: Call<'a>, path: Value<'a>, mut work: Box<FileWork>) -> Js<Val
 
 fn file_work(call: Call<'_>, config: hc::hc_filter_config) -> Box<FileWork> {
     Box::new(FileWork {
-        state: ptr::from_ref(call.state),
+        state: call.state.shared(),
         work: ptr::null_mut(),
         deferred: ptr::null_mut(),
         path: CString::default(),

@@ -36,6 +36,7 @@ mod write;
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
+use std::rc::Rc;
 
 use napi_sys as n;
 
@@ -163,18 +164,18 @@ fn set_slab<'a>(call: Call<'a>, [bytes]: [Value<'a>; 1]) -> Js<Value<'a>> {
 }
 
 unsafe extern "C" fn ended(_: n::napi_env, state: *mut c_void, _: *mut c_void) {
-    // SAFETY: `register` made the box, and the environment ends once; no JavaScript runs in it any
+    // SAFETY: `register` gave this share away, and the environment ends once; no JavaScript runs in it any
     // more, so no function will ask for the state.
-    drop(unsafe { Box::from_raw(state.cast::<State>()) });
+    drop(unsafe { Rc::from_raw(state.cast_const().cast::<State>()) });
 }
 
 fn register(env: n::napi_env, exports: n::napi_value) -> Option<()> {
-    let state = Box::into_raw(Box::new(State::new())).cast::<c_void>();
+    let state = Rc::into_raw(State::new()).cast_mut().cast::<c_void>();
     // SAFETY: the environment is new and has no data of this addon yet.
     let status = unsafe { n::napi_set_instance_data(env, state, Some(ended), ptr::null_mut()) };
     if status != n::Status::napi_ok {
-        // SAFETY: Node did not take the box.
-        drop(unsafe { Box::from_raw(state.cast::<State>()) });
+        // SAFETY: Node did not take the share.
+        drop(unsafe { Rc::from_raw(state.cast_const().cast::<State>()) });
         return None;
     }
     for (name, function) in EXPORTS.iter().chain(EXPORTS_OF_MANY) {

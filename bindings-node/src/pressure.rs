@@ -4,6 +4,10 @@
 //! A watch does not keep the event loop alive. It ends with the pool's handle or with the
 //! environment: the library is told to stop first, and waits for a call that is running; that call
 //! only hands over a message and never waits for JavaScript.
+//!
+//! The function that takes the messages goes when the environment runs its clean-up hooks, the latest
+//! first. So a watch has a hook of its own that is registered after the function was made: it ends the
+//! watch, and with it the library's use of the function, while that is still there.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -31,28 +35,57 @@ pub const fn name(level: i32) -> &'static str {
     }
 }
 
-/// The watches of an environment by their pool's number.
+/// A watch, and the pool's number that it belongs to.
+struct Registered {
+    pool: i32,
+    env: n::napi_env,
+    /// Null once it has ended.
+    watch: *mut hc::hc_watch,
+}
+
+impl Registered {
+    fn end(&mut self) {
+        // SAFETY: the watch is registered, or null, for which this does nothing.
+        unsafe { hc::hc_watch_cancel(std::mem::replace(&mut self.watch, ptr::null_mut())) };
+    }
+}
+
+/// The environment ends, and the function of the watch will go with it.
+unsafe extern "C" fn environment_ends(registered: *mut c_void) {
+    // SAFETY: the hook is removed before its watch is forgotten.
+    unsafe { (*registered.cast::<Registered>()).end() };
+}
+
+/// The watches of an environment.
 #[derive(Default)]
-pub struct Watches(RefCell<Vec<(i32, *mut hc::hc_watch)>>);
+pub struct Watches(RefCell<Vec<*mut Registered>>);
 
 impl Watches {
     /// Ends the watches of a pool's number.
     pub fn cancel(&self, id: i32) {
-        self.0.borrow_mut().retain(|(pool, watch)| {
-            if *pool == id {
-                // SAFETY: the watch is registered, and leaves the list here.
-                unsafe { hc::hc_watch_cancel(*watch) };
+        self.0.borrow_mut().retain(|registered| {
+            // SAFETY: what is in the list is alive.
+            let kept = unsafe { (**registered).pool } != id;
+            if !kept {
+                // SAFETY: `watch` made the box, and this is its end; the environment lives, because
+                // JavaScript calls.
+                unsafe {
+                    let data = (*registered).cast();
+                    let mut ended = Box::from_raw(*registered);
+                    n::napi_remove_env_cleanup_hook(ended.env, Some(environment_ends), data);
+                    ended.end();
+                }
             }
-            *pool != id
+            kept
         });
     }
 }
 
 impl Drop for Watches {
     fn drop(&mut self) {
-        for (_, watch) in self.0.get_mut().drain(..) {
-            // SAFETY: the watch is registered, and leaves the list here.
-            unsafe { hc::hc_watch_cancel(watch) };
+        for registered in self.0.get_mut().drain(..) {
+            // SAFETY: `watch` made the box; its hook has run, so the watch has ended.
+            drop(unsafe { Box::from_raw(registered) });
         }
     }
 }
@@ -145,7 +178,13 @@ pub fn watch<'a>(call: Call<'a>, [id, listener]: [Value<'a>; 2]) -> Js<Value<'a>
         hc::hc_pool_watch(pool, Some(changed), function.cast(), Some(dropped), &raw mut watch)
     };
     outcome(call, status)?;
-    call.state.watches.0.borrow_mut().push((call.i32(id), watch));
+    let registered = Registered { pool: call.i32(id), env: call.env(), watch };
+    let registered = Box::into_raw(Box::new(registered));
+    // SAFETY: the hook runs before the environment ends, and is removed before the box goes.
+    unsafe {
+        n::napi_add_env_cleanup_hook(call.env(), Some(environment_ends), registered.cast());
+    }
+    call.state.watches.0.borrow_mut().push(registered);
     call.undefined()
 }
 

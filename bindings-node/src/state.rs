@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};
+use std::rc::{Rc, Weak};
 
 use hypercache_sys as hc;
 use napi_sys as n;
@@ -81,6 +82,7 @@ pub const WORDS: usize = 8 + 4 * crate::batch::MOST;
 
 /// What the addon keeps for one environment.
 pub struct State {
+    own: Weak<Self>,
     fail: Cell<n::napi_ref>,
     /// Makes an array of its arguments: cheaper than setting elements one by one.
     pub collect: Cell<n::napi_ref>,
@@ -110,9 +112,14 @@ pub struct State {
 
 impl State {
     /// A state before JavaScript has given its part.
-    pub fn new() -> Self {
+    pub fn new() -> Rc<Self> {
+        Rc::new_cyclic(|own| Self::with(own.clone()))
+    }
+
+    fn with(own: Weak<Self>) -> Self {
         let none = Slab { data: ptr::null_mut(), len: 0, used: 0 };
         Self {
+            own,
             fail: Cell::new(ptr::null_mut()),
             collect: Cell::new(ptr::null_mut()),
             raw_key: Cell::new(ptr::null_mut()),
@@ -127,6 +134,12 @@ impl State {
             words: Cell::new(ptr::null_mut()),
             scratch: Cell::new(none),
         }
+    }
+
+    /// A share in the state, for work that outlives the call.
+    pub fn shared(&self) -> Rc<Self> {
+        // There is a share as long as anybody can call this; were there none, an empty state serves.
+        self.own.upgrade().unwrap_or_else(Self::new)
     }
 
     /// The function that throws.
