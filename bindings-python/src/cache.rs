@@ -435,13 +435,14 @@ impl CacheBase {
         Self::found(py, status)
     }
 
-    /// Adds to an integer, atomically, and returns the sum.
-    #[pyo3(signature = (key, delta=1, initial=0, ttl=None))]
+    /// Adds to an integer, atomically, and returns the sum. An absent key becomes `initial`, to which
+    /// nothing is added; None: the same as `delta`.
+    #[pyo3(signature = (key, delta=1, initial=None, ttl=None))]
     fn incr(
         &self,
         key: &Bound<'_, PyAny>,
         delta: i64,
-        initial: i64,
+        initial: Option<i64>,
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<i64> {
         let py = key.py();
@@ -455,6 +456,7 @@ impl CacheBase {
         // SAFETY: the caller holds the object through this function.
         let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
         let mut sum = 0;
+        let initial = initial.unwrap_or(delta);
         // SAFETY: the key's bytes live through the call, and `sum` is a place.
         let status = self.call(py, |store| unsafe {
             hc_incr(store, key.data.cast(), key.len, delta, initial, ttl, &raw mut sum)

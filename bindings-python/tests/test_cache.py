@@ -150,6 +150,7 @@ def test_times_to_live(cache: Cache) -> None:
 
 
 def test_counters(cache: Cache) -> None:
+    assert cache.incr("first") == 1 and cache.incr("second", 5) == 5
     assert cache.incr("n", initial=5) == 5
     assert cache.incr("n") == 6
     assert cache.incr("n", -10) == -4
@@ -270,6 +271,15 @@ def test_pools_are_shared_by_caches() -> None:
         b.resize("1MiB")
         assert b.config().limit_bytes == 1 << 20
         assert a._pool._stats_dict()["limit_bytes"] == 8 << 20
+
+
+def test_a_filter_before_the_index() -> None:
+    with Cache("8MiB", filter_fpr=0.01) as cache:
+        cache.update({f"k{i}": i for i in range(1000)})
+        assert all(cache[f"k{i}"] == i for i in range(1000))
+        assert not any(f"other{i}" in cache for i in range(1000))
+        assert not any(cache.get(f"other{i}") for i in range(1000))
+        assert cache.config().filter_fpr == 0.01
 
 
 def test_pickling_is_refused(cache: Cache) -> None:

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::node;
 use crate::process;
+use crate::python;
 use crate::tree::Tree;
 
 /// The name of the benchmark package and of its program.
@@ -13,6 +14,9 @@ const PROGRAM: &str = "hypercache-bench";
 
 /// The subcommand that measures the Node package instead.
 const NODE: &str = "node";
+
+/// The subcommand that measures the Python package instead.
+const PYTHON: &str = "python";
 
 /// Subcommands that compare HyperCache with no other cache.
 const ALONE: [&str; 4] = ["raw", "replay", "sessions", "leases"];
@@ -25,6 +29,9 @@ const NO_PEERS: &str = "--no-peers";
 pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
     if let Some((NODE, rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return node::bench(tree, rest);
+    }
+    if let Some((PYTHON, rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return python::bench(tree, rest);
     }
     let args = with_subcommand(args);
     let alone = args.first().is_some_and(|name| {

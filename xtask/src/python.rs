@@ -4,7 +4,7 @@
 //! nothing is asked of the system but a Python of the right version.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,13 +12,16 @@ use crate::dist;
 use crate::install::Installed;
 use crate::process;
 use crate::tools;
-use crate::tree::{Tree, files_with, show};
+use crate::tree::{Tree, files_with, show, stem};
 
 /// The least version that the wheel runs on.
 const LEAST: (u32, u32) = (3, 11);
 
 /// What builds the wheel.
 const BUILD_TOOLS: [&str; 1] = ["maturin>=1.9,<2"];
+
+/// What it is compared with.
+const PEERS: [&str; 4] = ["cachebox>=6,<7", "lru-dict>=1.4,<2", "cachetools>=7", "theine>=2,<3"];
 
 /// The package's folder.
 pub fn folder(tree: &Tree) -> PathBuf {
@@ -113,6 +116,27 @@ pub fn wheel(
         [wheel] => Ok(wheel.clone()),
         _ => bail!("maturin left {} wheels in {}", wheels.len(), show(to)),
     }
+}
+
+/// Runs one of the programs in the package's `bench` folder, `compare` unless named, with the other
+/// caches installed beside the wheel.
+pub fn bench(tree: &Tree, args: &[String]) -> Result<ExitCode> {
+    let run = &|command: &mut Command| process::stdout_of(command);
+    let sources = folder(tree).join("bench");
+    let known: Vec<String> = files_with(&sources, &["py"])?.iter().map(|file| stem(file)).collect();
+    let (name, rest) = match args.split_first() {
+        Some((name, rest)) if known.contains(name) => (name.as_str(), rest),
+        _ => ("compare", args),
+    };
+    let wheel = dist::wheel(tree, run)?;
+    let place = tree.fresh("python-bench")?;
+    let environment = Environment::at(place.join("environment"), run)?;
+    environment.install(&[&wheel.display().to_string()], run)?;
+    environment.install(&PEERS, run)?;
+    let mut program = environment.python(&place);
+    let status =
+        process::in_the_open(program.arg(sources.join(name).with_extension("py")).args(rest))?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Puts library and headers where the package has them.
