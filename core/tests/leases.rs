@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use hypercache_core::clock::Clock;
+use hypercache_core::memory::sys::testing::{fail_after, has_failed as has_failed_once};
 use hypercache_core::store::Ended;
 use hypercache_core::{
     Claim, ClaimOptions, DropReason, ErrorKind, Lease, LoadError, LoadOptions, Loaded, Match, Pool,
@@ -451,6 +452,42 @@ fn a_scan_of_absent_keys_takes_its_share_only() {
     // The latest are the ones that are known.
     assert!(matches!(store.claim(&1_199_999_u32.to_be_bytes(), AT_ONCE).unwrap(), Claim::Absent));
     pool.validate().unwrap();
+}
+
+/// The n-th charge or commit of memory fails, for every n: an answer, and nothing lost.
+#[test]
+fn every_piece_of_memory_may_be_refused() {
+    for long in [false, true] {
+        let mut has_failed = true;
+        let mut n = 0;
+        while has_failed {
+            n += 1;
+            let (pool, store) = store();
+            let waits = store.waits().unwrap();
+            fail_after(n);
+            for number in 0..100_u32 {
+                let mut key = number.to_be_bytes().to_vec();
+                key.resize(if long { 300 } else { 4 }, b'k');
+                match store.claim(&key, AT_ONCE) {
+                    Ok(Claim::Claimed(lease)) => {
+                        let _ = waits.add(&key, 1);
+                        let _ = store.lease_put(lease, &vec![1; number as usize * 300], &SET);
+                    }
+                    Ok(other) => panic!("{other:?} of a new key"),
+                    Err(error) => assert!(
+                        [ErrorKind::NoMemory, ErrorKind::NoSpace].contains(&error.kind()),
+                        "{error}"
+                    ),
+                }
+                while waits.next().unwrap().is_some() {}
+            }
+            has_failed = has_failed_once();
+            fail_after(0);
+            pool.validate().unwrap();
+            assert_eq!(pool.stats().pinned_bytes, 0);
+        }
+        assert!(n > 5, "memory was asked for {n} times only");
+    }
 }
 
 #[test]

@@ -344,8 +344,9 @@ const KEYS: u64 = 10_000;
 /// What the source takes.
 const LATENCY: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_secs(1);
-/// A key is hot if it was asked for within so many milliseconds before.
-const HOT_MS: u64 = 3;
+/// A key is hot if it was asked for so often, in microseconds between two requests: the mean of the
+/// last eight or so.
+const HOT_US: u64 = 5_000;
 
 #[derive(Default)]
 struct Loaded {
@@ -357,10 +358,11 @@ struct Loaded {
     hot_waited: AtomicU64,
 }
 
-/// One source: who is loading each key now, and when each was asked for.
+/// One source: who is loading each key now, when each was asked for, and how often.
 struct Source {
     loading: Vec<AtomicU32>,
-    asked_ms: Vec<AtomicU64>,
+    asked_us: Vec<AtomicU64>,
+    every_us: Vec<AtomicU64>,
     begun: Instant,
     did: Loaded,
 }
@@ -381,9 +383,12 @@ impl Source {
 
     fn request(&self, store: &Store, id: u64) {
         let key = key_of(id);
-        let now = self.begun.elapsed().as_millis() as u64 + 1;
-        let before = self.asked_ms[id as usize].swap(now, Ordering::Relaxed);
-        let is_hot = before != 0 && now - before <= HOT_MS;
+        let now = self.begun.elapsed().as_micros() as u64;
+        let before = self.asked_us[id as usize].swap(now, Ordering::Relaxed);
+        let every = &self.every_us[id as usize];
+        let mean = (7 * every.load(Ordering::Relaxed) + now.saturating_sub(before)) / 8;
+        every.store(mean, Ordering::Relaxed);
+        let is_hot = mean <= HOT_US;
         self.did.requests.fetch_add(1, Ordering::Relaxed);
         let waited = match store.claim(&key, AT_ONCE) {
             Ok(Claim::Value(_)) => false,
@@ -424,7 +429,8 @@ fn refresh(args: &Args) -> Result<()> {
         let store = open(64 << 20, &config)?;
         let source = Source {
             loading: (0..KEYS).map(|_| AtomicU32::new(0)).collect(),
-            asked_ms: (0..KEYS).map(|_| AtomicU64::new(0)).collect(),
+            asked_us: (0..KEYS).map(|_| AtomicU64::new(0)).collect(),
+            every_us: (0..KEYS).map(|_| AtomicU64::new(1_000_000)).collect(),
             begun: Instant::now(),
             did: Loaded::default(),
         };
