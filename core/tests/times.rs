@@ -102,6 +102,21 @@ fn ttl_keeps_what_lasts_within_its_bytes() {
     check(&it.store);
 }
 
+/// What was overwritten to last does, wherever it lay.
+#[test]
+fn ttl_keeps_what_is_overwritten_to_last() {
+    let it = Fixture::new(PolicyKind::Ttl, 8, 1_000);
+    for ttl in [Ttl::Millis(60 * SECOND), Ttl::Never] {
+        (0..100).for_each(|number| it.put(number, ttl, 10));
+    }
+    for number in 1_000..3_000 {
+        it.put(number, Ttl::Millis(900 * SECOND + number), 10);
+    }
+    assert_eq!(it.there(0..100), 100);
+    assert_eq!(it.there(2_100..3_000), 900);
+    check(&it.store);
+}
+
 /// What was touched or overwritten is not where it was, and everything else goes on.
 #[test]
 fn times_change_and_entries_go_under_both_policies() {

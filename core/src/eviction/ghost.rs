@@ -8,6 +8,8 @@
 //! and nothing is swept. A bucket is ordered, the newest first and empty words last: remembering
 //! moves seven words by one, which is two vector stores, and the oldest falls out at the end.
 //!
+//! What is recalled leaves room, as in a queue: so much is remembered before the clock goes on.
+//!
 //! **Units.** The window is a number of entries or a number of bytes, as the capacity is; each ghost
 //! advances the clock by its size in that unit. The window spans at most [`TICKS`] ticks, so ages
 //! are exact while the window is that short and 0.1 % coarse beyond.
@@ -59,8 +61,9 @@ impl Window {
 #[derive(Clone, Debug)]
 pub struct Ghosts {
     now: u32,
-    /// What was remembered since the last tick, in the unit of `by_entries`.
-    part: u64,
+    /// What was remembered since the last tick, in the unit of `by_entries`; below 0 where ghosts
+    /// were recalled since.
+    part: i64,
     by_entries: bool,
 }
 
@@ -100,6 +103,13 @@ impl Ghosts {
         age(self.now, word) <= window.ticks
     }
 
+    /// What was recalled left room for `size` units: so much is remembered before any gets older.
+    #[inline]
+    pub fn leave_room(&mut self, size: u64, window: Window) {
+        let most = (window.tick * u64::from(window.ticks)).cast_signed();
+        self.part = self.part.saturating_sub_unsigned(size).max(-most);
+    }
+
     /// Remembers this fingerprint of an entry of `size` units.
     #[inline]
     pub fn remember(&mut self, memory: &mut [u32], fingerprint: u32, size: u64, window: Window) {
@@ -127,8 +137,8 @@ impl Ghosts {
         if self.by_entries != window.by_entries {
             (self.by_entries, self.part) = (window.by_entries, 0);
         }
-        let tick = window.tick;
-        self.part += size;
+        let tick = window.tick.cast_signed();
+        self.part = self.part.saturating_add_unsigned(size);
         if self.part < tick {
             return;
         }
@@ -138,7 +148,7 @@ impl Ghosts {
             return;
         }
         // An entry longer than the whole window ends the memory of all before it, no more.
-        let ticks = (self.part / tick).min(TICKS + 1);
+        let ticks = (self.part / tick).min(TICKS as i64 + 1);
         self.part %= tick;
         self.tick(ticks as u32);
     }
@@ -201,6 +211,24 @@ mod tests {
                 exact.iter_mut().filter(|ghost| **ghost == asked).for_each(|ghost| *ghost = 0);
             }
         }
+    }
+
+    #[test]
+    fn what_was_recalled_leaves_room_for_others() {
+        let window = entries(10);
+        let mut memory = vec![0; 800];
+        let mut ghosts = Ghosts::default();
+        (0..10).for_each(|n| ghosts.remember(&mut memory, spread(n), 1, window));
+        for n in 3..6 {
+            assert!(ghosts.recall(&mut memory, spread(n), window));
+            ghosts.leave_room(1, window);
+        }
+        (10..13).for_each(|n| ghosts.remember(&mut memory, spread(n), 1, window));
+        let mut found = |n: u32| ghosts.clone().recall(&mut memory, spread(n), window);
+        assert_eq!([0, 12].map(found), [true; 2]);
+        (13..15).for_each(|n| ghosts.remember(&mut memory, spread(n), 1, window));
+        let mut found = |n: u32| ghosts.clone().recall(&mut memory, spread(n), window);
+        assert_eq!([1, 2, 11].map(found), [false, true, true]);
     }
 
     #[test]

@@ -30,8 +30,8 @@ const MAIN: u8 = 1;
 /// The most entries that are moved or kept before one has to go.
 const SPARED_MAX: u8 = 32;
 
-/// Mean bytes of an entry from which on there is room for twice as many ghosts.
-const LONG: u64 = 4096;
+/// Mean bytes of an entry from which on there is more room for ghosts, and twice as much.
+const LONG: [u64; 2] = [512, 4096];
 
 const OPTIONS: [options::Number; 3] = [
     options::Number { name: "small", least: 1, most: 90, default: 10 },
@@ -100,9 +100,10 @@ impl Policy for S3Fifo {
         // A window of bytes holds more ghosts than there are entries where short ones leave first,
         // and buckets are not filled alike. Up to twice the room, as entries get long.
         let words = self.memory_words(entries) as u64;
-        let mean = (bytes / entries.max(1)).min(LONG);
-        usize::try_from(words.saturating_add(words.saturating_mul(mean) / LONG))
-            .unwrap_or(usize::MAX)
+        let [from, to] = LONG;
+        let above = (bytes / entries.max(1)).clamp(from, to) - from;
+        let more = u128::from(words) * u128::from(above) / u128::from(to - from);
+        usize::try_from(u128::from(words) + more).unwrap_or(usize::MAX)
     }
 
     fn memory_changed(&mut self) {
@@ -118,6 +119,9 @@ impl Policy for S3Fifo {
     fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement {
         let window = self.window(cx.view);
         let returns = self.ghosts.recall(cx.memory, entry.fingerprint, window);
+        if returns {
+            self.ghosts.leave_room(cx.view.size(entry), window);
+        }
         Placement::Queue { queue: if returns { MAIN } else { SMALL }, hits: 0 }
     }
 

@@ -182,8 +182,10 @@ impl Policy for Ttl {
         let class = &mut self.classes[class % CLASSES];
         let soonest = class.meet(expires);
         let late_from = soonest + class.back.saturating_sub(soonest) / LATE_PART;
+        // Of a few entries each is far from the next.
         let tells = cx.view.queues[usize::from(entry.queue)].entries >= LATE_AMONG;
-        if expires > late_from && tells && self.kept < KEPT_MAX {
+        let is_late = expires > late_from && tells || expires == NEVER;
+        if is_late && self.kept < KEPT_MAX {
             class.front = soonest;
             return self.keep(cx.view, entry);
         }

@@ -32,19 +32,8 @@ const CAPACITY_MIN: u64 = 1000;
 /// Longer files take longer than a test should.
 const FILE_MAX: u64 = 2_200_000;
 
-/// Where fewer misses than the reference's are right: a trace, a capacity, and how many fewer.
-///
-/// The queue of ghosts of the reference has room for older ones again when a ghost is recalled; the
-/// clock that ages them here does not go back, so a ghost is forgotten once as many others came
-/// after it as the queue is long. Where a third of all misses recall a ghost that is a shorter
-/// memory, and this trace is better off with one: by the reference's own rules it misses 45.1 % with
-/// half as many ghosts and 47.8 % with all.
-const BETTER: [(&str, u64, f64); 1] = [("arc_p6", 77_377, 0.025)];
-
 struct Point {
     what: String,
-    /// Points that it may be below the reference.
-    below: f64,
     ours: f64,
     reference: f64,
 }
@@ -52,10 +41,6 @@ struct Point {
 impl Point {
     fn difference(&self) -> f64 {
         (self.ours - self.reference).abs()
-    }
-
-    fn is_near(&self) -> bool {
-        (-self.below..=TOLERANCE).contains(&(self.ours - self.reference))
     }
 }
 
@@ -76,7 +61,7 @@ fn compare(kind: PolicyKind, options: &'static str, name: &'static str) {
     judge(wanted.name, &points);
     let far: Vec<_> = points
         .iter()
-        .filter(|point| !point.is_near())
+        .filter(|point| point.difference() > TOLERANCE)
         .map(|point| format!("{}: {:.4}, not {:.4}\n", point.what, point.ours, point.reference))
         .collect();
     assert!(far.is_empty(), "{} of {} points are off:\n{}", far.len(), points.len(), far.concat());
@@ -133,11 +118,7 @@ fn measure(file: &TraceFile, figures: &[Figure], wanted: &Match) -> Vec<Point> {
         let store = store(kind, options, row.capacity);
         let misses = requests.iter().filter(|request| !hits(&store, request.id, &[])).count();
         assert!(store.stats().entries <= row.capacity);
-        let better = BETTER.iter().find(|&&(trace, capacity, _)| {
-            kind == PolicyKind::S3Fifo && trace == file.name && capacity == row.capacity
-        });
         Point {
-            below: better.map_or(TOLERANCE, |&(.., points)| points),
             what: format!("{} at {}", file.name, row.capacity),
             ours: misses as f64 / requests.len() as f64,
             reference: row.miss_ratio,

@@ -61,7 +61,8 @@ impl Twin for List {
     }
 }
 
-/// S3-FIFO with an exact queue of ghosts.
+/// S3-FIFO with a list of ghosts that a clock ages: it advances by what is remembered, but for what
+/// was recalled before.
 struct S3 {
     capacity: u64,
     small_pct: u64,
@@ -70,7 +71,10 @@ struct S3 {
     main: VecDeque<u64>,
     /// Size and hits.
     entries: HashMap<u64, (u64, u8)>,
-    ghosts: VecDeque<(Option<u64>, u64)>,
+    /// Keys, and what the clock said when they came.
+    ghosts: VecDeque<(u64, u64)>,
+    clock: u64,
+    recalled: u64,
     ghost_share: u64,
     spared: u32,
 }
@@ -86,6 +90,8 @@ impl S3 {
             main: VecDeque::new(),
             entries: HashMap::new(),
             ghosts: VecDeque::new(),
+            clock: 0,
+            recalled: 0,
             ghost_share,
             spared: 0,
         }
@@ -111,10 +117,10 @@ impl S3 {
         self.spared = 0;
         self.entries.remove(&key);
         if !from_main {
-            self.ghosts.push_back((Some(key), size));
-            while self.ghosts.iter().map(|ghost| ghost.1).sum::<u64>() > self.ghost_share {
-                self.ghosts.pop_front();
-            }
+            self.ghosts.push_back((key, self.clock));
+            let free = size.min(self.recalled);
+            (self.recalled, self.clock) = (self.recalled - free, self.clock + size - free);
+            self.ghosts.retain(|ghost| self.clock - ghost.1 <= self.ghost_share);
         }
         Some(key)
     }
@@ -132,9 +138,10 @@ impl Twin for S3 {
             (hits, to_main) = (before, self.main.contains(&key));
             self.remove(key);
         } else {
-            // A recalled ghost leaves a gap: the queue is as long as what went through it.
-            if let Some(ghost) = self.ghosts.iter_mut().rfind(|ghost| ghost.0 == Some(key)) {
-                (ghost.0, to_main) = (None, true);
+            if let Some(at) = self.ghosts.iter().rposition(|ghost| ghost.0 == key) {
+                self.ghosts.remove(at);
+                to_main = true;
+                self.recalled = (self.recalled + size).min(self.ghost_share);
             }
         }
         let mut gone = Vec::new();
