@@ -74,17 +74,17 @@ class Cache {
         throw new TypeError('a cache has maxBytes, a pool, or the name of one that is open');
       }
       this.#pool = new Pool({ maxBytes, name });
-      this.#open({ ...others, name, maxEntries });
+      this.#open({ ...others, name, maxEntries }, maxBytes === undefined);
     } else {
       this.#pool = pool;
-      this.#open({ ...rest, name, maxEntries });
+      this.#open({ ...rest, name, maxEntries }, false);
     }
     abandoned.register(this, [STORE, this.#id], this);
   }
 
-  #open(options) {
+  #open(options, find) {
     try {
-      this.#id = native.openStore(Pool.handleOf(this.#pool), options);
+      this.#id = native.openStore(Pool.handleOf(this.#pool), options, find);
     } catch (error) {
       if (this.#ownsPool) this.#pool.close();
       throw error;

@@ -29,13 +29,16 @@ function toJson(value) {
   return Buffer.from(text);
 }
 
+/** Integers of 64 bits are bigints, and no others: what comes out is what went in. */
+const MSGPACK_OPTIONS = { useBigInt64: true };
+
 const BUILT_IN = {
   v8: { type: V8, encode: (value) => v8.serialize(value), decode: (bytes) => v8.deserialize(bytes) },
   json: { type: JSON_TYPE, encode: toJson, decode: (bytes) => JSON.parse(bytes.toString()) },
   msgpack: {
     type: MSGPACK,
-    encode: (value) => msgpack().encode(value, { useBigInt64: true }),
-    decode: (bytes) => msgpack().decode(bytes),
+    encode: (value) => msgpack().encode(value, MSGPACK_OPTIONS),
+    decode: (bytes) => msgpack().decode(bytes, MSGPACK_OPTIONS),
   },
 };
 

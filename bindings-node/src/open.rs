@@ -157,11 +157,26 @@ pub fn numbered<'a, T>(
     }
 }
 
-/// `openStore(pool, options)`: a number.
-pub fn open_store<'a>(call: Call<'a>, [pool_id, object]: [Value<'a>; 2]) -> Js<Value<'a>> {
+/// `openStore(pool, options, find)`: a number. To find is to open only what is there.
+pub fn open_store<'a>(call: Call<'a>, [pool_id, object, find]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let pool = pool(call, pool_id)?;
     let options = Options::new(call, object);
     let name = options.text("name")?;
+    if call.bool(find) {
+        let mut found = ptr::null_mut();
+        // SAFETY: the table holds a reference to the pool; the name is NUL-terminated. What is
+        // found is given back: opening it compares the options.
+        let status = unsafe {
+            let status = hc::hc_store_find(pool, pointer(name.as_ref()), &raw mut found);
+            hc::hc_store_release(found);
+            status
+        };
+        if status == hc::HC_NOT_FOUND {
+            let name = name.unwrap_or_default();
+            let message = format!("there is no cache {name:?}; give maxBytes to create it");
+            return Err(call.throw(crate::js::Kind::Status, "HC_NOT_FOUND", &message));
+        }
+    }
     let policy_options = options.text("policyOptions")?;
     let mut config = sized!(hc::hc_store_config);
     config.name = pointer(name.as_ref());

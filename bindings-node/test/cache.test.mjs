@@ -261,6 +261,9 @@ test('caches of one name are one cache', () => {
   first.close();
   third.close();
   assert.throws(() => new Cache({ name: 'one' }), { code: 'HC_NOT_FOUND' });
+  const pool = new Pool({ name: 'a pool alone', maxBytes: '8MiB' });
+  assert.throws(() => new Cache({ name: 'a pool alone' }), /no cache.*maxBytes/);
+  pool.close();
 });
 
 test('closing and destroying', () => {

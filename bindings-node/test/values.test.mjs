@@ -94,6 +94,16 @@ test('codecs', async (t) => {
       assert.equal(cache.get('k'), '\ud800');
     });
   });
+  const skip = process.env.HYPERCACHE_TEST_WITHOUT_TOOLS !== undefined && '@msgpack/msgpack is not installed';
+  await t.test('MessagePack', { skip }, () => {
+    using(open({ codec: 'msgpack' }), (cache) => {
+      const whole = { ...value, bytes: Buffer.from('b'), large: 2 ** 40, larger: 2n ** 60n, small: -7 };
+      cache.set('k', whole);
+      assert.equal(cache.getEntry('k').type, 7);
+      assert.deepEqual(cache.get('k'), whole);
+      assert.deepEqual(cache.getMany(['k', 'k'])[1].a, value.a);
+    });
+  });
   await t.test("one's own", () => {
     const codec = {
       type: 200,
