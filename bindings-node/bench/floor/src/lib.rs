@@ -107,6 +107,52 @@ unsafe extern "C" fn get_into(env: n::napi_env, info: n::napi_callback_info) -> 
     made
 }
 
+/// The keys of a batch.
+const BATCH: usize = 32;
+/// The longest key and value of a batch, in bytes.
+const EACH: usize = 64;
+
+/// `getMany(collect, ...keys)`: the strings of 32 keys, as arguments of a function that collects them.
+unsafe extern "C" fn get_many(env: n::napi_env, info: n::napi_callback_info) -> n::napi_value {
+    let mut given = [ptr::null_mut(); BATCH + 1];
+    let mut keys = [MaybeUninit::<[u8; EACH]>::uninit(); BATCH];
+    let mut slices = [hc::hc_slice { data: ptr::null(), len: 0 }; BATCH];
+    let mut found = slices;
+    let mut values = [MaybeUninit::<[u8; EACH]>::uninit(); BATCH];
+    let mut statuses = [0; BATCH];
+    let mut made = [ptr::null_mut(); BATCH];
+    let (mut count, mut array, mut receiver) = (BATCH + 1, ptr::null_mut(), ptr::null_mut());
+    // SAFETY: Node calls with a function and 32 short keys, all of which are there.
+    unsafe {
+        let none = ptr::null_mut();
+        n::napi_get_cb_info(env, info, &raw mut count, given.as_mut_ptr(), none, none.cast());
+        for ((value, key), slice) in given[1..].iter().zip(&mut keys).zip(&mut slices) {
+            let bytes = key.as_mut_ptr().cast();
+            n::napi_get_value_string_utf8(env, *value, bytes, EACH, &raw mut slice.len);
+            slice.data = bytes.cast_const().cast();
+        }
+        let _ = hc::hc_get_many(
+            STORE.load(Relaxed),
+            slices.as_ptr(),
+            BATCH,
+            0,
+            values.as_mut_ptr().cast(),
+            BATCH * EACH,
+            found.as_mut_ptr(),
+            ptr::null_mut(),
+            statuses.as_mut_ptr(),
+        );
+        for (slice, value) in found.iter().zip(&mut made) {
+            let len = slice.len as isize;
+            n::napi_create_string_latin1(env, slice.data.cast(), len, value);
+        }
+        n::napi_get_undefined(env, &raw mut receiver);
+        let (function, all) = (given[0], made.as_ptr());
+        n::napi_call_function(env, receiver, function, BATCH, all, &raw mut array);
+    }
+    array
+}
+
 /// `open(name)`: the pool and store of this name.
 unsafe extern "C" fn open(env: n::napi_env, info: n::napi_callback_info) -> n::napi_value {
     // SAFETY: Node calls; the name is NUL-terminated, and the outputs live for the calls.
@@ -125,12 +171,13 @@ unsafe extern "C" fn open(env: n::napi_env, info: n::napi_callback_info) -> n::n
     }
 }
 
-const EXPORTS: [(&CStr, n::napi_callback); 5] = [
+const EXPORTS: [(&CStr, n::napi_callback); 6] = [
     (c"open", Some(open)),
     (c"getString", Some(get_string)),
     (c"getNumber", Some(get_number)),
     (c"has", Some(has)),
     (c"getInto", Some(get_into)),
+    (c"getMany", Some(get_many)),
 ];
 
 /// What Node calls when it loads the addon.
