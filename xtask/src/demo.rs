@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 use crate::DemoArgs;
 use crate::bench;
 use crate::install::{self, Installed};
+use crate::node;
 use crate::process;
+use crate::python;
+use crate::showcase;
 use crate::steps::{Manner, Steps, passed, skipped};
 use crate::tools;
 use crate::tree::{Tree, files_with, show, stem};
@@ -40,7 +43,9 @@ pub fn run(tree: &Tree, args: &DemoArgs) -> Result<ExitCode> {
                 tools::PKG_CONFIG.advice()
             );
         }
-        println!("\n2. Build the examples against it, as your program would be, and run them.");
+        println!(
+            "\n2. Build the examples against it, as your program would be, and the packages, and run them."
+        );
         for language in [Language::C, Language::Cpp] {
             steps.step(language.step(), "read the message above", |progress| {
                 let sources = language.sources(tree)?;
@@ -56,6 +61,24 @@ pub fn run(tree: &Tree, args: &DemoArgs) -> Result<ExitCode> {
                 passed(format!("{} programs", sources.len()))
             });
         }
+        let mut keep = |shown: Vec<showcase::Shown>| {
+            let count = shown.len();
+            outputs.extend(shown);
+            passed(if count == 1 { "1 program".to_owned() } else { format!("{count} programs") })
+        };
+        steps.step("example in Rust", "read the message above", |progress| {
+            keep(showcase::rust(tree, &|command| progress.run(command))?)
+        });
+        steps.step("examples in Python", "read the message above", |progress| {
+            match python::interpreter() {
+                Ok(_) => keep(showcase::python(tree, installed, &|it| progress.run(it))?),
+                Err(reason) => skipped(reason),
+            }
+        });
+        steps.step("example in Node", "read the message above", |progress| match node::usable() {
+            Ok(()) => keep(showcase::node(tree, installed, &|it| progress.run(it))?),
+            Err(reason) => skipped(reason),
+        });
     }
     if steps.failed() {
         return Ok(steps.finish());
@@ -108,7 +131,7 @@ The replay alone, to repeat it:";
 fn first_words(source: &Path) -> Result<String> {
     let text =
         std::fs::read_to_string(source).with_context(|| format!("cannot read {}", show(source)))?;
-    let lines = text.lines().map(|line| line.trim_matches(['/', '*', ' ']));
+    let lines = text.lines().map(|line| line.trim_matches(['/', '*', '!', '"', ' ']));
     let comment = lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     Ok(comment.split_inclusive('.').next().unwrap_or_default().to_owned())
 }

@@ -13,6 +13,7 @@ mod install;
 mod node;
 mod process;
 mod python;
+mod showcase;
 mod steps;
 mod test;
 mod tools;

@@ -185,8 +185,8 @@ impl Counters {
         let before = line[HITS_BEFORE].load(Ordering::Relaxed);
         line[HITS_BEFORE].store(hits, Ordering::Relaxed);
         match hits.wrapping_sub(before) {
-            few if few <= WINDOW / 64 => Share::Misses,
-            some if some <= WINDOW / 16 => Share::Unclear,
+            few if few.saturating_mul(64) <= WINDOW => Share::Misses,
+            some if some.saturating_mul(16) <= WINDOW => Share::Unclear,
             _ => Share::Hits,
         }
     }
