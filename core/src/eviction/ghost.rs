@@ -224,10 +224,10 @@ mod tests {
             ghosts.leave_room(1, window);
         }
         (10..13).for_each(|n| ghosts.remember(&mut memory, spread(n), 1, window));
-        let mut found = |n: u32| ghosts.clone().recall(&mut memory, spread(n), window);
+        let found = |n: u32| ghosts.clone().recall(&mut memory, spread(n), window);
         assert_eq!([0, 12].map(found), [true; 2]);
         (13..15).for_each(|n| ghosts.remember(&mut memory, spread(n), 1, window));
-        let mut found = |n: u32| ghosts.clone().recall(&mut memory, spread(n), window);
+        let found = |n: u32| ghosts.clone().recall(&mut memory, spread(n), window);
         assert_eq!([1, 2, 11].map(found), [false, true, true]);
     }
 
