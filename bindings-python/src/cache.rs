@@ -13,6 +13,7 @@ use hypercache_sys::*;
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::batch;
 use crate::errors::{self, check, detail, error, error_with};
@@ -653,6 +654,12 @@ impl CacheBase {
         // SAFETY: the share holds the store through the call; `why` is a place.
         let status = py.detach(|| unsafe { hc_store_validate(share.store, &raw mut why) });
         if status == HC_OK { Ok(()) } else { Err(error_with(py, status, &why)) }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.codec.dumps)?;
+        visit.call(&self.codec.loads)?;
+        visit.call(&self.opening.pool)
     }
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {

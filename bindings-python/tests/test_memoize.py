@@ -1,8 +1,11 @@
 """Memoization and read-through."""
 
 import asyncio
+import gc
+import os
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -210,6 +213,57 @@ def test_coroutines(cache: Cache) -> None:
     assert asyncio.iscoroutinefunction(slow)
     asyncio.run(main())
     asyncio.run(main())
+
+
+def test_waiting_leaves_nothing_behind() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def once() -> None:
+        with Cache("2MiB") as cache:
+
+            async def slow() -> int:
+                await asyncio.sleep(0.005)
+                return 1
+
+            async def main() -> None:
+                assert await asyncio.gather(
+                    *(cache.get_or_load_async("k", slow) for _ in range(5))
+                ) == [1] * 5
+
+            asyncio.run(main())
+
+    once()
+    before = descriptors()
+    for _ in range(20):
+        once()
+    gc.collect()
+    assert descriptors() <= before
+    assert not hypercache._memoize._waiting
+
+
+def test_cycles_through_a_cache_are_collected() -> None:
+    class Own:
+        type_code = 128
+
+        def dumps(self, value: Any) -> bytes:
+            return b""
+
+        def loads(self, data: bytes) -> Any:
+            return None
+
+    own: Any = Own()
+    cache = own.cache = Cache("1MiB", codec=own)
+
+    @cache.memoize
+    def function() -> None:
+        pass
+
+    gone = [weakref.ref(own), weakref.ref(function)]
+    own.function = function
+    del own, function, cache
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
 
 
 def test_a_cancelled_load_goes_to_another(cache: Cache) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import pickle
 import random
-import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import update_wrapper
@@ -174,33 +173,41 @@ async def load_async(
 
 
 class _LoopWaits:
-    """The waits of one event loop for the leases of one cache."""
+    """The waits of one event loop for the leases of one cache. It is there while anything waits."""
 
     def __init__(self, cache: "Cache", loop: asyncio.AbstractEventLoop) -> None:
         self._waits = Waits(cache)
         self._loop = loop
+        self._place = id(loop), id(cache)
         self._next = 0
         self._futures: dict[int, asyncio.Future[Any]] = {}
+        _waiting[self._place] = self
+        loop.add_reader(self._waits.fileno(), self._told)
+
+    def _close(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._waits.fileno())
+        self._waits.close()
+        del _waiting[self._place]
 
     async def wait(self, key: "Key") -> Any:
         """Waits for somebody else's load: a value, `ABSENT`, or `BUSY` for "claim again"."""
         cookie, self._next = self._next, self._next + 1
-        future: asyncio.Future[Any] = self._loop.create_future()
-        left = self._waits.add(key, cookie)
-        if left is None:
-            return BUSY
-        if not self._futures:
-            self._loop.add_reader(self._waits.fileno(), self._told)
-        self._futures[cookie] = future
-        # Nobody watches the time that a lease may last: this timer does.
-        timer = self._loop.call_later(left / 1000 + 0.001, _resolve, future, BUSY)
+        future = self._futures[cookie] = self._loop.create_future()
         try:
-            return await future
+            left = self._waits.add(key, cookie)
+            if left is None:
+                return BUSY
+            # Nobody watches the time that a lease may last: this timer does.
+            timer = self._loop.call_later(left / 1000 + 0.001, _resolve, future, BUSY)
+            try:
+                return await future
+            finally:
+                timer.cancel()
         finally:
-            timer.cancel()
-            self._futures.pop(cookie, None)
-            if not self._futures and not self._loop.is_closed():
-                self._loop.remove_reader(self._waits.fileno())
+            del self._futures[cookie]
+            if not self._futures:
+                self._close()
 
     def _told(self) -> None:
         for cookie, outcome, value in self._waits.ended():
@@ -223,18 +230,13 @@ def _load_failed() -> LoadError:
     return LoadError("the value could not be loaded: another caller's load failed just now")
 
 
-_loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _LoopWaits]]"
-_loops = weakref.WeakKeyDictionary()
+# By loop and cache; both live as long as something waits.
+_waiting: dict[tuple[int, int], _LoopWaits] = {}
 
 
 def _waits_of(cache: "Cache") -> _LoopWaits:
     loop = asyncio.get_running_loop()
-    caches = _loops.setdefault(loop, {})
-    found = caches.get(id(cache))
-    if found is None:
-        found = caches[id(cache)] = _LoopWaits(cache, loop)
-        weakref.finalize(cache, caches.pop, id(cache), None)
-    return found
+    return _waiting.get((id(loop), id(cache))) or _LoopWaits(cache, loop)
 
 
 async def claim_async(cache: "Cache", key: "Key", claim: Callable[[], Any]) -> Any:

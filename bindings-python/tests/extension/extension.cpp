@@ -5,7 +5,9 @@
 
 #include <hypercache.hpp>
 
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -14,19 +16,37 @@ PyObject *fail(const std::string &what) {
     return nullptr;
 }
 
-// work(pool, store): reads what Python wrote, writes what Python reads, returns what it read.
-PyObject *work(PyObject *, PyObject *args) {
+struct opened {
+    hypercache::pool pool;
+    hypercache::store store;
+};
+
+// Opens what Python has named, or leaves an exception.
+std::optional<opened> open(PyObject *args) {
     const char *pool_name = nullptr;
     const char *store_name = nullptr;
-    if (!PyArg_ParseTuple(args, "ss", &pool_name, &store_name)) return nullptr;
+    if (!PyArg_ParseTuple(args, "ss", &pool_name, &store_name)) return std::nullopt;
     auto pool = hypercache::pool::find(pool_name);
-    if (!pool) return fail(std::string(pool.error().message()));
+    if (!pool) {
+        fail(std::string(pool.error().message()));
+        return std::nullopt;
+    }
     auto store = pool->find_store(store_name);
-    if (!store) return fail("no such store");
-    auto read = store->get("from python");
+    if (!store) {
+        fail("no such store");
+        return std::nullopt;
+    }
+    return opened{std::move(*pool), std::move(*store)};
+}
+
+// work(pool, store): reads what Python wrote, writes what Python reads, returns what it read.
+PyObject *work(PyObject *, PyObject *args) {
+    auto both = open(args);
+    if (!both) return nullptr;
+    auto read = both->store.get("from python");
     if (!read) return fail("from python: not there");
     for (int i = 0; i < 1000; ++i) {
-        auto done = store->set("from c++:" + std::to_string(i), std::string(64, 'c'));
+        auto done = both->store.set("from c++:" + std::to_string(i), std::string(64, 'c'));
         if (!done) return fail("not stored");
     }
     return PyBytes_FromStringAndSize(read->data(), static_cast<Py_ssize_t>(read->size()));
@@ -34,19 +54,13 @@ PyObject *work(PyObject *, PyObject *args) {
 
 // counters(pool, store): entries, hits, misses, and the pool's used bytes, as C++ sees them.
 PyObject *counters(PyObject *, PyObject *args) {
-    const char *pool_name = nullptr;
-    const char *store_name = nullptr;
-    if (!PyArg_ParseTuple(args, "ss", &pool_name, &store_name)) return nullptr;
-    auto pool = hypercache::pool::find(pool_name);
-    if (!pool) return fail(std::string(pool.error().message()));
-    auto store = pool->find_store(store_name);
-    if (!store) return fail("no such store");
-    auto stats = store->stats();
-    auto whole = pool->stats();
+    auto both = open(args);
+    if (!both) return nullptr;
+    auto stats = both->store.stats();
     return Py_BuildValue("KKKK", static_cast<unsigned long long>(stats.entries),
                          static_cast<unsigned long long>(stats.hits),
                          static_cast<unsigned long long>(stats.misses),
-                         static_cast<unsigned long long>(whole.used_bytes));
+                         static_cast<unsigned long long>(both->pool.stats().used_bytes));
 }
 
 PyMethodDef methods[] = {
