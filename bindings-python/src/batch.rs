@@ -12,10 +12,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::cache::{CacheBase, Ttl, ttl};
+use crate::cache::CacheBase;
 use crate::errors::error;
 use crate::hot::{put_options, read, written};
 use crate::key::{self, KeyRef, Scratch};
+use crate::open::{Ttl, ttl};
 use crate::value::{self, Encoded};
 
 /// Keys a call of the library: enough for their accesses to overlap, few enough for the stack.

@@ -5,14 +5,13 @@
 //! enough for PyO3's wrappers. Rules, defaults and limits are the library's: what an argument leaves
 //! out is passed on as "the default".
 
-use std::ffi::{CStr, CString};
 use std::ptr;
 
-use hypercache_bindings::{bytes, policy, time};
+use hypercache_bindings::policy;
 use hypercache_sys::*;
 use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::batch;
@@ -22,27 +21,11 @@ use crate::handle::{Handle, Owned, Use};
 use crate::hot;
 use crate::key::{self, Scratch};
 use crate::lease::{self, Claim, How};
+use crate::open::{Opening, Ttl, c_text, seconds, size, ttl as ttl_of};
 use crate::pool::PoolBase;
 use crate::scan::{Scan, Shown, filled_match};
 use crate::value::{self, Codec};
 use crate::view::View;
-
-/// How a store is opened; kept so that a forked child can open its own.
-struct Opening {
-    limit: u64,
-    name: Option<CString>,
-    /// None: a pool of the cache's own, of the same name if it has one.
-    pool: Option<Py<PoolBase>>,
-    policy: i32,
-    options: Option<CString>,
-    ttl: u64,
-    entries: u64,
-    shards: u32,
-    fpr: f64,
-    jitter: u32,
-    lease: u64,
-    find_only: bool,
-}
 
 /// One store: what `hypercache.Cache` is made of.
 #[pyclass(module = "hypercache._native", subclass, frozen, weakref)]
@@ -51,126 +34,6 @@ pub struct CacheBase {
     pub codec: Codec,
     opening: Opening,
     fresh_after_fork: bool,
-}
-
-/// A byte size: an int, or text such as "64MiB" or "25%".
-pub fn size(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
-    if let Ok(text) = value.cast::<PyString>() {
-        let parsed = bytes::parse(text.to_str()?);
-        return parsed.map_err(|error| PyValueError::new_err(format!("{what}: {error}")));
-    }
-    value.extract().map_err(|_| {
-        PyValueError::new_err(format!(
-            "{what} is {value}; it takes a number of bytes, at least 0, or text such as \"64MiB\" \
-             or \"25%\""
-        ))
-    })
-}
-
-pub fn c_text(text: &str, what: &str) -> PyResult<CString> {
-    CString::new(text).map_err(|_| PyValueError::new_err(format!("{what} contains a NUL")))
-}
-
-pub fn pointer(text: Option<&CString>) -> *const std::ffi::c_char {
-    text.map_or(ptr::null(), |text| text.as_ptr())
-}
-
-/// What a time to live in seconds asks for. None: what the caller's default is.
-#[derive(Clone, Copy)]
-pub enum Ttl {
-    Gone,
-    Lasts(u64),
-}
-
-/// The time to live that an argument names; `default` where it is None.
-pub fn ttl(value: &Bound<'_, PyAny>, default: u64) -> PyResult<Ttl> {
-    if value.is_none() {
-        return Ok(Ttl::Lasts(default));
-    }
-    let seconds: f64 = value.extract().map_err(|_| {
-        PyTypeError::new_err(format!("ttl is {value}; it takes seconds as a number, or None"))
-    })?;
-    match time::from_seconds(seconds) {
-        None => Err(PyValueError::new_err("ttl is not a number (NaN)")),
-        Some(time::Ttl::Gone) => Ok(Ttl::Gone),
-        Some(time::Ttl::Never) => Ok(Ttl::Lasts(HC_TTL_NEVER)),
-        Some(time::Ttl::Millis(millis)) => Ok(Ttl::Lasts(millis)),
-    }
-}
-
-/// A time to live as Python reads it: seconds, infinite if none.
-pub fn seconds(ttl_ms: u64) -> f64 {
-    if ttl_ms == HC_TTL_NEVER { f64::INFINITY } else { ttl_ms as f64 / 1_000.0 }
-}
-
-impl Opening {
-    fn open(&self, py: Python<'_>) -> PyResult<Owned> {
-        let mut why = detail();
-        let mut owned = Owned { pool: ptr::null_mut(), store: ptr::null_mut() };
-        match &self.pool {
-            // SAFETY: the pool object holds a reference; retain adds one for `owned`.
-            Some(pool) => owned.pool = unsafe { hc_pool_retain(pool.get().share(py)?.0) },
-            None => self.own_pool(py, &mut owned.pool)?,
-        }
-        if self.find_only {
-            // SAFETY: the pool is held by `owned`, the name is NUL-terminated.
-            let status = unsafe {
-                hc_store_find(owned.pool, pointer(self.name.as_ref()), &raw mut owned.store)
-            };
-            return match status {
-                HC_OK => Ok(owned),
-                HC_NOT_FOUND => Err(missing(self.name.as_ref())),
-                _ => Err(error(py, status)),
-            };
-        }
-        // SAFETY: all zeroes is a valid config: integers, floats and null pointers.
-        let mut config: hc_store_config = unsafe { std::mem::zeroed() };
-        config.size = size_of::<hc_store_config>();
-        config.name = pointer(self.name.as_ref());
-        config.limit_bytes = if self.pool.is_some() { self.limit } else { 0 };
-        config.limit_entries = self.entries;
-        config.default_ttl_ms = self.ttl;
-        config.shards = self.shards;
-        config.policy = self.policy;
-        config.policy_options = pointer(self.options.as_ref());
-        config.filter_fpr = self.fpr;
-        config.jitter_pct = self.jitter;
-        config.lease_ms = self.lease;
-        // SAFETY: the config and its strings live through the call, the outputs are places.
-        let status = unsafe {
-            hc_store_open(owned.pool, &raw const config, &raw mut owned.store, &raw mut why)
-        };
-        if status == HC_OK { Ok(owned) } else { Err(error_with(py, status, &why)) }
-    }
-
-    fn own_pool(&self, py: Python<'_>, out: &mut *mut hc_pool) -> PyResult<()> {
-        let mut why = detail();
-        // SAFETY: all zeroes is a valid config: integers and null pointers.
-        let mut config: hc_pool_config = unsafe { std::mem::zeroed() };
-        config.size = size_of::<hc_pool_config>();
-        config.limit_bytes = self.limit;
-        let status = match &self.name {
-            None => {
-                // SAFETY: the config lives through the call, the outputs are places.
-                unsafe { hc_pool_create(&raw const config, out, &raw mut why) }
-            }
-            Some(name) => {
-                let config = if self.find_only { ptr::null() } else { &raw const config };
-                // SAFETY: as above; the name is NUL-terminated.
-                unsafe { hc_pool_open(name.as_ptr(), config, out, &raw mut why) }
-            }
-        };
-        match status {
-            HC_OK => Ok(()),
-            HC_NOT_FOUND => Err(missing(self.name.as_ref())),
-            _ => Err(error_with(py, status, &why)),
-        }
-    }
-}
-
-fn missing(name: Option<&CString>) -> PyErr {
-    let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    PyKeyError::new_err(format!("no cache named {name:?} is open in this process"))
 }
 
 impl CacheBase {
@@ -288,7 +151,7 @@ impl CacheBase {
                 "a cache takes max_bytes, a pool, or the name of one that is open",
             ));
         }
-        let ttl = match self::ttl(ttl, HC_TTL_DEFAULT)? {
+        let ttl = match ttl_of(ttl, HC_TTL_DEFAULT)? {
             Ttl::Lasts(ttl) => ttl,
             Ttl::Gone => {
                 return Err(PyValueError::new_err("ttl must be above 0 for a cache's default"));
@@ -306,7 +169,7 @@ impl CacheBase {
             shards: shards.unwrap_or(0),
             fpr: filter_fpr.unwrap_or(0.0),
             jitter: jitter.unwrap_or(0),
-            lease: match self::ttl(lease, 0)? {
+            lease: match ttl_of(lease, 0)? {
                 Ttl::Lasts(HC_TTL_NEVER) | Ttl::Gone => {
                     return Err(PyValueError::new_err("lease takes seconds above 0, or None"));
                 }
@@ -423,7 +286,7 @@ impl CacheBase {
     #[pyo3(signature = (key, ttl=None))]
     fn touch(&self, key: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = key.py();
-        let ttl = ttl.map_or(Ok(Ttl::Lasts(HC_TTL_KEEP)), |ttl| self::ttl(ttl, HC_TTL_KEEP))?;
+        let ttl = ttl.map_or(Ok(Ttl::Lasts(HC_TTL_KEEP)), |ttl| ttl_of(ttl, HC_TTL_KEEP))?;
         let mut scratch = Scratch::default();
         // SAFETY: the caller holds the object through this function.
         let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
@@ -448,7 +311,7 @@ impl CacheBase {
     ) -> PyResult<i64> {
         let py = key.py();
         let ttl = match ttl
-            .map_or(Ok(Ttl::Lasts(HC_TTL_DEFAULT)), |ttl| self::ttl(ttl, HC_TTL_DEFAULT))?
+            .map_or(Ok(Ttl::Lasts(HC_TTL_DEFAULT)), |ttl| ttl_of(ttl, HC_TTL_DEFAULT))?
         {
             Ttl::Lasts(ttl) => ttl,
             Ttl::Gone => return Err(PyValueError::new_err("ttl must be above 0 for a counter")),
@@ -703,12 +566,3 @@ impl CacheBase {
 
 /// Length, version, seconds to live, session, type and flags.
 type EntryParts = (usize, u64, f64, u64, u32, u32);
-
-/// A C string that stays valid as long as the process.
-pub fn lasting(text: *const std::ffi::c_char) -> Option<String> {
-    if text.is_null() {
-        return None;
-    }
-    // SAFETY: the header: strings of a config in force stay valid as long as the process.
-    Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
-}

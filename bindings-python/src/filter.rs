@@ -8,9 +8,9 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::cache::c_text;
 use crate::errors::{check, detail, error, error_with};
 use crate::key::{self, KeyRef, Scratch};
+use crate::open::c_text;
 use crate::pool::PoolBase;
 
 /// A filter's handle: what `hypercache.CuckooFilter` is made of.

@@ -12,11 +12,12 @@ use hypercache_sys::*;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use crate::cache::{CacheBase, Ttl, ttl};
+use crate::cache::CacheBase;
 use crate::errors::{check, detail, error, error_with};
 use crate::handle::Owned;
 use crate::hot::{LONG, put_options};
 use crate::key::{self, KeyRef, Scratch};
+use crate::open::{Ttl, ttl};
 use crate::value;
 
 /// How long a thread waits before it looks for signals, in milliseconds.

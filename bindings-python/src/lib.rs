@@ -7,7 +7,8 @@
 //!
 //! - [`key`], [`value`]: objects as bytes, and back;
 //! - [`handle`], [`cache`]: one store, and the calls that are rare enough for PyO3's wrappers;
-//! - [`hot`], [`batch`]: those that are not, in the interpreter's calling convention;
+//! - [`open`]: how a store is opened, byte sizes and times to live;
+//! - [`hot`], [`batch`], [`arguments`]: those that are not, in the interpreter's calling convention;
 //! - [`lease`], [`memo`]: read-through and memoization;
 //! - [`pool`], [`filter`], [`view`], [`scan`], [`stats`]: the other objects;
 //! - [`errors`]: statuses as exceptions.
@@ -15,6 +16,7 @@
 //! What reads better in Python (the mapping's other methods, memoization, dataclasses, documentation)
 //! is in `python/hypercache/`, on top of this module.
 
+mod arguments;
 mod batch;
 mod cache;
 mod errors;
@@ -24,6 +26,7 @@ mod hot;
 mod key;
 mod lease;
 mod memo;
+mod open;
 mod pool;
 mod scan;
 mod stats;
@@ -72,7 +75,7 @@ mod _native {
     /// A byte size: an int, or text such as "64MiB" or "25%".
     #[pyfunction]
     fn parse_size(size: &Bound<'_, PyAny>) -> PyResult<u64> {
-        super::cache::size(size, "size")
+        super::open::size(size, "size")
     }
 
     /// All pools and stores of the process in Prometheus' text format.

@@ -9,8 +9,8 @@ use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::cache::{c_text, size};
 use crate::errors::{self, check, detail, error, error_with};
+use crate::open::{c_text, size};
 
 /// One reference to a pool.
 pub struct OwnedPool(pub *mut hc_pool);
@@ -244,7 +244,7 @@ impl PoolBase {
         config.size = size_of::<hc_pool_config>();
         // SAFETY: the struct is a place of the size it names.
         check(py, unsafe { hc_pool_config_get(pool.0, &raw mut config) })?;
-        Ok(crate::cache::lasting(config.name))
+        Ok(crate::open::lasting(config.name))
     }
 
     /// Checks every invariant of the pool and of all stores in it.

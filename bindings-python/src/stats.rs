@@ -5,7 +5,7 @@ use hypercache_sys::*;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::cache::{lasting, seconds};
+use crate::open::{lasting, seconds};
 
 macro_rules! dict {
     ($py:expr, $from:expr, $($field:ident)*) => {{

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::cache::seconds;
+use crate::open::seconds;
 
 struct Held {
     view: hc_view,
