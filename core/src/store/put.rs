@@ -234,13 +234,20 @@ impl StoreInner {
 
     /// A value that was to be replaced must not be read after its replacement failed.
     pub(super) fn after_failed_write(&self, error: &Error, hash: u64, key: &[u8], mode: PutMode) {
+        if self.was_rejected(error) {
+            self.drop_outdated(hash, key, mode);
+        }
+    }
+
+    /// Whether a write that failed was about to change something; counts it.
+    pub(super) fn was_rejected(&self, error: &Error) -> bool {
         match error.kind() {
             ErrorKind::TooLarge
             | ErrorKind::NoSpace
             | ErrorKind::NoMemory
             | ErrorKind::Internal => {
                 self.counters.add_unlocked(Tally::Rejected, 1);
-                self.drop_outdated(hash, key, mode);
+                true
             }
             // Nothing in the store can be read, or nothing was asked of it.
             ErrorKind::Invalid
@@ -250,7 +257,7 @@ impl StoreInner {
             | ErrorKind::Io
             | ErrorKind::Corrupt
             | ErrorKind::Deadlock
-            | ErrorKind::Poisoned => {}
+            | ErrorKind::Poisoned => false,
         }
     }
 

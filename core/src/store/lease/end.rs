@@ -8,7 +8,7 @@ use super::{DropReason, Lease};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{fork, wait};
-use crate::stats::{LatencyOp, Tally};
+use crate::stats::LatencyOp;
 use crate::store::entry;
 use crate::store::shard::{Shard, Writer};
 use crate::store::write::{Source, Step};
@@ -140,28 +140,13 @@ impl StoreInner {
             Ok(step)
         });
         woken.wake();
-        match &result {
-            Ok(PutOutcome::Stored(_) | PutOutcome::Conflict) => {}
-            Ok(PutOutcome::NotAdmitted | PutOutcome::Exists | PutOutcome::NotFound) => {
-                self.hand_over(lease, value, options);
-            }
-            Err(error) => match error.kind() {
-                ErrorKind::TooLarge
-                | ErrorKind::NoSpace
-                | ErrorKind::NoMemory
-                | ErrorKind::Internal => {
-                    self.counters.add_unlocked(Tally::Rejected, 1);
-                    self.hand_over(lease, value, options);
-                }
-                ErrorKind::Invalid
-                | ErrorKind::Unsupported
-                | ErrorKind::Closed
-                | ErrorKind::Forked
-                | ErrorKind::Io
-                | ErrorKind::Corrupt
-                | ErrorKind::Deadlock
-                | ErrorKind::Poisoned => {}
-            },
+        let is_declined = match &result {
+            Ok(PutOutcome::Stored(_) | PutOutcome::Conflict) => false,
+            Ok(PutOutcome::NotAdmitted | PutOutcome::Exists | PutOutcome::NotFound) => true,
+            Err(error) => self.was_rejected(error),
+        };
+        if is_declined {
+            self.hand_over(lease, value, options);
         }
         result
     }
