@@ -1,5 +1,7 @@
 'use strict';
 
+const { isUint8Array } = require('node:util').types;
+
 const {
   native, words, scratch, fromSlab, checkSlab, abandoned, MORE, LARGE, ENCODE, MOST, STORE, SCAN,
 } = require('./native.js');
@@ -46,7 +48,7 @@ function matchOf(match) {
 function isPlain(value) {
   switch (typeof value) {
     case 'object':
-      return value === null || value instanceof Uint8Array;
+      return value === null || isUint8Array(value);
     case 'undefined':
       return false;
     default:
@@ -209,7 +211,7 @@ class Cache {
 
   #put(mode, key, value, { ttl, session, flags, ifVersion, softTtl, idleTtl, type } = {}) {
     if (value === undefined) throw new TypeError('undefined is no value: it means that there is none');
-    if (type !== undefined && !(value instanceof Uint8Array)) {
+    if (type !== undefined && !isUint8Array(value)) {
       throw new TypeError('a value with a type of its own is a Uint8Array');
     }
     const store = this.#id;

@@ -1,5 +1,7 @@
 'use strict';
 
+const { isUint8Array } = require('node:util').types;
+
 // Values that have no type of their own in the library: objects, arrays, dates, what else there is.
 
 const v8 = require('node:v8');
@@ -72,7 +74,7 @@ function decode(codec, type, bytes) {
 /** The bytes of a value, to be stored under the codec's type. */
 function encode(codec, value) {
   const bytes = codec.encode(value);
-  if (!(bytes instanceof Uint8Array)) throw new TypeError('the codec has not made a Uint8Array');
+  if (!isUint8Array(bytes)) throw new TypeError('the codec has not made a Uint8Array');
   return bytes;
 }
 

@@ -6,7 +6,7 @@
 // here takes its answers: a value, a lease to load by, or that another caller loads, and then waits
 // for the library to tell of the lease's end.
 
-const { native, words, fromSlab, checkSlab, setWake, MORE, LARGE, ENCODE } = require('./native.js');
+const { native, words, fromSlab, checkSlab, waits: byStore, MORE, LARGE, ENCODE } = require('./native.js');
 const { decode, encode } = require('./codec.js');
 const { HyperCacheError } = require('./errors.js');
 
@@ -31,11 +31,6 @@ const LONGEST = 2 ** 31 - 1;
 const RETRY = 1_000;
 /** How long to wait before asking again where there is no room for another wait. */
 const PAUSE = 10;
-
-/** The waits of each open store, by its number. */
-const byStore = new Map();
-
-setWake((store) => byStore.get(store)?.told());
 
 /** What somebody here waits for: the end of a lease that another caller holds. */
 class Wait {

@@ -33,7 +33,7 @@ const native = load();
 const folder = path.dirname(require.resolve(name));
 
 /** What a call gives when there is more to do than it could: no cache holds the global object. */
-const MORE = globalThis;
+const MORE = native.more();
 /** In place of a type: the value is large. */
 const LARGE = 0xffffffff;
 /** In place of a status: the value is for the codec. */
@@ -43,32 +43,33 @@ const MOST = 64;
 
 const SLAB_BYTES = 16 << 10;
 
-/** What to do when waits of a store have ended; set by those who wait. */
-let onWake = () => {};
-const setWake = (wake) => {
-  onWake = wake;
-};
-
-const words = new Uint32Array(8 + 4 * MOST);
-const scratch = new Uint8Array(256 << 10);
-const begun = native.begin(fail, (...values) => values, (store) => onWake(store), RawKey, words, scratch);
-if (begun !== words.length) {
+// The addon is loaded once a thread, also where this file is evaluated more than once, as test runners
+// and duplicate installations do: all of them share what the addon writes to.
+const memory = (native.memory ??= {
+  words: new Uint32Array(8 + 4 * MOST),
+  scratch: new Uint8Array(256 << 10),
+  slab: undefined,
+  /** Those who wait for leases, by the number of their store. */
+  waits: new Map(),
+});
+const { words, scratch, waits } = memory;
+const wake = (store) => waits.get(store)?.told();
+if (native.begin(fail, (...values) => values, wake, RawKey, words, scratch) !== words.length) {
   throw new Error('hypercache: the package and its addon are of different versions');
 }
-
-let slab;
-renewSlab();
+if (memory.slab === undefined) renewSlab();
 
 /** Begins another slab. The old one lives for as long as Buffers show it. */
 function renewSlab() {
-  slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  const slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   markAsUntransferable(slab.buffer);
   native.setSlab(slab);
+  memory.slab = slab;
 }
 
 /** The bytes that the last call left in the slab, as a Buffer. */
 function fromSlab() {
-  const buffer = Buffer.from(slab.buffer, words[1], words[2]);
+  const buffer = Buffer.from(memory.slab.buffer, words[1], words[2]);
   if (words[3] !== 0) renewSlab();
   return buffer;
 }
@@ -78,7 +79,7 @@ function fromSlab() {
  * Before the addon writes there it has to be there.
  */
 function checkSlab() {
-  if (slab.length === 0) renewSlab();
+  if (memory.slab.length === 0) renewSlab();
 }
 
 const STORE = 0;
@@ -97,7 +98,7 @@ module.exports = {
   fromSlab,
   checkSlab,
   abandoned,
-  setWake,
+  waits,
   MORE,
   LARGE,
   ENCODE,

@@ -78,6 +78,7 @@ macro_rules! exports_of_many {
 
 const EXPORTS: &[Export] = exports! {
     c"begin" => begin,
+    c"more" => more,
     c"setSlab" => set_slab,
     c"openPool" => open::open_pool,
     c"openStore" => open::open_store,
@@ -138,8 +139,8 @@ const EXPORTS_OF_MANY: &[Export] = exports_of_many! {
     c"deleteMany" => batch::delete_many,
 };
 
-/// `begin(fail, collect, wake, RawKey, words, scratch)`: what JavaScript gives for the life of the
-/// environment.
+/// `begin(fail, collect, wake, RawKey, words, scratch)`: what JavaScript gives, and holds for
+/// the life of the environment. The latest holds.
 fn begin<'a>(
     call: Call<'a>,
     [fail, collect, wake, raw_key, words, scratch]: [Value<'a>; 6],
@@ -154,6 +155,11 @@ fn begin<'a>(
     let words = call.memory(words).ok_or(Thrown)?;
     call.state.begin(call.keep(fail)?, words.cast());
     call.number(WORDS as f64)
+}
+
+/// `more()`: what calls give when there is more to do.
+fn more<'a>(call: Call<'a>, []: [Value<'a>; 0]) -> Js<Value<'a>> {
+    call.more()
 }
 
 /// `setSlab(bytes)`: JavaScript holds the array until it gives another.

@@ -309,7 +309,6 @@ pub fn set_thresholds<'a>(
 
 /// `validate(kind, number)`: checks every invariant of a store, a pool or a filter.
 pub fn validate<'a>(call: Call<'a>, [kind, id]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    // SAFETY (each): the table holds a reference.
     let status = match call.i32(kind) {
         0 => {
             let store = store(call, id)?;

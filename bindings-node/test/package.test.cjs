@@ -51,3 +51,34 @@ test('without the package of the platform it says what is missing', () => {
   assert.match(said, /needs the package @hypercache\/linux-x64-gnu, which is not installed/);
 });
 
+test('evaluated twice, both copies work', async () => {
+  const entry = require.resolve('hypercache');
+  const folder = path.dirname(entry);
+  for (const file of Object.keys(require.cache)) if (file.startsWith(folder)) delete require.cache[file];
+  const again = require('hypercache');
+  assert.notEqual(again.Cache, hypercache.Cache);
+  const [first, second] = [hypercache, again].map(({ Cache }) => new Cache({ name: 'twice', maxBytes: '8MiB' }));
+  for (let i = 0; i < 1_000; i++) {
+    first.set(i, Buffer.from(`first ${i}`));
+    second.set(['o', i], { i });
+    assert.deepEqual(second.get(i), Buffer.from(`first ${i}`));
+    assert.deepEqual(first.get(['o', i]), { i });
+    assert.deepEqual(first.getMany([i, ['o', i]]), [Buffer.from(`first ${i}`), { i }]);
+  }
+  const slow = () => new Promise((resolve) => setTimeout(resolve, 30, 'loaded'));
+  assert.deepEqual(await Promise.all([first, second, first].map((cache) => cache.fetch('k', slow))), Array(3).fill('loaded'));
+  assert.equal(first.stats().leases, 1);
+  first.close();
+  second.close();
+});
+
+test('in a context of its own', () => {
+  const vm = require('node:vm');
+  const cache = new hypercache.Cache({ maxBytes: '8MiB' });
+  cache.set('k', Buffer.from('bytes'));
+  const context = vm.createContext({ cache });
+  assert.deepEqual(vm.runInContext("cache.set('a', new Uint8Array([1, 2])); cache.get('a')", context), Buffer.from([1, 2]));
+  assert.deepEqual(vm.runInContext("cache.get('k')", context), Buffer.from('bytes'));
+  assert.equal(vm.runInContext("cache.set('t', new Uint8Array([1]), { type: 200 })", context), true);
+  cache.close();
+});
