@@ -35,6 +35,18 @@ test('the library is loaded once, by its name, from the package', () => {
   assert.deepEqual([...loaded], [path.join(hypercache.getLibraryDir(), 'libhypercache.so.0')]);
 });
 
+test('another addon on the same library sees the same store', () => {
+  const cache = new hypercache.Cache({ name: 'two addons', maxBytes: '8MiB' });
+  cache.set('text', 'written here');
+  cache.set('number', 2 ** 40);
+  const other = require('../floor.node');
+  assert.equal(other.open('two addons'), true);
+  assert.equal(other.getString('text'), 'written here');
+  assert.equal(other.getNumber('number'), 2 ** 40);
+  assert.equal(other.has('none'), false);
+  assert.equal(cache.stats().hits, 2);
+});
+
 test('without the package of the platform it says what is missing', () => {
   const program = `
     const Module = require('node:module');

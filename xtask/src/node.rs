@@ -170,12 +170,7 @@ pub fn bench(tree: &Tree, names: &[String]) -> Result<ExitCode> {
     let place = tree.fresh("node-bench")?;
     install(&place, &tarballs(tree, &installed, &dist::folder(tree)?, run)?, run)?;
     run(npm(&place)?.args(["install", "--ignore-scripts", "--no-save"]).args(PEERS))?;
-    let mut cargo = process::cargo(&tree.root);
-    run(cargo.args(["build", "--release", "--quiet", "--package", "hypercache-node-floor"]))?;
-    dist::copy(
-        &tree.target.join("release/libhypercache_node_floor.so"),
-        &place.join("floor.node"),
-    )?;
+    floor(tree, &place, run)?;
     std::fs::create_dir_all(place.join("bench"))?;
     for file in files_with(&sources, &["mjs"])? {
         std::fs::copy(&file, place.join("bench").join(file.file_name().unwrap_or_default()))?;
@@ -188,6 +183,17 @@ pub fn bench(tree: &Tree, names: &[String]) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the addon that is the benchmark's floor, and for the tests another one on the same library.
+pub fn floor(
+    tree: &Tree,
+    place: &Path,
+    run: &dyn Fn(&mut Command) -> Result<String>,
+) -> Result<()> {
+    let mut cargo = process::cargo(&tree.root);
+    run(cargo.args(["build", "--release", "--quiet", "--package", "hypercache-node-floor"]))?;
+    dist::copy(&tree.target.join("release/libhypercache_node_floor.so"), &place.join("floor.node"))
 }
 
 /// Installs tarballs into a folder that is empty, without a registry.

@@ -73,6 +73,7 @@ pub fn check(tree: &Tree, library: &Installed, progress: &Progress) -> Result<Ou
     }
     let place = installed(tree, library, progress)?;
     readme::node(tree, &place, progress)?;
+    node::floor(tree, &place, &|command| progress.run(command))?;
     let mut fetch = node::npm(&place)?;
     fetch.args(["install", "--ignore-scripts", "--no-save", "--prefer-offline"]).args(TEST_TOOLS);
     let tools = progress.run(&mut fetch).is_ok();
