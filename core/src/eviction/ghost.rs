@@ -104,7 +104,8 @@ impl Ghosts {
     }
 
     /// What was recalled left room for `size` units: so much is remembered before any gets older.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub fn leave_room(&mut self, size: u64, window: Window) {
         let most = (window.tick * u64::from(window.ticks)).cast_signed();
         self.part = self.part.saturating_sub_unsigned(size).max(-most);
@@ -138,7 +139,7 @@ impl Ghosts {
             (self.by_entries, self.part) = (window.by_entries, 0);
         }
         let tick = window.tick.cast_signed();
-        self.part = self.part.saturating_add_unsigned(size);
+        self.part += size.cast_signed();
         if self.part < tick {
             return;
         }

@@ -115,7 +115,7 @@ impl Policy for S3Fifo {
         Ghosts::prefetch(memory, fingerprint);
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, cx: &mut Context<'_>, entry: &EntryMeta) -> Placement {
         let window = self.window(cx.view);
         let returns = self.ghosts.recall(cx.memory, entry.fingerprint, window);
