@@ -10,6 +10,7 @@ use crate::types::{
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A borrowed handle; see [`Store::borrow_raw`].
 pub struct StoreRef(ManuallyDrop<Store>);
@@ -59,7 +60,7 @@ impl Store {
         {
             let copied = outcome.into();
             // Here, where it costs a hit nothing.
-            if matches!(copied, Copied::Miss) && self.0.has_screens {
+            if matches!(copied, Copied::Miss) && self.0.weighs.load(Ordering::Relaxed) {
                 self.0.weigh_miss_of(key);
             }
             return Ok(copied);

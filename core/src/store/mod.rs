@@ -96,6 +96,8 @@ pub(crate) struct StoreInner {
     hears_all: bool,
     /// There is a filter before the index.
     has_screens: bool,
+    /// Readers weigh their misses: asking that filter may pay.
+    weighs: AtomicBool,
     /// Entries that come and go are counted elsewhere as well: by session, or in a filter.
     attends: bool,
     /// Queues of the policy, and those that newcomers go to.

@@ -126,6 +126,7 @@ impl StoreInner {
             hears_at: policy.hears_at().unwrap_or(0),
             hears_all: policy.hears_all(),
             has_screens: config.filter_fpr != 0.0,
+            weighs: AtomicBool::new(false),
             attends: config.filter_fpr != 0.0 || policy.sessions().is_some(),
             queues: policy.queues(),
             newcomer_queues: policy.newcomer_queues(),

@@ -188,7 +188,7 @@ impl StoreInner {
                     !goes_on && home.unchanged(header) && shard.table.geometry() == geometry;
                 return is_miss.then(|| {
                     let out = visitor.miss(self, guard.slot_index());
-                    if V::WEIGHS && self.has_screens {
+                    if V::WEIGHS && self.weighs.load(Ordering::Relaxed) {
                         self.weigh_miss(shard, guard.slot_index());
                     }
                     out

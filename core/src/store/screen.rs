@@ -21,8 +21,8 @@
 //! **Asking it.** The index decides a miss by one cache line and a screen by two, so asking pays only
 //! where nearly all look-ups are misses, all screens fit a processor's own cache, and the lines of the
 //! index do not. A bit of the shard's geometry word, which every look-up tests anyway, says whether it
-//! is asked; each reader judges by its own hits and misses, and sets or clears the bit of the shard that
-//! it is in.
+//! is asked; where asking may pay at all, each reader judges by its own hits and misses, and sets or
+//! clears the bit of the shard that it is in.
 
 use super::index::line::Line;
 use super::shard::{Shard, Writer};
@@ -330,6 +330,10 @@ impl Writer<'_> {
         // Of another size it may pay no more; readers find out.
         self.shard.table.set_screened(false);
         self.shard.screen.head.store(part.filter.head().cast_mut(), Ordering::Release);
+        // Whatever its size, a shard speaks for all: keys are spread evenly.
+        let lines = u64::from(self.shard.table.geometry().lines());
+        let may_pay = self.shard.screen.may_pay(self.store.shards.len() as u64, lines);
+        self.store.weighs.store(may_pay, Ordering::Relaxed);
         if let Some(old) = self.state.screen.serving.replace(part) {
             self.retire_part(&old);
         }
