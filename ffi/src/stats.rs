@@ -33,6 +33,7 @@ pub unsafe extern "C" fn hc_pool_stats_get(
     call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let pool = unsafe { self::pool(pool) }?;
+        pool.check()?;
         let value = mirror!(pool.stats(), PoolStats => hc_pool_stats {
             limit_bytes,
             target_bytes,
@@ -67,6 +68,7 @@ pub unsafe extern "C" fn hc_store_stats_get(
     call(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let store = unsafe { self::store(store) }?;
+        store.check()?;
         let value = mirror!(store.stats(), StoreStats => hc_store_stats {
             entries,
             payload_bytes,

@@ -58,10 +58,20 @@ impl super::shard::Writer<'_> {
 }
 
 impl Store {
-    /// Gauges and counters, read one by one. Locks each shard for a moment.
+    /// Fails in a process that is not the one that made the store's pool.
+    ///
+    /// # Errors
+    /// `Forked`.
+    #[inline]
+    pub fn check(&self) -> crate::error::Result<()> {
+        crate::memory::fork::check(self.0.generation)
+    }
+
+    /// Gauges and counters, read one by one; all 0 in a process that [`Store::check`] refuses. Locks
+    /// each shard for a moment.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        if crate::memory::fork::check(self.0.generation).is_err() {
+        if self.check().is_err() {
             return StoreStats::default();
         }
         self.0.gather_stats()

@@ -155,6 +155,10 @@ static void forks(void) {
         hc_draft draft;
         hc_scan *scan;
         hc_store *found;
+        hc_store_stats store_stats;
+        hc_pool_stats pool_stats;
+        HC_INIT(&store_stats);
+        HC_INIT(&pool_stats);
         IS(HC_ERR_FORKED, hc_get(store, S("k"), buf, sizeof buf, &len));
         IS(HC_ERR_FORKED, hc_set(store, S("k"), S("w"), HC_TTL_DEFAULT));
         IS(HC_ERR_FORKED, hc_delete(store, S("k")));
@@ -163,6 +167,8 @@ static void forks(void) {
         IS(HC_ERR_FORKED, hc_scan_open(store, NULL, &scan));
         IS(HC_ERR_FORKED, hc_pool_set_limit(pool, 2 * MIB, NULL));
         IS(HC_ERR_FORKED, hc_store_find(pool, "none", &found));
+        IS(HC_ERR_FORKED, hc_store_stats_get(store, &store_stats));
+        IS(HC_ERR_FORKED, hc_pool_stats_get(pool, &pool_stats));
         IS(HC_ERR_FORKED, hc_filter_contains(filter, S("k")));
         IS(HC_ERR_FORKED, hc_filter_add(filter, S("k")));
         IS(HC_ERR_FORKED, hc_filter_clear(filter));
