@@ -28,6 +28,7 @@ pub enum Fault {
     Tail,
     Reserved,
     Later,
+    Range,
     Flags,
     Enumerator,
 }
@@ -59,6 +60,7 @@ impl Fault {
             | Self::NotUtf8
             | Self::BadType
             | Self::SmallStruct
+            | Self::Range
             | Self::SmallError => HC_ERR_INVALID,
             Self::HugeStruct
             | Self::Tail

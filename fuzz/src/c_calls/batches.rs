@@ -242,7 +242,7 @@ impl World<'_> {
                         Fault::LongKey,
                         Fault::NullValue,
                         Fault::BadType,
-                        Fault::Later,
+                        Fault::BadType,
                     ][usize::from(byte % 5)],
                 ),
             };
@@ -269,7 +269,7 @@ impl World<'_> {
                 ttl_ms: own_ttl,
                 expected_version: 1,
                 session: options.session,
-                soft_ttl_ms: u64::from(own == Some(Fault::Later)),
+                soft_ttl_ms: 0,
                 idle_ttl_ms: 0,
                 r#type: options.r#type,
                 flags: 0,

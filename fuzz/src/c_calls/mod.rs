@@ -21,6 +21,7 @@
 
 mod args;
 mod batches;
+mod filters;
 mod pools;
 mod reads;
 mod stores;
@@ -81,6 +82,7 @@ const REACHES: &[&str] = &[
     "batch went",
     "batch went in part",
     "block",
+    "certainly absent",
     "fill",
     "hc_abandon",
     "hc_clear",
@@ -89,11 +91,23 @@ const REACHES: &[&str] = &[
     "hc_delete",
     "hc_delete_if",
     "hc_delete_many",
+    "hc_filter_add",
+    "hc_filter_clear",
+    "hc_filter_contains",
+    "hc_filter_contains_many",
+    "hc_filter_create",
+    "hc_filter_load",
+    "hc_filter_release",
+    "hc_filter_remove",
+    "hc_filter_retain",
+    "hc_filter_save",
+    "hc_filter_stats_get",
     "hc_get",
     "hc_get_info",
     "hc_get_many",
     "hc_incr",
     "hc_invalidate",
+    "hc_may_exist",
     "hc_metrics_text",
     "hc_pin",
     "hc_pin_many",
@@ -126,6 +140,7 @@ const REACHES: &[&str] = &[
     "hc_store_open",
     "hc_store_release",
     "hc_store_retain",
+    "hc_store_set_known_keys",
     "hc_store_set_limit",
     "hc_store_stats_get",
     "hc_store_validate",

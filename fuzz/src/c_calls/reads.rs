@@ -192,14 +192,21 @@ impl World<'_> {
         let fault = Fault::read(input, &[Fault::NullHandle, Fault::NullKey, Fault::LongKey]);
         let store = self.pick_store(input);
         let key = Key::read(fault, input);
-        self.log.begin("hc_contains", || key.len);
         let at = unless(fault == Some(Fault::NullHandle), self.stores[store].at);
         if input.flag() {
+            self.log.begin("hc_may_exist", || key.len);
             // SAFETY: as in `get`.
             let status = unsafe { hc_may_exist(at, key.at, key.len) };
-            self.went(status, fault, Some(store), &[HC_OK]);
+            if self.went(status, fault, Some(store), &[HC_OK, HC_NOT_FOUND])
+                && status == HC_NOT_FOUND
+            {
+                assert!(self.may_exclude(store, &key.bytes), "a known key exists nowhere");
+                self.missing(store, &key.bytes);
+                self.log.note("certainly absent");
+            }
             return;
         }
+        self.log.begin("hc_contains", || key.len);
         // SAFETY: as in `get`.
         let status = unsafe { hc_contains(at, key.at, key.len) };
         if self.went(status, fault, Some(store), &[HC_OK, HC_NOT_FOUND]) {

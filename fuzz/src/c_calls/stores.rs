@@ -24,7 +24,7 @@ impl World<'_> {
             Fault::Tail,
             Fault::Flags,
             Fault::Reserved,
-            Fault::Later,
+            Fault::Range,
             Fault::Enumerator,
             Fault::NotUtf8,
             Fault::SmallError,
@@ -55,11 +55,13 @@ impl World<'_> {
         };
         value.policy_options = if policy & 8 == 0 { null() } else { options.as_ptr() };
         value.flags = u32::from(policy >> 4 & 1);
+        // Of the bits that choose no options.
+        value.filter_fpr = if policy & 0xE8 == 0x20 { 0.01 } else { 0.0 };
         match fault {
-            Some(Fault::Flags) => value.flags |= 2 << (more % 31),
+            Some(Fault::Flags) => value.flags |= 4 << (more % 30),
             Some(Fault::Reserved) => value.reserved = 1,
-            Some(Fault::Later) => match more & 7 {
-                0 => value.filter_fpr = 0.001,
+            Some(Fault::Range) => match more & 7 {
+                0 => value.filter_fpr = -0.001,
                 1 => value.filter_fpr = f64::NAN,
                 2 => value.idle_ttl_ms = u64::MAX,
                 3 => value.negative_pct = 101,
@@ -135,6 +137,7 @@ impl World<'_> {
         // SAFETY: handles that hold a reference, and a struct of its size.
         unsafe {
             assert_eq!(hc_clear(store), HC_OK);
+            assert_eq!(hc_store_set_known_keys(store, null_mut()), HC_OK);
             assert_eq!(hc_store_config_get(store, &mut now), HC_OK);
         }
         self.stores[at].config = now;

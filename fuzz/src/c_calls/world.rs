@@ -3,6 +3,7 @@
 //! As in [`crate::store_ops`], the numbers of calls are the corpus's.
 
 use super::args::{Fault, Struct, name_of};
+use super::filters::{FilterSlot, Known};
 use crate::Log;
 use crate::input::Input;
 use hypercache::*;
@@ -50,6 +51,7 @@ pub struct StoreSlot {
     pub at: *mut hc_store,
     pub refs: u32,
     pub is_closed: bool,
+    pub known: Known,
     pub entries: HashMap<Vec<u8>, Entry>,
     pub config: hc_store_config,
     pub name: Option<String>,
@@ -87,6 +89,7 @@ pub struct World<'a> {
     pub drafts: Vec<HeldDraft>,
     pub scans: Vec<HeldScan>,
     pub watches: Vec<(*mut hc_watch, &'static AtomicU32)>,
+    pub filters: Vec<FilterSlot>,
     /// Numbers the values.
     pub seed: u64,
     pub written: usize,
@@ -105,6 +108,7 @@ impl<'a> World<'a> {
             drafts: Vec::new(),
             scans: Vec::new(),
             watches: Vec::new(),
+            filters: Vec::new(),
             seed: 0,
             written: 0,
         };
@@ -143,6 +147,7 @@ impl<'a> World<'a> {
             at,
             refs: 1,
             is_closed: false,
+            known: Known::Nothing,
             entries: HashMap::new(),
             config,
             name,
@@ -199,7 +204,8 @@ impl<'a> World<'a> {
             240..242 => self.metrics(input),
             242 => self.names(input),
             243 => self.fill(input),
-            244.. => {}
+            246 | 247 => self.filter(input),
+            244 | 245 | 248.. => {}
         }
     }
 
@@ -260,6 +266,7 @@ impl<'a> World<'a> {
             let status = unsafe { hc_store_validate(store.at, null_mut()) };
             assert_eq!(status, HC_OK, "{}", name_of(status));
         }
+        self.check_filters();
         for held in &self.views {
             held.check();
         }
@@ -269,6 +276,7 @@ impl<'a> World<'a> {
     pub fn end(mut self) {
         self.check();
         self.give_blocks_back(None);
+        self.end_filters();
         for scan in std::mem::take(&mut self.scans) {
             // SAFETY: a scan of hc_scan_open, closed once.
             unsafe { hc_scan_close(scan.scan) };

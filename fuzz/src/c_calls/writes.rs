@@ -89,8 +89,7 @@ pub fn options(
     value.flags = if more & 16 == 0 { 0 } else { u32::MAX };
     match fault {
         Some(Fault::Reserved) => value.reserved = 1 << (more & 31),
-        Some(Fault::Later) if more & 1 == 0 => value.soft_ttl_ms = 1,
-        Some(Fault::Later) => value.idle_ttl_ms = u64::MAX,
+        Some(Fault::Later) => value.reserved = u32::MAX,
         Some(Fault::Enumerator) => value.mode = [4, -1, i32::MIN, 7][usize::from(more & 3)],
         Some(Fault::BadType) => value.r#type = [256, u32::MAX][usize::from(more & 1)],
         _ => {}
