@@ -21,6 +21,11 @@
 //! **Cost.** A hit is [`Store::pin`] or [`Store::get`]: nothing is added to a look-up that finds a
 //! fresh entry. A miss takes the shard's lock once for the claim and once for the put. A plain
 //! write learns from a byte beside the lock whether its shard has any leases.
+//!
+//! [`Store::lease_put`]: crate::store::Store::lease_put
+//! [`Store::lease_drop`]: crate::store::Store::lease_drop
+//! [`Store::pin`]: crate::store::Store::pin
+//! [`Store::get`]: crate::store::Store::get
 
 mod claim;
 mod end;
