@@ -645,7 +645,8 @@ HC_API HC_MUST_USE hc_status hc_waits_add(hc_waits *waits, const void *key, size
 /* HC_OK or HC_DONE, without waiting. *outcome is what the claim has come to: HC_DONE: claim the
  * key again; HC_LOAD_FAILED, HC_NOT_FOUND, HC_NOT_ADMITTED as from hc_claim; HC_OK: *view is the
  * value, pinned. view is [nullable] (then a value that was passed on is lost: claim again), and
- * cleared for every other outcome. Call it until HC_DONE. */
+ * cleared for every other outcome. Call it until HC_DONE. The outcome is that of the moment when
+ * the lease ended: a caller that has written the key since knows better. */
 HC_API HC_MUST_USE hc_status hc_waits_next(hc_waits *waits, uint64_t *cookie,
                                            hc_status *outcome, hc_view *view);
 

@@ -202,7 +202,8 @@ struct put_options {
     hc_put_options raw() const noexcept {
         hc_put_options options;
         HC_INIT(&options);
-        options.ttl_ms = time_to_live.ms();
+        /* Over before it can be read, while the statuses of the mode hold. */
+        options.ttl_ms = time_to_live.expired() ? 1 : time_to_live.ms();
         options.mode = mode;
         options.expected_version = expected_version;
         options.session = session;
@@ -592,7 +593,8 @@ public:
             held.absent(options.absent);
             return value;
         }
-        const hc_put_options put = options.put.raw();
+        hc_put_options put = options.put.raw();
+        put.mode = HC_PUT_SET;
         /* Whatever the store makes of it, the value is there. */
         static_cast<void>(held.put(*value, &put));
         return value;
@@ -672,7 +674,7 @@ public:
                              ttl left = {}) noexcept {
         std::int64_t sum = 0;
         const hc_status status =
-            hc_incr(raw_, key.data(), key.size(), delta, initial, left.ms(), &sum);
+            hc_incr(raw_, key.data(), key.size(), delta, initial, left.expired() ? 1 : left.ms(), &sum);
         if (status != HC_OK) return outcome(status);
         return sum;
     }

@@ -683,3 +683,88 @@ fn what_the_load_says_is_what_callers_hear() {
     assert!(matches!(store.lease_put(lease, &[4], &SET).unwrap(), PutOutcome::Stored(_)));
     pool.validate().unwrap();
 }
+
+#[test]
+fn long_keys_are_bounded_by_their_bytes() {
+    let (pool, store) = store();
+    let longest = 10_000;
+    for number in 0..2_000_u32 {
+        let key = [&number.to_be_bytes()[..], &vec![7; longest]].concat();
+        granted(store.claim(&key, AT_ONCE).unwrap());
+    }
+    // A 32nd of the limit, and one lease a shard more.
+    let shards = u64::from(store.config().shards);
+    let most = pool.stats().limit_bytes / 32 + shards * 2 * longest as u64;
+    assert!(pool.stats().held_bytes < most + (1 << 20), "{} bytes", pool.stats().held_bytes);
+    for number in 0..1_000_u32 {
+        let stored = store.set(&number.to_be_bytes(), &[1; 1_000]).unwrap();
+        assert!(matches!(stored, PutOutcome::Stored(_)));
+    }
+    pool.validate().unwrap();
+    store.clear().unwrap();
+    pool.validate().unwrap();
+}
+
+#[test]
+fn a_take_ends_the_load_of_an_absent_key() {
+    let (_pool, store) = store();
+    let lease = granted(store.claim(b"k", AT_ONCE).unwrap());
+    let mut buf = Vec::with_capacity(8);
+    assert_eq!(store.take(b"k", buf.spare_capacity_mut()).unwrap(), hypercache_core::Read::Miss);
+    assert_eq!(store.lease_put(lease, b"old", &SET).unwrap(), PutOutcome::Conflict);
+    assert_eq!(store.get_vec(b"k").unwrap(), None);
+}
+
+/// What ends the lease of a key whose entry stays leaves nobody to wait for.
+#[test]
+fn an_old_entry_is_reloaded_after_its_load_was_ended() {
+    type End = fn(&Store);
+    let ends: [End; 2] = [
+        |store| ignore(store.invalidate(Match::Type(hypercache_core::ValueType::JSON)).unwrap()),
+        |store| {
+            let add = PutOptions { mode: PutMode::Add, ..SET };
+            store.put(b"k", &vec![0; 5 << 20], &add).unwrap_err();
+        },
+    ];
+    for end in ends {
+        let (_pool, store, hand) = timed_store();
+        let soft = PutOptions { soft_ttl_ms: 1_000, ttl: Ttl::Millis(90_000), ..SET };
+        store.put(b"k", b"old", &soft).unwrap();
+        hand.fetch_add(2_000, Ordering::Relaxed);
+        let stale = ClaimOptions { timeout_ms: 0, stale: true };
+        let lease = granted(store.claim(b"k", stale).unwrap());
+        assert_eq!(value(store.claim(b"k", stale).unwrap()), b"old");
+        end(&store);
+        assert_eq!(store.lease_put(lease, b"late", &SET).unwrap(), PutOutcome::Conflict);
+        granted(store.claim(b"k", stale).unwrap());
+        store.validate().unwrap();
+    }
+}
+
+/// Failed loads and values passed on, in turns: whoever is slow to leave the one has no share of the
+/// other, which would never be given back.
+#[test]
+fn every_share_of_a_value_is_taken() {
+    let pool = Pool::create(&PoolConfig::new(8 << 20)).unwrap();
+    let config = StoreConfig { value_len_max: 1_000, ..StoreConfig::default() };
+    let store = pool.open_store(&config).unwrap();
+    let loads = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..3_000 {
+                    let Claim::Claimed(lease) = store.claim(b"k", FOREVER).unwrap() else {
+                        continue;
+                    };
+                    if loads.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                        store.lease_drop(lease, DropReason::Failed { retry_ms: 1 }).unwrap();
+                    } else {
+                        ignore(store.lease_put(lease, &[7; 1_001], &SET));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(pool.stats().pinned_bytes, 0);
+    pool.validate().unwrap();
+}

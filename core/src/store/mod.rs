@@ -360,13 +360,16 @@ impl StoreInner {
         check_key(key)?;
         let hash = self.hash.of(key);
         self.write(hash, 0, |writer| {
+            // As of a delete: what is being loaded may be what was to be removed.
             let Some(live) = writer.find(hash, key) else {
                 self.counters.miss(u32::MAX);
+                writer.note_change(hash, key);
                 return Ok(Step::Done(Read::Miss));
             };
             if writer.is_expired(&live.entry) {
                 writer.expire(hash, live);
                 self.counters.miss(u32::MAX);
+                writer.note_change(hash, key);
                 return Ok(Step::Done(Read::Miss));
             }
             let info = self.info_under_lock(&live);

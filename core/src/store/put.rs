@@ -274,7 +274,7 @@ impl StoreInner {
             writer.drop_outdated(hash, key);
         }
         // Whatever was not stored was newer than what is being loaded.
-        writer.note_change(hash, key);
+        writer.end_load(hash, key);
     }
 
     /// Adds to an integer, atomically.

@@ -17,7 +17,7 @@ use crate::memory::copy;
 use crate::pool::space::Use;
 use crate::stats::Tally;
 use crate::types::{DeleteOutcome, PutMode, PutOptions, PutOutcome, Ttl, ValueType};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -470,7 +470,7 @@ impl Writer<'_> {
             let expires = self.expiry(ttl, Some(&live));
             if let Some(cell) = live.entry.expiry() {
                 let expires = self.touch_idle(&live.entry, expires);
-                cell.store(expires, Relaxed);
+                cell.store(expires, Release);
                 let meta = self.meta(self.places.segment_of(live.slot.location));
                 if expires < meta.earliest.load(Relaxed) {
                     meta.earliest.store(expires, Relaxed);

@@ -516,8 +516,17 @@ impl<'a> Writer<'a> {
                     let asked = if is_fresh { Asked::Present } else { asked };
                     return Ok(Step::Done(asked));
                 }
-                number
+                if !self.is_being_left(number) {
+                    Some(number)
+                } else {
+                    self.end_record(number, State::Again);
+                    None
+                }
             }
+            None => None,
+        };
+        let number = match number {
+            Some(number) => number,
             None => match self.new_record(hash, key)? {
                 Step::Done(number) => number,
                 Step::Room => return Ok(Step::Room),
@@ -550,6 +559,13 @@ impl<'a> Writer<'a> {
             State::Absent => Some(Asked::Absent),
             State::Offered | State::Free | State::Again | State::Declined | State::Handed => None,
         }
+    }
+
+    /// Whether some who waited have not yet taken leave of what is remembered here. They do so
+    /// without the lock, so a lease that begins in this record would count them among its own.
+    fn is_being_left(&self, number: Number) -> bool {
+        let words = &self.record(number).words;
+        matches!(words.see().state(), State::Failed | State::Absent) && words.waiters() != 0
     }
 
     /// What a lease of a record of this shard is called.

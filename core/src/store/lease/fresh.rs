@@ -24,7 +24,8 @@ use crate::store::StoreInner;
 use crate::store::entry::{Entry, NEVER};
 use crate::store::shard::{Live, Writer};
 use crate::types::{PutOptions, Ttl};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// The factor b of the early refresh.
 const EAGERNESS: f64 = 3.0;
@@ -118,15 +119,17 @@ impl StoreInner {
     #[inline(always)]
     pub(in crate::store) fn refresh_idle(&self, entry: &Entry) {
         if let Some(idle) = entry.idle() {
-            self.move_expiry(entry, idle.load(Relaxed));
+            self.move_expiry(entry, idle);
         }
     }
 
     #[inline(never)]
-    fn move_expiry(&self, entry: &Entry, idle: u64) {
+    fn move_expiry(&self, entry: &Entry, idle: &AtomicU64) {
         let Some(expiry) = entry.expiry() else { return };
+        // In this order: who sees the expiry that a touch stored sees its hard one, too.
+        let before = expiry.load(Acquire);
+        let idle = idle.load(Relaxed);
         let idle_ms = idle & NO_HARD;
-        let before = expiry.load(Relaxed);
         let after = hard_of(idle).min(self.clock.now_ms().saturating_add(idle_ms));
         if after >= before.saturating_add((idle_ms / IDLE_STEPS).clamp(1, IDLE_STEP_MS)) {
             // Who lost the race has written a time that is as good.

@@ -115,8 +115,8 @@ pub struct Leases {
     touched: Number,
     free: Number,
     lists: [List; 3],
-    /// Bytes of the keys' own blocks and of their records, of what is remembered.
-    remembered_bytes: u64,
+    /// Bytes of the records of each list, and of the blocks of their long keys.
+    bytes: [u64; 3],
     grants: u64,
 }
 
@@ -131,7 +131,7 @@ impl Leases {
         touched: 0,
         free: 0,
         lists: [List { oldest: 0, newest: 0, len: 0 }; 3],
-        remembered_bytes: 0,
+        bytes: [0; 3],
         grants: 0,
     };
 
@@ -258,8 +258,7 @@ impl<'a> Writer<'a> {
 
     /// Bytes that a record takes.
     fn record_bytes(record: &Record) -> u64 {
-        let len = u64::from(record.key_len.load(Relaxed));
-        size_of::<Record>() as u64 + if len > KEY_INLINE as u64 { len } else { 0 }
+        bytes_of(usize::from(record.key_len.load(Relaxed)))
     }
 
     /// The record of a key.
@@ -308,9 +307,7 @@ impl<'a> Writer<'a> {
         if before != 0 {
             self.record(before).newer.store(number, Relaxed);
         }
-        if list == In::Remembered {
-            self.state.leases.remembered_bytes += Self::record_bytes(record);
-        }
+        self.state.leases.bytes[list as usize] += Self::record_bytes(record);
         let ends = &mut self.state.leases.lists[list as usize];
         ends.newest = number;
         if before == 0 {
@@ -326,9 +323,7 @@ impl<'a> Writer<'a> {
         if list >= In::Free as usize {
             return;
         }
-        if list == In::Remembered as usize {
-            self.state.leases.remembered_bytes -= Self::record_bytes(record);
-        }
+        self.state.leases.bytes[list] -= Self::record_bytes(record);
         let (older, newer) = (record.older.load(Relaxed), record.newer.load(Relaxed));
         if older != 0 {
             self.record(older).newer.store(newer, Relaxed);
@@ -348,22 +343,28 @@ impl<'a> Writer<'a> {
         self.state.has_leases = !self.state.leases.is_quiet();
     }
 
-    fn has_too_many(&self) -> bool {
+    /// Whether one lease more, that takes so many bytes, is too many. One may always be.
+    fn has_too_many(&self, more: u64) -> bool {
         let len = u64::from(self.state.leases.lists[In::Leases as usize].len);
-        len >= RECORDS_MIN && len >= self.store.leases_max()
+        let bytes = self.state.leases.bytes[In::Leases as usize] + more;
+        let record = size_of::<Record>() as u64;
+        len != 0 && bytes > RECORDS_MIN * record && bytes > self.store.leases_max() * record
     }
 
     /// A record that is in no list, of this key, linked; room may be needed first.
     pub fn new_record(&mut self, hash: u64, key: &[u8]) -> Result<Step<Number>> {
-        while self.has_too_many() {
+        while self.has_too_many(bytes_of(key.len())) {
             let oldest = self.state.leases.lists[In::Leases as usize].oldest;
             self.end_early(oldest);
         }
         let Some(number) = self.free_record()? else { return Ok(Step::Room) };
         let record = self.record(number);
-        if !self.write_key(record, key)? {
-            self.put_free(number);
-            return Ok(Step::Room);
+        match self.write_key(record, key) {
+            Ok(true) => {}
+            refused => {
+                self.put_free(number);
+                return refused.map(|_| Step::Room);
+            }
         }
         record.hash.store(hash, Relaxed);
         self.link(number, hash);
@@ -507,7 +508,7 @@ impl<'a> Writer<'a> {
         self.enlist(number, In::Remembered);
         Self::announce(record, state);
         let most = self.store.remembered_max();
-        while self.state.leases.remembered_bytes > most {
+        while self.state.leases.bytes[In::Remembered as usize] > most {
             let oldest = self.state.leases.lists[In::Remembered as usize].oldest;
             self.end_record(oldest, State::Again);
         }
@@ -556,6 +557,14 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// [`Writer::note_change`] of a key whose entry may stay: it is nobody's to load any more.
+    #[cold]
+    pub fn end_load(&mut self, hash: u64, key: &[u8]) {
+        if let Some(number) = self.find_record(hash, key) {
+            self.end_early(number);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn end_for(&mut self, hash: u64, key: &[u8]) {
@@ -577,7 +586,8 @@ impl<'a> Writer<'a> {
                 let record = self.record(number);
                 let newer = record.newer.load(Relaxed);
                 if concerns(self.key_of(record)) {
-                    self.end_record(number, State::Again);
+                    // An entry that stays is nobody's to load any more.
+                    self.end_early(number);
                 }
                 number = newer;
             }
@@ -592,7 +602,7 @@ impl<'a> Writer<'a> {
         let touched = self.state.leases.touched;
         self.state.leases.lists = [List::default(); 3];
         self.state.leases.free = 0;
-        self.state.leases.remembered_bytes = 0;
+        self.state.leases.bytes = [0; 3];
         for number in 1..=touched {
             let record = self.record(number);
             record.generation.store(0, Relaxed);
@@ -622,17 +632,15 @@ impl<'a> Writer<'a> {
     pub fn check_leases(&self) -> std::result::Result<u64, String> {
         let leases = &self.state.leases;
         let mut counted = [0; 3];
-        let mut remembered = 0;
+        let mut bytes = [0; 3];
         for number in 1..=leases.touched {
             let record = self.record(number);
             let list = usize::from(record.list.load(Relaxed));
             let Some(count) = counted.get_mut(list) else { continue };
             *count += 1;
+            bytes[list] += Self::record_bytes(record);
             if list == In::Draining as usize {
                 continue;
-            }
-            if list == In::Remembered as usize {
-                remembered += Self::record_bytes(record);
             }
             let hash = record.hash.load(Relaxed);
             let key = self.key_of(record);
@@ -654,15 +662,20 @@ impl<'a> Writer<'a> {
         if listed != counted {
             return Err(format!("records of leases: {counted:?} found, {listed:?} counted"));
         }
-        if remembered != leases.remembered_bytes {
-            let known = leases.remembered_bytes;
-            return Err(format!("bytes remembered: {remembered} found, {known} counted"));
+        if bytes != leases.bytes {
+            let known = leases.bytes;
+            return Err(format!("bytes of leases: {bytes:?} found, {known:?} counted"));
         }
         if self.state.has_leases == leases.is_quiet() {
             return Err("writes are not told whether there are leases".into());
         }
         Ok(leases.chunks.iter().flatten().map(|&(_, run)| self.store.space().run_charge(run)).sum())
     }
+}
+
+/// Bytes that the record of a key of this length takes, with the key's own block if it has one.
+fn bytes_of(key_len: usize) -> u64 {
+    size_of::<Record>() as u64 + if key_len > KEY_INLINE { key_len as u64 } else { 0 }
 }
 
 /// Whose waiters are to be woken, once the lock is no longer held.
