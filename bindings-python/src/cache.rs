@@ -498,7 +498,9 @@ impl CacheBase {
     /// Gives the cache back. The last holder of a named one ends it, as of an unnamed one its only
     /// holder does.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.handle.close());
+        // With the interpreter's lock: a brief call of another thread would lose its store otherwise.
+        let owned = self.handle.close();
+        py.detach(|| drop(owned));
     }
 
     /// Ends the cache for everybody who has it open, in any language, and closes it.

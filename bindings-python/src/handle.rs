@@ -70,7 +70,7 @@ impl Handle {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Another store from now on.
+    /// Another store from now on; the caller holds the interpreter's lock, as for `close`.
     pub fn replace(&self, owned: Owned) {
         let mut place = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.store(owned.store, Release);
@@ -79,12 +79,13 @@ impl Handle {
         drop(old);
     }
 
-    /// Gives the store back, when the last call that runs has ended. Idempotent.
-    pub fn close(&self) {
+    /// Closes; the caller holds the interpreter's lock, so that no brief call runs. What it returns
+    /// gives the store back, when the last call that runs has ended, and may be dropped without the
+    /// lock. None where it was closed before.
+    #[must_use = "dropping it may take long: let other threads run meanwhile"]
+    pub fn close(&self) -> Option<Arc<Owned>> {
         let mut place = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.store(std::ptr::null_mut(), Release);
-        let old = place.take();
-        drop(place);
-        drop(old);
+        place.take()
     }
 }

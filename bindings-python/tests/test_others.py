@@ -202,6 +202,38 @@ def test_closing_while_others_call() -> None:
             thread.join()
 
 
+def run_alone(program: str) -> str:
+    """What a program prints in a process of its own, which it may break."""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0 and not ended.stderr, ended.stderr
+    return ended.stdout
+
+
+def test_closing_while_short_calls_run() -> None:
+    run_alone('''
+import threading
+from hypercache import Cache, ClosedError
+for round in range(600):
+    cache = Cache("4MiB")
+    keys = [str(i) for i in range(100)]
+    for key in keys:
+        cache[key] = b"v" * 64
+    def work():
+        try:
+            while True:
+                for key in keys:
+                    assert cache.get(key, b"v" * 64) == b"v" * 64
+        except ClosedError:
+            pass
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    cache.destroy() if round % 3 == 0 else cache.close()
+    for thread in threads:
+        thread.join()
+''')
+
+
 def in_a_child(work: Any) -> int:
     """The exit status of a forked child that does some work."""
     child = os.fork()
