@@ -39,6 +39,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _native {
     use hypercache_sys::*;
+    use pyo3::exceptions::PyImportError;
+    use pyo3::ffi;
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -101,6 +103,15 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // The bindings keep objects of one interpreter for all, and their waits its lock.
+        // SAFETY: the interpreter runs this, and its state lives meanwhile.
+        let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+        if interpreter != 0 {
+            return Err(PyImportError::new_err(format!(
+                "hypercache works in the main interpreter only, and this is sub-interpreter \
+                 {interpreter}: its objects would be shared between interpreters"
+            )));
+        }
         super::hot::install(&module.py().get_type::<CacheBase>())
     }
 }

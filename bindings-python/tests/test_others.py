@@ -234,6 +234,26 @@ for round in range(600):
 ''')
 
 
+def test_sub_interpreters_are_refused() -> None:
+    said = run_alone('''
+import importlib, sys
+interpreters = importlib.import_module(
+    "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+)
+import hypercache
+inner = interpreters.create()
+interpreters.run_string(inner, """
+try:
+    import hypercache
+except ImportError as error:
+    print("refused:", error, flush=True)
+""")
+interpreters.destroy(inner)
+hypercache.Cache("1MiB").close()
+''')
+    assert said.startswith("refused:") and "interpreter" in said
+
+
 def in_a_child(work: Any) -> int:
     """The exit status of a forked child that does some work."""
     child = os.fork()
