@@ -76,8 +76,10 @@ impl Scan {
             }
             // SAFETY: the key stays valid until the next call on this scan, which needs the lock.
             let bytes = unsafe { std::slice::from_raw_parts(slice.data.cast::<u8>(), slice.len) };
-            if self.shown == Shown::Values { Ok(None) } else { key::decode(py, bytes).map(Some) }
+            if self.shown == Shown::Values { None } else { Some(bytes.to_vec()) }
         };
+        // Without the lock: making objects may run a collection, and so code that walks on.
+        let key = key.map(|bytes| key::decode(py, &bytes)).transpose();
         if self.shown == Shown::Keys {
             return key;
         }

@@ -254,6 +254,29 @@ hypercache.Cache("1MiB").close()
     assert said.startswith("refused:") and "interpreter" in said
 
 
+def test_a_walk_may_go_on_in_a_collection() -> None:
+    run_alone('''
+import faulthandler, gc
+from hypercache import Cache
+faulthandler.dump_traceback_later(60, exit=True)
+cache = Cache("4MiB")
+for i in range(300):
+    cache[("a",) * 30 + (i,)] = i
+walk = iter(cache)
+class Walker:
+    def __del__(self):
+        next(walk, None)
+gc.disable()
+walker = Walker()
+walker.me = walker
+del walker
+gc.set_threshold(1)
+gc.enable()
+seen = sum(1 for _ in walk)
+assert seen in (299, 300), seen
+''')
+
+
 def in_a_child(work: Any) -> int:
     """The exit status of a forked child that does some work."""
     child = os.fork()
