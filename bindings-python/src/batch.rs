@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ptr;
 
 use hypercache_sys::*;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -245,8 +245,12 @@ fn pairs<'py>(entries: &Bound<'py, PyAny>) -> PyResult<(Objects<'py>, Objects<'p
     let entries =
         if entries.hasattr("keys")? { entries.call_method0("items")? } else { entries.clone() };
     let (mut keys, mut objects) = (Vec::new(), Vec::new());
-    for pair in entries.try_iter()? {
-        let (key, object) = pair?.extract()?;
+    for (at, pair) in entries.try_iter()?.enumerate() {
+        // A pair is what has two parts, as dict.update takes it.
+        let parts: Vec<Bound<'_, PyAny>> = pair?.try_iter()?.collect::<PyResult<_>>()?;
+        let [key, object] = <[_; 2]>::try_from(parts).map_err(|parts: Vec<_>| {
+            PyValueError::new_err(format!("item {at} has {} parts; a pair has 2", parts.len()))
+        })?;
         keys.push(key);
         objects.push(object);
     }

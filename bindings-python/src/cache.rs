@@ -491,6 +491,8 @@ impl CacheBase {
             let status = self.long(py, |store| unsafe { hc_store_set_limit(store, limit) })?;
             return check(py, status);
         }
+        // In a forked child that is to have a cache of its own, this opens it.
+        self.raw_stats(py)?;
         let share = self.share(py)?;
         crate::pool::set_limit(py, share.pool, limit)
     }
@@ -514,6 +516,8 @@ impl CacheBase {
 
     /// Checks every invariant of the store.
     fn validate(&self, py: Python<'_>) -> PyResult<()> {
+        // As in `resize`.
+        self.raw_stats(py)?;
         let share = self.share(py)?;
         let mut why = detail();
         // SAFETY: the share holds the store through the call; `why` is a place.

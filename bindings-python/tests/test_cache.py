@@ -96,6 +96,11 @@ def test_wrong_calls_are_type_errors(cache: Cache, call: Any, message: str) -> N
         (lambda _: Cache("1MiB", policy="LRU"), "there is no policy"),
         (lambda _: Cache("1MiB", ttl=0), "above 0"),
         (lambda _: Cache("1MiB", lease=-1), "above 0"),
+        (lambda _: Cache("1MiB", jitter=-1), "jitter is -1; it takes a number from 0 to 100"),
+        (lambda _: Cache("1MiB", shards=-1), "shards is -1"),
+        (lambda _: Cache("1MiB", max_entries=-1), "max_entries is -1"),
+        (lambda _: Cache("1MiB", max_entries=2**64), "max_entries is 18446744073709551616"),
+        (lambda c: c.set_many([("a", 1), ("b",)]), "item 1 has 1 parts"),
         (lambda _: untyped("1MiB", after_fork="what"), "after_fork"),
         (lambda _: untyped("1MiB", codec="yaml"), "codec is 'yaml'"),
         (lambda _: hypercache.parse_size("0%"), "more than 0%"),
@@ -123,6 +128,15 @@ def test_many(cache: Cache) -> None:
         cache.get_many([1.5])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="keys are"):
         cache.set_many({1.5: 1})
+
+
+def test_pairs_are_what_has_two_parts(cache: Cache) -> None:
+    pairs: Any = [["a", 1], ("b", 2), "cd"]
+    assert cache.set_many(pairs) == 3
+    assert dict(cache.items()) == {"a": 1, "b": 2, "c": "d"}
+    cache.update(pairs)
+    with pytest.raises(TypeError):
+        cache.set_many([1])  # type: ignore[list-item]
 
 
 def test_times_to_live(cache: Cache) -> None:

@@ -325,6 +325,8 @@ def test_a_forked_child_gets_a_fresh_cache_where_asked() -> None:
 
         assert in_a_child(work) == 0
         assert in_a_child(long_first) == 0
+        assert in_a_child(cache.validate) == 0
+        assert in_a_child(lambda: cache.resize("4MiB")) == 0
         assert dict(cache.items()) == {"k": 1}
 
 

@@ -84,6 +84,13 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
     ) -> Self:
         if after_fork not in ("error", "fresh"):
             raise ValueError(f'after_fork is {after_fork!r}; it takes "error" or "fresh"')
+        for what, value, most in (
+            ("max_entries", max_entries, 2**64 - 1),
+            ("shards", shards, 2**32 - 1),
+            ("jitter", jitter, 100),
+        ):
+            if isinstance(value, int) and not 0 <= value <= most:
+                raise ValueError(f"{what} is {value}; it takes a number from 0 to {most}")
         options = None
         if policy is not None:
             policy, colon, text = policy.partition(":")
