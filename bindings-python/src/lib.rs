@@ -42,6 +42,7 @@ mod _native {
     use pyo3::exceptions::PyImportError;
     use pyo3::ffi;
     use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
 
     #[pymodule_export]
     use super::cache::CacheBase;
@@ -78,6 +79,15 @@ mod _native {
     #[pyfunction]
     fn parse_size(size: &Bound<'_, PyAny>) -> PyResult<u64> {
         super::open::size(size, "size")
+    }
+
+    /// The bytes of a key: equal bytes, equal keys.
+    #[pyfunction]
+    #[pyo3(signature = (key, /))]
+    fn key_bytes<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut bytes = Vec::new();
+        super::key::push(key, &mut bytes, 1)?;
+        Ok(PyBytes::new(key.py(), &bytes))
     }
 
     /// All pools and stores of the process in Prometheus' text format.

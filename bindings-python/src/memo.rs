@@ -3,8 +3,9 @@
 //! The key of a call is a tuple: the function's name, the positional arguments as a tuple, and, where
 //! there are any, the named ones as a tuple of names and values in order of name. Arguments that are
 //! no keys of their own take a private form (`FF 'p'`) that no other key has: a float's eight bytes,
-//! None, or what the package's Python half makes of the object. So all keys of a function begin
-//! alike, and clearing it is removing a prefix.
+//! None, a tuple of such, or what the package's Python half makes of the object. What is too long
+//! becomes a digest of the bytes that it would be, so that length never changes which arguments are
+//! equal. All keys of a function begin alike, and clearing it is removing a prefix.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,8 +24,11 @@ use crate::lease::{Claim, How, claim};
 /// The letter of forms that only memoization writes.
 const PRIVATE: u8 = b'p';
 
-/// Calls whose arguments take more bytes than this are known by a digest of them.
+/// Arguments, and lists of arguments, that take more bytes than this are known by a digest of them.
 const LONG: usize = 1024;
+
+/// Tuples nested deeper than this are pickled.
+const DEEP: usize = 32;
 
 thread_local! {
     /// Where keys are built.
@@ -44,7 +48,7 @@ pub struct Memo {
     stale: bool,
     /// Makes bytes of an argument that has no form of its own.
     other: Py<PyAny>,
-    /// Makes a digest of long arguments.
+    /// Makes a digest of bytes that are too long.
     digest: Py<PyAny>,
     /// Loads what a lease is for: called with the lease, the arguments and the named ones.
     load: Py<PyAny>,
@@ -75,7 +79,7 @@ fn tuple(out: &mut Vec<u8>, depth: usize) -> PyResult<TupleWriter> {
 }
 
 impl Memo {
-    fn argument(&self, out: &mut Vec<u8>, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn argument(&self, out: &mut Vec<u8>, object: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
         if let Ok(float) = object.cast_exact::<PyFloat>() {
             out.extend_from_slice(&[MARK, PRIVATE, b'f']);
             // 0.0 and -0.0 are equal, but a function may tell them apart.
@@ -99,26 +103,66 @@ impl Memo {
             return Ok(());
         }
         out.truncate(start);
+        if let Ok(tuple) = object.cast_exact::<PyTuple>()
+            && depth < DEEP
+        {
+            // As long as it is: its parts say for themselves what stands for them.
+            out.extend_from_slice(&[MARK, PRIVATE, b't']);
+            for part in tuple.iter_borrowed() {
+                let start = out.len();
+                out.extend_from_slice(&[0; size_of::<u64>()]);
+                self.argument(out, &part, depth + 1)?;
+                let from = start + size_of::<u64>();
+                let len = (out.len() - from) as u64;
+                out[start..from].copy_from_slice(&len.to_be_bytes());
+            }
+            return Ok(());
+        }
         let bytes = self.other.bind(object.py()).call1((object,))?;
         out.extend_from_slice(&[MARK, PRIVATE, b'o']);
         out.extend_from_slice(bytes.cast::<PyBytes>()?.as_bytes());
         Ok(())
     }
 
+    /// An argument as a part of a tuple.
+    fn part(
+        &self,
+        out: &mut Vec<u8>,
+        tuple: &TupleWriter,
+        object: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let (mark, start) = (tuple.part(out), out.len());
+        self.argument(out, object, 0)?;
+        self.shorten(object.py(), out, start)?;
+        end(out, tuple, &mark)
+    }
+
+    /// Puts a digest in the place of what was written since `start`, if that is long.
+    fn shorten(&self, py: Python<'_>, out: &mut Vec<u8>, start: usize) -> PyResult<()> {
+        if out.len() - start <= LONG {
+            return Ok(());
+        }
+        let digest = self.digest.bind(py).call1((PyBytes::new(py, &out[start..]),))?;
+        out.truncate(start);
+        out.extend_from_slice(&[MARK, PRIVATE, b'h']);
+        out.extend_from_slice(digest.cast::<PyBytes>()?.as_bytes());
+        Ok(())
+    }
+
+    /// Appends the parts of a key after the function's name.
     fn arguments(
         &self,
         out: &mut Vec<u8>,
         args: &Bound<'_, PyTuple>,
         named: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
-        let outer = &self.outer;
-        let mark = outer.part(out);
+        let (py, outer) = (args.py(), &self.outer);
+        let (mark, start) = (outer.part(out), out.len());
         let inner = tuple(out, outer.inner_depth())?;
         for object in args.iter_borrowed() {
-            let mark = inner.part(out);
-            self.argument(out, &object)?;
-            end(out, &inner, &mark)?;
+            self.part(out, &inner, &object)?;
         }
+        self.shorten(py, out, start)?;
         end(out, outer, &mark)?;
         let mut pairs: Vec<(String, Bound<'_, PyAny>)> = match named {
             Some(named) if !named.is_empty() => named.extract_pairs()?,
@@ -126,21 +170,21 @@ impl Memo {
             _ => Vec::new(),
         };
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        let mark = outer.part(out);
+        let (mark, start) = (outer.part(out), out.len());
         let inner = tuple(out, outer.inner_depth())?;
         for (name, object) in &pairs {
             text_part(out, &inner, name)?;
-            let mark = inner.part(out);
-            self.argument(out, object)?;
-            end(out, &inner, &mark)?;
+            self.part(out, &inner, object)?;
         }
+        self.shorten(py, out, start)?;
         end(out, outer, &mark)?;
         if self.typed {
-            let mark = outer.part(out);
+            let (mark, start) = (outer.part(out), out.len());
             let inner = tuple(out, outer.inner_depth())?;
             for object in args.iter().chain(pairs.into_iter().map(|(_, object)| object)) {
                 text_part(out, &inner, object.get_type().fully_qualified_name()?.to_str()?)?;
             }
+            self.shorten(py, out, start)?;
             end(out, outer, &mark)?;
         }
         Ok(())
@@ -154,24 +198,7 @@ impl Memo {
         out: &mut Vec<u8>,
     ) -> PyResult<()> {
         out.extend_from_slice(&self.prefix);
-        let long = match self.arguments(out, args, named) {
-            Ok(()) => out.len() - self.prefix.len() > LONG,
-            // A part that is longer than a key may be: known by a digest as well.
-            Err(error) if error.is_instance_of::<PyValueError>(args.py()) => true,
-            Err(error) => return Err(error),
-        };
-        if long {
-            out.truncate(self.prefix.len());
-            let empty = PyDict::new(args.py());
-            let digest = self.digest.bind(args.py());
-            let digest = digest.call1((args, named.unwrap_or(&empty)))?;
-            let outer = &self.outer;
-            let mark = outer.part(out);
-            out.extend_from_slice(&[MARK, PRIVATE, b'h']);
-            out.extend_from_slice(digest.cast::<PyBytes>()?.as_bytes());
-            end(out, outer, &mark)?;
-        }
-        Ok(())
+        self.arguments(out, args, named)
     }
 
     /// Claims the key of a call.

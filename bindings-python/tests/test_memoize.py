@@ -107,6 +107,80 @@ def test_keys_are_apart(cache: Cache) -> None:
     assert typed(True) != typed(1) and typed(1) == typed(1)
 
 
+def test_local_functions_and_lambdas_have_their_own_keys(cache: Cache) -> None:
+    def made(n: int) -> Any:
+        @cache.memoize
+        def plus(x: int) -> int:
+            return x + n
+
+        return plus
+
+    one, ten = made(1), made(10)
+    assert (one(5), ten(5), one(5), ten(5)) == (6, 15, 6, 15)
+    assert one.cache_info() == ten.cache_info() == CacheInfo(1, 1)
+    assert one.cache_clear() == 1 and ten(5) == 15 and ten.cache_info() == CacheInfo(2, 1)
+    plain, negated = cache.memoize(lambda x: x), cache.memoize(lambda x: -x)
+    assert (plain(3), negated(3)) == (3, -3)
+
+
+def module_level(x: int) -> int:
+    """Has a name of its own."""
+    return x
+
+
+def test_functions_of_a_module_share_their_results(cache: Cache) -> None:
+    first, second = cache.memoize(module_level), cache.memoize(module_level)
+    assert first.cache_key(1) == second.cache_key(1) == (f"{__name__}.module_level", (1,))
+    assert first(1) == second(1) == 1 and second.cache_info() == CacheInfo(1, 0)
+
+
+def test_bare_objects_are_no_arguments(cache: Cache) -> None:
+    @cache.memoize
+    def same(x: object) -> int:
+        return id(x)
+
+    with pytest.raises(TypeError, match="bare object"):
+        same(object())
+    with pytest.raises(TypeError, match="bare object"):
+        same((object(),))
+
+
+class Numbered:
+    """Says what stands for it."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.noise = number, os.urandom(8)
+
+    def __cache_key__(self) -> int:
+        return self.number
+
+
+def test_length_does_not_change_which_arguments_are_equal(cache: Cache) -> None:
+    @cache.memoize
+    def call(*args: Any, **named: Any) -> int:
+        return 0
+
+    def text(size: int) -> str:
+        return "".join(["x"] * size)
+
+    for size in (10, 1000, 5000, 70_000):
+        key = call.cache_key(Numbered(1), text(size), a=text(size))
+        assert key == call.cache_key(Numbered(1), text(size), a=text(size))
+        assert key != call.cache_key(Numbered(2), text(size), a=text(size))
+        assert key != call.cache_key(Numbered(1), text(size) + "y", a=text(size))
+        assert key != call.cache_key(Numbered(1), text(size), b=text(size))
+        # One object twice, and two that are equal.
+        one = text(size)
+        assert call.cache_key((one, one)) == call.cache_key((one, text(size)))
+        assert call.cache_key((Numbered(1), one)) == call.cache_key((Numbered(1), text(size)))
+        assert call.cache_key((Numbered(1), one)) != call.cache_key((Numbered(2), one))
+    many = [f"{i:0900}" for i in range(100)]
+    assert call.cache_key(*many) == call.cache_key(*(text(0) + item for item in many))
+    assert call.cache_key(*many) != call.cache_key(*many[:-1], "other")
+    assert call.cache_key(("a", "bc", 1.5)) != call.cache_key(("ab", "c", 1.5))
+    assert call(*many) == call(*many) == 0 and call.cache_info() == CacheInfo(1, 1)
+
+
 def test_methods_and_what_stands_for_self(cache: Cache) -> None:
     calls = Calls()
 
@@ -387,6 +461,45 @@ def test_waiting_for_oneself_is_refused(cache: Cache) -> None:
     assert fibonacci(70) == 190392490709135
 
 
+def test_a_load_that_has_ended_is_waited_for_by_nobody(cache: Cache) -> None:
+    async def main() -> None:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        children: list[asyncio.Task[str]] = []
+
+        async def unused() -> str:
+            return "unused"
+
+        async def child() -> str:
+            await begun.wait()
+            return await cache.get_or_load_async("k", unused)
+
+        async def first() -> str:
+            children.append(asyncio.create_task(child()))
+            return "first"
+
+        async def second() -> str:
+            begun.set()
+            await go_on.wait()
+            return "second"
+
+        assert await cache.get_or_load_async("k", first) == "first"
+        del cache["k"]
+        other = asyncio.create_task(cache.get_or_load_async("k", second))
+        await begun.wait()
+        await asyncio.sleep(0.02)
+        assert not children[0].done(), "it waits for the load of another task"
+        go_on.set()
+        assert await children[0] == await other == "second"
+
+        async def itself() -> Any:
+            return await cache.get_or_load_async(True, itself)
+
+        with pytest.raises(DeadlockError):
+            await cache.get_or_load_async(1, itself)
+
+    asyncio.run(main())
+
+
 def test_a_write_beats_a_load(cache: Cache) -> None:
     def load() -> str:
         cache["k"] = "newer"
@@ -409,6 +522,19 @@ def test_times_of_results(cache: Cache) -> None:
     for wrong in ({"ttl": 0}, {"jitter": 0.5}, {"ttl": 1, "jitter": 1}, {"error_ttl": -1}, {"stale": 1}):
         with pytest.raises(ValueError):
             cache.memoize(**wrong)
+    infinite = float("inf")
+    outside: list[tuple[str, dict[str, Any]]] = [
+        ("negative_ttl", {"negative_ttl": infinite}),
+        ("negative_ttl", {"negative_ttl": 1e18}),
+        ("ttl", {"ttl": infinite, "stale": 1}),
+        ("stale", {"ttl": 1, "stale": infinite}),
+        ("error_ttl", {"error_ttl": infinite}),
+    ]
+    for name, terms in outside:
+        with pytest.raises(ValueError, match=f"^{name} is .*1e9"):
+            cache.memoize(**terms)
+    assert cache.get_or_load("forever", lambda: 1, ttl=infinite) == 1
+    assert cache.ttl("forever") == infinite
 
 
 def test_what_cannot_be_stored_is_returned() -> None:

@@ -272,8 +272,13 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         The key of a call is made of the function's name and the arguments; `key` is a function of
         the arguments that returns the whole key instead, as other languages shall read it. With
         `typed`, arguments of different types are different (1 and True). Arguments that are no keys
-        are pickled; a class with a method `__cache_key__` says itself what stands for its objects,
-        which is what methods want for `self`.
+        are pickled, and equal pickles are equal arguments; a class with a method `__cache_key__` says
+        itself what stands for its objects, which is what methods want for `self`.
+
+        The name is that of the module and the function, so a function that is defined anew under its
+        name, as a reload does, finds the results of the old one: clear them if it has changed. A
+        local function or a lambda is one of many of its name: each that is memoized has keys of its
+        own, and the results of one that is gone stay until they expire or are evicted.
         """
         terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
         if function is not None:

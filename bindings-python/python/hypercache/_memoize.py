@@ -8,6 +8,7 @@ open. A thread waits in the library. A task waits for a descriptor that its even
 import asyncio
 import hashlib
 import inspect
+import itertools
 import pickle
 import random
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from hypercache._errors import DeadlockError, LoadError
-from hypercache._native import Lease, Memo, RawKey, Waits
+from hypercache._native import Lease, Memo, Waits, key_bytes
 
 if TYPE_CHECKING:
     from hypercache._cache import Cache, Key
@@ -41,10 +42,25 @@ class _Mark:
 BUSY = _Mark("busy")
 ABSENT = _Mark("absent")
 
-Load = tuple[int, RawKey]
+# A cache, and the bytes of a key.
+Load = tuple[int, bytes]
 
-# What this task, and those that started it, are loading: waiting for one of these would never end.
-_loading: ContextVar[frozenset[Load]] = ContextVar("hypercache_loading", default=frozenset())
+
+class _Loading:
+    """A load of a task. The tasks that it starts inherit it, and may outlive it."""
+
+    __slots__ = ("what", "ended")
+
+    def __init__(self, what: Load) -> None:
+        self.what, self.ended = what, False
+
+
+# What this task, and those that started it, are loading: waiting for one of these that has not ended
+# would never end.
+_loading: ContextVar[tuple[_Loading, ...]] = ContextVar("hypercache_loading", default=())
+
+# Tells apart functions that have no name of their own: local ones and lambdas.
+_nameless = itertools.count(1)
 
 
 class CacheInfo(NamedTuple):
@@ -108,30 +124,34 @@ class Terms(NamedTuple):
             raise ValueError(f"jitter is {self.jitter}; it takes a share from 0 to below 1")
         if self.jitter and self.ttl is None:
             raise ValueError("jitter shortens a ttl; give one")
-        for name in ("ttl", "negative_ttl"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; it takes seconds above 0, or None")
+        if self.ttl is not None and not self.ttl > 0:
+            raise ValueError(f"ttl is {self.ttl}; it takes seconds above 0, or None")
+        if self.negative_ttl is not None and not 0 < self.negative_ttl <= 1e9:
+            raise ValueError(
+                f"negative_ttl is {self.negative_ttl}; it takes seconds above 0, to 1e9, or None"
+            )
         if self.stale and self.ttl is None:
             raise ValueError("stale begins where a ttl ends; give one")
+        if self.stale and self.ttl is not None and not self.ttl <= 1e9:
+            raise ValueError(f"ttl is {self.ttl}; with stale it takes seconds above 0, to 1e9")
         for name in ("error_ttl", "stale"):
             value = getattr(self, name)
-            if not 0 <= value < 1e9:
+            if not 0 <= value <= 1e9:
                 raise ValueError(f"{name} is {value}; it takes seconds from 0 to 1e9")
         return self
 
     def finish(self, lease: Lease, value: Any) -> None:
         """Ends a lease with what was loaded."""
-        if value is None and self.negative_ttl is not None:
-            lease.absent(max(1, round(self.negative_ttl * 1000)))
-            return
-        ttl = self.ttl
-        if ttl is not None and self.jitter:
-            ttl *= 1 - self.jitter * random.random()
-        soft_ms = 0
-        if ttl is not None and self.stale:
-            ttl, soft_ms = ttl + self.stale, max(1, round(ttl * 1000))
         try:
+            if value is None and self.negative_ttl is not None:
+                lease.absent(max(1, round(self.negative_ttl * 1000)))
+                return
+            ttl = self.ttl
+            if ttl is not None and self.jitter:
+                ttl *= 1 - self.jitter * random.random()
+            soft_ms = 0
+            if ttl is not None and self.stale:
+                ttl, soft_ms = ttl + self.stale, max(1, round(ttl * 1000))
             lease.put(value, ttl, soft_ms)
         except BaseException:
             lease.fail()
@@ -160,13 +180,15 @@ async def load_async(
     lease: Lease, function: Callable[[], Awaitable[R]], terms: Terms, what: Load
 ) -> R:
     """The same for a coroutine."""
-    token = _loading.set(_loading.get() | {what})
+    loading = _Loading(what)
+    token = _loading.set((*(other for other in _loading.get() if not other.ended), loading))
     try:
         value = await function()
     except BaseException as error:
         terms.failed(lease, error)
         raise
     finally:
+        loading.ended = True
         _loading.reset(token)
     terms.finish(lease, value)
     return value
@@ -245,7 +267,8 @@ async def claim_async(cache: "Cache", key: "Key", claim: Callable[[], Any]) -> A
         found = claim()
         if found is not BUSY:
             return found
-        if load_of(cache, key) in _loading.get():
+        what = load_of(cache, key)
+        if any(loading.what == what and not loading.ended for loading in _loading.get()):
             raise DeadlockError("this task is loading the key and would wait for itself")
         found = await _waits_of(cache).wait(key)
         if found is not BUSY:
@@ -254,8 +277,7 @@ async def claim_async(cache: "Cache", key: "Key", claim: Callable[[], Any]) -> A
 
 def load_of(cache: "Cache", key: "Key") -> Load:
     """What is being loaded, as the tasks remember it."""
-    raw = key if isinstance(key, RawKey) else RawKey(repr(key).encode(errors="surrogatepass"))
-    return id(cache), raw
+    return id(cache), key_bytes(key)
 
 
 def _other_argument(value: Any) -> bytes:
@@ -265,6 +287,11 @@ def _other_argument(value: Any) -> bytes:
     if own is not None:
         value = own(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
+    if kind is object:
+        raise TypeError(
+            "an argument is a bare object(): all of these have the same pickle, so it cannot be told "
+            "from others; pass a value, or memoize with key="
+        )
     try:
         return name.encode() + b"\0" + pickle.dumps(value, protocol=5)
     except Exception as error:
@@ -274,13 +301,8 @@ def _other_argument(value: Any) -> bytes:
         ) from error
 
 
-def _digest(args: tuple[Any, ...], named: dict[str, Any]) -> bytes:
-    """Stands for arguments that are too long for a key."""
-    parts = (args, sorted(named.items()), [type(a).__qualname__ for a in args])
-    try:
-        data = pickle.dumps(parts, protocol=5)
-    except Exception:
-        data = b"".join(map(_other_argument, (*args, *sorted(named.items()))))
+def _digest(data: bytes) -> bytes:
+    """Stands for bytes that are too long for a key."""
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
@@ -296,6 +318,9 @@ class _Memoizer(Generic[P, R]):
         typed: bool,
     ) -> None:
         name = f"{function.__module__}.{function.__qualname__}"
+        if "<locals>" in name or "<lambda>" in name:
+            # Many functions go by this name, each with what it closes over.
+            name = f"{name}#{next(_nameless)}"
         self.cache, self.function, self.terms, self.own_key = cache, function, terms, key
         stale = terms.stale > 0
         self.memo = Memo(

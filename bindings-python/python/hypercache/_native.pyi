@@ -18,6 +18,7 @@ __all__ = [
     "Waits",
     "Watch",
     "build_info",
+    "key_bytes",
     "metrics_text",
     "parse_size",
     "version",
@@ -28,6 +29,7 @@ _Key = str | bytes | int | tuple[Any, ...] | RawKey
 _Entries = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 
 def build_info() -> str: ...
+def key_bytes(key: _Key, /) -> bytes: ...
 def metrics_text() -> str: ...
 def parse_size(size: int | str) -> int: ...
 def version() -> str: ...
@@ -96,7 +98,7 @@ class Memo:
         typed: bool,
         stale: bool,
         other: Callable[[Any], bytes],
-        digest: Callable[[tuple[Any, ...], dict[str, Any]], bytes],
+        digest: Callable[[bytes], bytes],
         load: Callable[[Lease, tuple[Any, ...], dict[str, Any]], Any],
         own_key: Callable[..., _Key] | None,
         busy: object,
