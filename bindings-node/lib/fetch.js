@@ -101,7 +101,17 @@ class Waits {
   /** Waits have ended: says so to each. */
   told() {
     for (;;) {
-      const passed = native.waitsNext(this.#store);
+      let passed;
+      try {
+        passed = native.waitsNext(this.#store);
+      } catch (error) {
+        // The value that was passed on cannot be made here.
+        const wait = this.#byCookie.get(words[5]);
+        if (wait === undefined) throw error;
+        wait.error = error;
+        this.#end(words[5], wait, LOAD_FAILED);
+        continue;
+      }
       if (passed === false) return;
       const [status, cookie, encoded, type] = [words[4], words[5], words[6], words[0]];
       const wait = this.#byCookie.get(cookie);

@@ -54,7 +54,7 @@ const memory = (native.memory ??= {
 });
 const { words, scratch, waits } = memory;
 const wake = (store) => waits.get(store)?.told();
-if (native.begin(fail, (...values) => values, wake, RawKey, words, scratch) !== words.length) {
+if (native.begin(fail, (...values) => values, wake, RawKey, checkSlab, words, scratch) !== words.length) {
   throw new Error('hypercache: the package and its addon are of different versions');
 }
 if (memory.slab === undefined) renewSlab();

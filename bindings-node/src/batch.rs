@@ -71,8 +71,8 @@ impl Keys {
 /// counts these.
 pub fn get_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
     let Some((id, keys)) = arguments.split_first() else { return call.undefined() };
-    let store = store(call, *id)?;
     let keys = Keys::read(call, keys)?;
+    let store = store(call, *id)?;
     let slices = keys.slices();
     let scratch = call.state.scratch.get();
     let mut found = [MaybeUninit::<hc::hc_slice>::uninit(); MOST];
@@ -149,15 +149,18 @@ enum Part<'a> {
 /// word; or that JavaScript has to encode one of them, with nothing stored.
 pub fn set_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
     let [id, ttl_value, pairs @ ..] = arguments else { return call.undefined() };
-    let store = store(call, *id)?;
     let ttl_ms = ttl(call, *ttl_value)?.unwrap_or(hc::HC_TTL_DEFAULT);
     let mut keys = Keys::new();
     let mut copies: Vec<u8> = Vec::with_capacity(4_096);
     let mut parts: Vec<(u32, Part<'_>)> = Vec::with_capacity(MOST);
     let mut key_buffer = KeyBuffer::new();
     let (pairs, _) = pairs.as_chunks::<2>();
-    for [key, value] in pairs.iter().take(MOST) {
+    // All keys first: reading one may run JavaScript, which may free what a slice of a value shows.
+    for [key, _] in pairs.iter().take(MOST) {
         keys.push(call, &mut key_buffer, *key)?;
+    }
+    let store = store(call, *id)?;
+    for [_, value] in pairs.iter().take(MOST) {
         let part = match call.bytes(*value) {
             Some(bytes) => (hc::HC_TYPE_BYTES, Part::Here(bytes.as_slice())),
             None => {
@@ -216,8 +219,8 @@ pub fn set_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
 /// `deleteMany(store, ...keys)`: how many were there.
 pub fn delete_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
     let Some((id, keys)) = arguments.split_first() else { return call.undefined() };
-    let store = store(call, *id)?;
     let keys = Keys::read(call, keys)?;
+    let store = store(call, *id)?;
     let slices = keys.slices();
     let mut deleted = 0;
     // SAFETY: the table holds a reference to the store; `slices` has at least `count` elements.

@@ -50,9 +50,9 @@ pub fn open_filter<'a>(call: Call<'a>, [pool_id, object]: [Value<'a>; 2]) -> Js<
 type KeyCall = unsafe extern "C" fn(*mut hc::hc_filter, *const c_void, usize) -> hc::hc_status;
 
 fn with_key<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2], function: KeyCall) -> Js<i32> {
-    let filter = filter(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let filter = filter(call, id)?;
     // SAFETY: the table holds a reference to the filter; the key lives for the call.
     Ok(unsafe { function(filter, key.as_ptr().cast(), key.len()) })
 }

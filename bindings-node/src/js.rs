@@ -445,11 +445,37 @@ impl<'a> Call<'a> {
     pub fn utf8(self, bytes: &[u8]) -> Js<Value<'a>> {
         let data = bytes.as_ptr().cast();
         let len = bytes.len() as isize;
-        self.made(if bytes.is_ascii() {
+        let made = if bytes.is_ascii() {
             out!(self, napi_create_string_latin1, ptr::null_mut(), data, len)
         } else {
             out!(self, napi_create_string_utf8, ptr::null_mut(), data, len)
-        })
+        };
+        match made {
+            Some(raw) => Ok(self.value(raw)),
+            None => self.long_utf8(bytes),
+        }
+    }
+
+    /// What Node refused as UTF-8, by its bytes, may be short enough by its UTF-16 units. Node throws
+    /// nothing of its own where it is not.
+    #[cold]
+    fn long_utf8(self, bytes: &[u8]) -> Js<Value<'a>> {
+        if out!(self, napi_is_exception_pending, false) == Some(true) {
+            return Err(Thrown);
+        }
+        if !bytes.is_ascii() {
+            let units: Vec<u16> = String::from_utf8_lossy(bytes).encode_utf16().collect();
+            let (data, len) = (units.as_ptr(), units.len() as isize);
+            if let Some(raw) = out!(self, napi_create_string_utf16, ptr::null_mut(), data, len) {
+                return Ok(self.value(raw));
+            }
+        }
+        let len = bytes.len();
+        Err(self.throw(
+            Kind::Range,
+            "ERR_STRING_TOO_LONG",
+            &format!("the text has {len} bytes, which no string can hold; read it with getBuffer"),
+        ))
     }
 
     /// A string.
@@ -548,6 +574,14 @@ impl<'a> Call<'a> {
     /// Keeps an object until the environment ends.
     pub fn keep(self, value: Value<'a>) -> Js<n::napi_ref> {
         out!(self, napi_create_reference, ptr::null_mut(), value.0, 1).ok_or(Thrown)
+    }
+
+    /// Ends what was kept, if there was anything.
+    pub fn let_go(self, reference: n::napi_ref) {
+        if !reference.is_null() {
+            // SAFETY: the reference is one of this environment, and its owner forgets it.
+            unsafe { n::napi_delete_reference(self.env, reference) };
+        }
     }
 
     /// What was kept.

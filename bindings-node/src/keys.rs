@@ -77,6 +77,9 @@ impl KeyBuffer {
     fn read_any(&mut self, call: Call<'_>, value: Value<'_>) -> Js<&[u8]> {
         self.long.clear();
         push(call, &mut self.long, value, 1)?;
+        if call.type_of(value) == ValueType::napi_object && call.bytes(value).is_none() {
+            check_slab(call)?;
+        }
         if self.long.len() > MAX_LEN {
             return Err(refuse(call, KeyError::TooLong(self.long.len())));
         }
@@ -109,6 +112,16 @@ fn narrow(
         }
     }
     seen < 0x80
+}
+
+/// Sees to it that the slab is there: reading the parts of an object may have run JavaScript, which
+/// can take its memory away.
+fn check_slab(call: Call<'_>) -> Js<()> {
+    let slab = call.referenced(call.state.slab_array.get())?;
+    if call.bytes(slab).is_none_or(|bytes| bytes.len() == 0) {
+        call.call(call.referenced(call.state.check_slab.get())?, &[])?;
+    }
+    Ok(())
 }
 
 #[cold]

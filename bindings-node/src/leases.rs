@@ -94,9 +94,9 @@ impl Leases {
 /// `claim(store, key, flags)`: the value; or `more`, with the status in the words: bytes in the slab,
 /// a lease to load by, or that another caller loads.
 pub fn claim<'a>(call: Call<'a>, [id, key, flags]: [Value<'a>; 3]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let mut lease = hc::hc_lease { id: 0, generation: 0 };
     let flags = call.i32(flags).cast_unsigned();
     let (status, found) = read::into_slab(call, |to, room, info| {
@@ -167,9 +167,9 @@ pub fn lease_drop<'a>(call: Call<'a>, [number, reason, retry_ms]: [Value<'a>; 3]
 /// `wait(store, key, cookie)`: has the cookie told when the lease on the key ends. Milliseconds that
 /// it lasts at most; -1: nobody holds one, claim again; -2: no room for another wait.
 pub fn wait<'a>(call: Call<'a>, [id, key, cookie]: [Value<'a>; 3]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let waits = watched(call, call.i32(id), store)?;
     let mut left_ms = 0;
     let cookie = call.f64(cookie).unwrap_or(0.0) as u64;
@@ -193,6 +193,8 @@ pub fn waits_next<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
     drop(watchers);
     let Some(watcher) = watcher else { return call.boolean(false) };
     let (mut cookie, mut outcome, mut view) = (0, hc::HC_DONE, Passed::none());
+    // No cookie: what fails before there is one fails for nobody who waits.
+    call.state.tell(NUMBER, 0);
     // SAFETY: a watcher in the list has not been closed.
     let status = unsafe {
         let waits = (*watcher).waits;

@@ -139,17 +139,18 @@ const EXPORTS_OF_MANY: &[Export] = exports_of_many! {
     c"deleteMany" => batch::delete_many,
 };
 
-/// `begin(fail, collect, wake, RawKey, words, scratch)`: what JavaScript gives, and holds for
+/// `begin(fail, collect, wake, RawKey, checkSlab, words, scratch)`: what JavaScript gives, and holds for
 /// the life of the environment. The latest holds.
 fn begin<'a>(
     call: Call<'a>,
-    [fail, collect, wake, raw_key, words, scratch]: [Value<'a>; 6],
+    [fail, collect, wake, raw_key, check_slab, words, scratch]: [Value<'a>; 7],
 ) -> Js<Value<'a>> {
     call.keep(words)?;
     call.keep(scratch)?;
     call.state.collect.set(call.keep(collect)?);
     call.state.wake.set(call.keep(wake)?);
     call.state.raw_key.set(call.keep(raw_key)?);
+    call.state.check_slab.set(call.keep(check_slab)?);
     let scratch = call.bytes(scratch).ok_or(Thrown)?;
     call.state.scratch.set(Slab { data: scratch.as_mut_ptr(), len: scratch.len(), used: 0 });
     let words = call.memory(words).ok_or(Thrown)?;
@@ -162,9 +163,10 @@ fn more<'a>(call: Call<'a>, []: [Value<'a>; 0]) -> Js<Value<'a>> {
     call.more()
 }
 
-/// `setSlab(bytes)`: JavaScript holds the array until it gives another.
-fn set_slab<'a>(call: Call<'a>, [bytes]: [Value<'a>; 1]) -> Js<Value<'a>> {
-    let bytes = call.bytes(bytes).ok_or(Thrown)?;
+/// `setSlab(bytes)`: the array is held until there is another.
+fn set_slab<'a>(call: Call<'a>, [array]: [Value<'a>; 1]) -> Js<Value<'a>> {
+    let bytes = call.bytes(array).ok_or(Thrown)?;
+    call.let_go(call.state.slab_array.replace(call.keep(array)?));
     call.state.slab.set(Slab { data: bytes.as_mut_ptr(), len: bytes.len(), used: 0 });
     call.undefined()
 }

@@ -269,16 +269,16 @@ fn size<'a>(call: Call<'a>, value: Value<'a>) -> Js<u64> {
 
 /// `resizeStore(store, maxBytes)`.
 pub fn resize_store<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let bytes = size(call, bytes)?;
+    let store = store(call, id)?;
     // SAFETY: the table holds a reference to the store.
     outcome(call, unsafe { hc::hc_store_set_limit(store, bytes) })
 }
 
 /// `resizePool(pool, maxBytes)`.
 pub fn resize_pool<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let pool = pool(call, id)?;
     let bytes = size(call, bytes)?;
+    let pool = pool(call, id)?;
     // SAFETY: the table holds a reference to the pool.
     let status = told(call, |error| unsafe { hc::hc_pool_set_limit(pool, bytes, error) })?;
     call.int(status)
@@ -286,8 +286,8 @@ pub fn resize_pool<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<
 
 /// `trim(pool, bytes)`: how many bytes that freed.
 pub fn trim<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let pool = pool(call, id)?;
     let bytes = size(call, bytes)?;
+    let pool = pool(call, id)?;
     let mut freed = 0;
     // SAFETY: the table holds a reference to the pool.
     outcome(call, unsafe { hc::hc_pool_trim(pool, bytes, &raw mut freed) })?;

@@ -27,7 +27,8 @@ const FULL: usize = 3;
 /// In place of a type: the value is large.
 pub const LARGE: u32 = u32::MAX;
 
-/// The store of a number that JavaScript holds.
+/// The store of a number that JavaScript holds. To be asked for once keys are read: reading one may
+/// run JavaScript (an accessor, a proxy), which may close the store.
 ///
 /// # Errors
 /// A pending exception if it was closed.
@@ -117,9 +118,9 @@ fn leave(call: Call<'_>, kind: u32, len: usize) {
 
 #[inline]
 fn get_with<'a>(call: Call<'a>, id: Value<'a>, key: Value<'a>, flags: u32) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     match find(call, store, key, flags) {
         (hc::HC_OK, value) => found(call, value),
         (hc::HC_NOT_FOUND, _) => call.undefined(),
@@ -199,9 +200,9 @@ pub fn peek<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
 /// `getString(store, key)`: text; `undefined` for a miss.
 #[inline]
 pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let mut value = [MaybeUninit::<u8>::uninit(); SMALL];
     let mut info = no_info();
     // SAFETY: the table holds a reference to the store; the value has SMALL bytes of room.
@@ -236,9 +237,9 @@ pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
 /// value.
 #[inline]
 pub fn get_buffer<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     match find(call, store, key, 0) {
         (hc::HC_OK, value) => {
             leave(call, value.kind, value.bytes.len());
@@ -253,9 +254,9 @@ pub fn get_buffer<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
 /// `load(store, key)`: a value of any size as a Buffer of its own, with its type in the words;
 /// counts no hit.
 pub fn load<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     match copied(call, store, key, hc::HC_PEEK)? {
         Some((info, bytes)) => {
             call.state.tell(KIND, info.r#type);
@@ -268,9 +269,9 @@ pub fn load<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
 /// `getInto(store, key, target, offset)`: the length; `undefined` for a miss.
 #[inline]
 pub fn get_into<'a>(call: Call<'a>, [id, key, target, offset]: [Value<'a>; 4]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let Some(target) = call.bytes(target) else {
         return Err(call.wrong_type("the target is a Uint8Array"));
     };
@@ -317,9 +318,9 @@ type Question = unsafe extern "C" fn(*mut hc::hc_store, *const c_void, usize) ->
 
 #[inline]
 fn asked<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2], question: Question) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     // SAFETY: the table holds a reference to the store.
     match unsafe { question(store, key.as_ptr().cast(), key.len()) } {
         hc::HC_OK => call.boolean(true),
@@ -342,9 +343,9 @@ pub fn may_exist<'a>(call: Call<'a>, arguments: [Value<'a>; 2]) -> Js<Value<'a>>
 /// `entry(store, key, mode)`: a value with what is said of it, as an array; `undefined` for a miss.
 /// The mode is 0 to read, 1 to read without counting a hit, 2 to take it out; `raw` leaves bytes bytes.
 pub fn entry<'a>(call: Call<'a>, [id, key, mode, raw]: [Value<'a>; 4]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let found = match call.i32(mode) {
         2 => copied_by(call, |to, capacity, info| {
             // SAFETY: as in `copied`.
@@ -380,9 +381,9 @@ fn time_left(call: Call<'_>, ttl_ms: u64) -> Js<Value<'_>> {
 /// `remainingTtl(store, key)`: milliseconds, infinite for one that does not expire; `undefined` for
 /// a miss.
 pub fn remaining_ttl<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let mut info = no_info();
     // SAFETY: the table holds a reference to the store; a capacity of 0 needs no buffer.
     let status = unsafe {

@@ -102,6 +102,10 @@ pub struct State {
     pub scans: Table<hc::hc_scan>,
     /// Registered pressure callbacks.
     pub watches: Watches,
+    /// Renews the slab where its memory was taken away.
+    pub check_slab: Cell<n::napi_ref>,
+    /// The slab's array.
+    pub slab_array: Cell<n::napi_ref>,
     /// Where small values go.
     pub slab: Cell<Slab>,
     /// [`WORDS`] words of JavaScript's.
@@ -130,6 +134,8 @@ impl State {
             filters: Table::new(hc::hc_filter_release),
             scans: Table::new(hc::hc_scan_close),
             watches: Watches::default(),
+            check_slab: Cell::new(ptr::null_mut()),
+            slab_array: Cell::new(ptr::null_mut()),
             slab: Cell::new(none),
             words: Cell::new(ptr::null_mut()),
             scratch: Cell::new(none),

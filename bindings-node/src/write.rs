@@ -68,9 +68,9 @@ pub fn outcome(call: Call<'_>, status: i32) -> Js<Value<'_>> {
 /// `set(store, key, value)`.
 #[inline]
 pub fn set<'a>(call: Call<'a>, [id, key, value]: [Value<'a>; 3]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let mut buffer = ValueBuffer::new();
     let Some(value) = buffer.read(call, value)? else { return call.int(ENCODE) };
     let (key_data, val_data) = (key.as_ptr().cast(), value.bytes.as_ptr().cast());
@@ -111,9 +111,9 @@ pub fn put_options<'a>(
 /// is bytes that JavaScript has encoded.
 pub fn put<'a>(call: Call<'a>, arguments: [Value<'a>; 11]) -> Js<Value<'a>> {
     let [id, key, value, rest @ .., kind] = arguments;
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let (mut options, gone) = put_options(call, rest)?;
     if gone {
         return remove(call, store, key, &options);
@@ -164,9 +164,9 @@ fn remove<'a>(
 /// `delete(store, key, version)`.
 #[inline]
 pub fn delete<'a>(call: Call<'a>, [id, key, version]: [Value<'a>; 3]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let data = key.as_ptr().cast();
     let status = if call.is_undefined(version) {
         // SAFETY: the table holds a reference to the store.
@@ -181,9 +181,9 @@ pub fn delete<'a>(call: Call<'a>, [id, key, version]: [Value<'a>; 3]) -> Js<Valu
 
 /// `touch(store, key, ttl)`.
 pub fn touch<'a>(call: Call<'a>, [id, key, ttl_value]: [Value<'a>; 3]) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let data = key.as_ptr().cast();
     // SAFETY: the table holds a reference to the store.
     let status = unsafe {
@@ -211,9 +211,9 @@ pub fn incr<'a>(
     call: Call<'a>,
     [id, key, delta, initial, ttl_value]: [Value<'a>; 5],
 ) -> Js<Value<'a>> {
-    let store = store(call, id)?;
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
+    let store = store(call, id)?;
     let delta = signed(call, delta, "delta")?;
     let initial = signed(call, initial, "initial")?;
     let Some(ttl) = ttl(call, ttl_value)? else {

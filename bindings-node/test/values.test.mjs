@@ -181,3 +181,15 @@ function using(cache, body) {
     cache.close();
   }
 }
+
+test('text that no string can hold is an error, not a miss', async () => {
+  const bytes = 2 ** 29;
+  const cache = new Cache({ maxBytes: '1500MiB', maxValueBytes: '1GiB' });
+  assert.equal(cache.set('k', Buffer.alloc(bytes, 97), { type: 1 }), true);
+  const tooLong = { name: 'RangeError', code: 'ERR_STRING_TOO_LONG' };
+  assert.throws(() => cache.get('k'), tooLong);
+  assert.throws(() => cache.getString('k'), tooLong);
+  await assert.rejects(cache.fetch('k', () => 'loaded'), tooLong);
+  assert.equal(cache.getBuffer('k').length, bytes);
+  cache.close();
+});

@@ -1,0 +1,87 @@
+// Reading a key may run JavaScript, and what that does to the cache harms nobody.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import path from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Cache, CuckooFilter, RawKey } from 'hypercache';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+
+/** Keys that run a function when they are read, in each way that a key can. */
+const KEYS = {
+  array: (run) => Object.defineProperty([], 0, { enumerable: true, get: () => (run(), 'k') }),
+  raw: (run) => Object.defineProperty(new RawKey(Buffer.from('k')), 'bytes', { get: () => (run(), Buffer.from('k')) }),
+  proxy: (run) => new Proxy({}, { getPrototypeOf: () => (run(), RawKey.prototype), get: () => Buffer.from('k') }),
+};
+
+const CALLS = {
+  get: (cache, key) => cache.get(key),
+  peek: (cache, key) => cache.peek(key),
+  getString: (cache, key) => cache.getString(key),
+  getBuffer: (cache, key) => cache.getBuffer(key),
+  getInto: (cache, key) => cache.getInto(key, Buffer.alloc(2_000)),
+  getEntry: (cache, key) => cache.getEntry(key),
+  take: (cache, key) => cache.take(key),
+  has: (cache, key) => cache.has(key),
+  mayExist: (cache, key) => cache.mayExist(key),
+  remainingTtl: (cache, key) => cache.remainingTtl(key),
+  set: (cache, key) => cache.set(key, 'x'.repeat(5_000)),
+  add: (cache, key) => cache.add(key, 1),
+  delete: (cache, key) => cache.delete(key),
+  deleteIf: (cache, key) => cache.delete(key, { ifVersion: 1n }),
+  incr: (cache, key) => cache.incr(key),
+  touch: (cache, key) => cache.touch(key, 5),
+  getMany: (cache, key) => cache.getMany([key, 'a']),
+  setMany: (cache, key) => cache.setMany([[key, 1], ['a', 2]]),
+  deleteMany: (cache, key) => cache.deleteMany([key, 'a']),
+};
+
+const CLOSED = { code: 'HC_ERR_CLOSED' };
+
+for (const [kind, make] of Object.entries(KEYS)) {
+  test(`a key that closes the cache while it is read: ${kind}`, async () => {
+    for (const call of Object.values(CALLS)) {
+      const cache = new Cache({ maxBytes: '8MiB' });
+      for (let i = 0; i < 500; i++) cache.set(`k${i}`, Buffer.alloc(1_000, i));
+      assert.throws(() => call(cache, make(() => cache.close())), CLOSED);
+    }
+    const cache = new Cache({ maxBytes: '8MiB' });
+    await assert.rejects(cache.fetch(make(() => cache.close()), () => 1), CLOSED);
+    for (const name of ['add', 'has', 'delete']) {
+      const filter = new CuckooFilter({ capacity: 1_000 });
+      assert.throws(() => filter[name](make(() => filter.close())), CLOSED);
+    }
+  });
+}
+
+test('a later key of a batch that takes the memory of an earlier value away', () => {
+  const cache = new Cache({ maxBytes: '64MiB' });
+  const value = new Uint8Array(1 << 20).fill(7);
+  const key = KEYS.array(() => structuredClone(value, { transfer: [value.buffer] }));
+  assert.equal(cache.setMany([['a', value], [key, 1]]), 2);
+  assert.equal(cache.getBuffer('a').length, 0);
+  assert.equal(cache.get(['k']), 1);
+});
+
+test('a key that takes the memory of small values away', () => {
+  const program = `
+    const { Cache } = require('hypercache');
+    const cache = new Cache({ maxBytes: '8MiB' });
+    cache.set('s', Buffer.alloc(3000, 1));
+    cache.set(['x'], Buffer.alloc(4000, 2));
+    for (const read of ['get', 'peek', 'getBuffer', 'fetch']) {
+      const { buffer } = cache.getBuffer('s');
+      const key = Object.defineProperty([], 0, { get() { %ArrayBufferDetach(buffer); gc(); return 'x'; } });
+      const check = (found) => {
+        if (buffer.byteLength !== 0) throw new Error('the memory is still there');
+        if (!Buffer.alloc(4000, 2).equals(found)) throw new Error(read + ' gave something else');
+      };
+      if (read === 'fetch') cache.fetch(key, () => 1).then(check).then(() => console.log('done'));
+      else check(cache[read](key));
+    }
+  `;
+  const flags = ['--expose-gc', '--allow-natives-syntax', '-e', program];
+  assert.equal(execFileSync(process.execPath, flags, { cwd: here, encoding: 'utf8' }), 'done\n');
+});
