@@ -281,8 +281,12 @@ class Cache {
     return fetch(() => this.#id, this.#waits, this.#codec, key, loader, options);
   }
 
-  wrap(fn, { name = fn.name, key = (...args) => [name, ...args], ...options } = {}) {
+  wrap(fn, { name = fn.name, key, ...options } = {}) {
     if (typeof fn !== 'function') throw new TypeError('wrap takes a function');
+    if (name === '' && key === undefined) {
+      throw new TypeError('the function has no name to tell its keys from others: give `name` or `key`');
+    }
+    key ??= (...args) => [name, ...args];
     const cache = this;
     return function wrapped(...args) {
       return cache.fetch(key.apply(this, args), () => fn.apply(this, args), options);

@@ -9,6 +9,7 @@
 const { native, words, fromSlab, checkSlab, waits: byStore, MORE, LARGE, ENCODE } = require('./native.js');
 const { decode, encode } = require('./codec.js');
 const { HyperCacheError } = require('./errors.js');
+const { keptKey, nameOfKey } = require('./key.js');
 
 // Statuses of the C interface.
 const OK = 0;
@@ -34,13 +35,27 @@ const PAUSE = 10;
 
 /** What somebody here waits for: the end of a lease that another caller holds. */
 class Wait {
-  constructor(key) {
-    this.key = key;
+  #waiting = 0;
+
+  constructor(name) {
+    this.name = name;
     this.error = undefined;
     this.timer = undefined;
     this.ended = new Promise((resolve) => {
       this.resolve = resolve;
     });
+  }
+
+  /** What it comes to, unless the signal ends that before: who is gone does not keep the process alive. */
+  async endedOr(signal) {
+    this.#waiting += 1;
+    this.timer?.ref();
+    try {
+      return await until(signal, this.ended);
+    } finally {
+      this.#waiting -= 1;
+      if (this.#waiting === 0) this.timer?.unref();
+    }
   }
 
   /** Ends it with what it came to: a status and, for `OK`, a value. */
@@ -55,8 +70,8 @@ class Waits {
   #codec;
   #next = 1;
   #byCookie = new Map();
-  /** Those who wait for the same key share a wait; keys that are objects are not compared. */
-  #byKey = new Map();
+  /** Those who wait for the same key share a wait. */
+  #byName = new Map();
 
   constructor(store, codec) {
     this.#store = store;
@@ -64,37 +79,38 @@ class Waits {
     byStore.set(store, this);
   }
 
-  /** What the lease on the key comes to; `DONE`: claim again. */
+  /** The wait for the end of the lease on the key; `DONE`: claim again. */
   of(key) {
-    const present = this.#byKey.get(key);
-    if (present !== undefined) return present.ended;
+    const name = nameOfKey(key);
+    const present = this.#byName.get(name);
+    if (present !== undefined) return present;
     const cookie = this.#next;
     this.#next = cookie === 0xffffffff ? 1 : cookie + 1;
     const left = native.wait(this.#store, key, cookie);
-    const wait = new Wait(key);
+    const wait = new Wait(name);
     if (left === -1) {
       wait.end(DONE);
-      return wait.ended;
+      return wait;
     }
     if (left >= 0) {
       this.#byCookie.set(cookie, wait);
-      this.#byKey.set(key, wait);
+      this.#byName.set(name, wait);
     }
     // The library watches no time: when the lease is over, the one who waits may have it.
     const time = left >= 0 ? Math.min(left + 1, LONGEST) : PAUSE;
     wait.timer = setTimeout(() => this.#end(cookie, wait, DONE), time);
-    return wait.ended;
+    return wait;
   }
 
   #end(cookie, wait, status, value) {
     this.#byCookie.delete(cookie);
-    if (this.#byKey.get(wait.key) === wait) this.#byKey.delete(wait.key);
+    if (this.#byName.get(wait.name) === wait) this.#byName.delete(wait.name);
     wait.end(status, value);
   }
 
   /** Why the load failed that those wait for who are here: others learn only that it did. */
   explain(key, error) {
-    const wait = this.#byKey.get(key);
+    const wait = this.#byName.get(nameOfKey(key));
     if (wait !== undefined) wait.error = error;
   }
 
@@ -167,6 +183,8 @@ function until(signal, promise) {
   if (signal === undefined) return promise;
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
+    // What was called to get the promise may have said so.
+    if (signal.aborted) abort();
     signal.addEventListener('abort', abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
@@ -232,8 +250,9 @@ function timesOf({ ttl, staleWhileRevalidate = 0, ...options }) {
  *
  * @param {() => number} storeOf the number of the store, 0 once it is closed
  */
-async function fetch(storeOf, waits, codec, key, loader, given) {
-  const options = timesOf(given);
+async function fetch(storeOf, waits, codec, given, loader, settings) {
+  const key = keptKey(given);
+  const options = timesOf(settings);
   const { softTtl, signal } = options;
   const mayBeOld = softTtl !== undefined;
   for (;;) {
@@ -241,14 +260,22 @@ async function fetch(storeOf, waits, codec, key, loader, given) {
     let [status, value] = claim(storeOf(), codec, key, mayBeOld ? STALE : 0);
     let error;
     if (status === TIMEOUT) {
-      ({ status, value, error } = await until(signal, waits.of(key)));
+      ({ status, value, error } = await waits.of(key).endedOr(signal));
     }
     switch (status) {
       case OK:
         return value;
       case CLAIMED: {
-        const [before, old] = mayBeOld ? present(storeOf(), codec, key) : [DONE];
-        const loaded = load(new Lease(value), waits, codec, key, loader, options);
+        const lease = new Lease(value);
+        let before = DONE;
+        let old;
+        try {
+          if (mayBeOld) [before, old] = present(storeOf(), codec, key);
+        } catch (error) {
+          lease.drop(CANCELLED);
+          throw error;
+        }
+        const loaded = load(lease, waits, codec, key, loader, options);
         if (before !== OK) return until(signal, loaded);
         // The old value serves, and nobody waits for this load: a loader that fails is asked later.
         loaded.catch(() => {});

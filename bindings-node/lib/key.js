@@ -13,4 +13,36 @@ class RawKey {
   }
 }
 
-module.exports = { RawKey };
+/** The most bytes of a key, and so the most parts: what has more, the addon refuses. */
+const MOST = 65_535;
+/** The most arrays in each other. */
+const DEEPEST = 32;
+
+/** A key that nobody else can change, for use after the call that it was given to. */
+function keptKey(key, depth = 1) {
+  if (typeof key !== 'object' || key === null) return key;
+  if (isUint8Array(key)) return key.byteLength > MOST ? key : Buffer.from(key);
+  if (Array.isArray(key)) {
+    if (key.length > MOST || depth > DEEPEST) return key;
+    return Array.from(key, (part) => keptKey(part, depth + 1));
+  }
+  return key instanceof RawKey && isUint8Array(key.bytes) ? new RawKey(Buffer.from(key.bytes)) : key;
+}
+
+/** Text that is the same for keys that name the same entry. */
+function nameOfKey(key) {
+  switch (typeof key) {
+    case 'string':
+      return `s${key}`;
+    case 'number':
+    case 'bigint':
+      return `i${key}`;
+    default:
+      break;
+  }
+  if (isUint8Array(key)) return `b${key.latin1Slice()}`;
+  if (key instanceof RawKey) return `r${key.bytes.latin1Slice()}`;
+  return `a${key.map((part) => nameOfKey(part)).map((name) => `${name.length}:${name}`).join('')}`;
+}
+
+module.exports = { RawKey, keptKey, nameOfKey };
