@@ -63,7 +63,7 @@ export interface CacheOptions {
   codec?: 'v8' | 'json' | 'msgpack' | Codec;
   /** How long one caller may load, in milliseconds, before another may: 10,000 unless given. */
   leaseTime?: number;
-  /** How old values may get, in milliseconds, before one caller of `fetch` reloads them; they serve meanwhile. */
+  /** How old values may get, in milliseconds, before one caller of `fetch` reloads them; the others get the old value meanwhile. */
   softTtl?: number;
   /** Entries go that were not read for so many milliseconds, at most 2^32 - 1. */
   idleTtl?: number;
@@ -153,6 +153,8 @@ export interface Latency {
 export interface CacheConfig {
   name?: string; maxBytes: number; minBytes: number; maxValueBytes: number; maxEntries: number;
   shards: number; policy: Policy | 'unknown'; ttl: number;
+  /** 0: none. */
+  softTtl: number; staleIfError: number;
 }
 
 /**

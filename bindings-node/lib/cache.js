@@ -190,8 +190,8 @@ class Cache {
 
   set(key, value, options) {
     if (value === undefined) {
-      this.delete(key);
-      return true;
+      const deleted = this.delete(key, options);
+      return deleted || options?.ifVersion === undefined;
     }
     if (options === undefined) {
       const status = set(this.#id, key, value);

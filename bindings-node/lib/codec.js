@@ -34,12 +34,31 @@ function toJson(value) {
 /** Integers of 64 bits are bigints, and no others: what comes out is what went in. */
 const MSGPACK_OPTIONS = { useBigInt64: true };
 
+/** How deep the package encodes; it refuses what is deeper. */
+const MSGPACK_DEPTH = 100;
+
+/** Refuses bigints of more than 64 bits, of which the package would drop the upper ones. */
+function checkBigints(value, depth = 1) {
+  if (typeof value === 'bigint') {
+    if (value !== (value < 0n ? BigInt.asIntN(64, value) : BigInt.asUintN(64, value))) {
+      throw new RangeError('MessagePack has integers of 64 bits, and this bigint takes more');
+    }
+  } else if (typeof value === 'object' && value !== null && depth <= MSGPACK_DEPTH && !ArrayBuffer.isView(value)) {
+    for (const part of Array.isArray(value) ? value : Object.values(value)) checkBigints(part, depth + 1);
+  }
+}
+
+function toMsgpack(value) {
+  checkBigints(value);
+  return msgpack().encode(value, MSGPACK_OPTIONS);
+}
+
 const BUILT_IN = {
   v8: { type: V8, encode: (value) => v8.serialize(value), decode: (bytes) => v8.deserialize(bytes) },
   json: { type: JSON_TYPE, encode: toJson, decode: (bytes) => JSON.parse(bytes.toString()) },
   msgpack: {
     type: MSGPACK,
-    encode: (value) => msgpack().encode(value, MSGPACK_OPTIONS),
+    encode: toMsgpack,
     decode: (bytes) => msgpack().decode(bytes, MSGPACK_OPTIONS),
   },
 };

@@ -68,6 +68,8 @@ class Wait {
 class Waits {
   #store;
   #codec;
+  /** Whether an old value serves where loading it anew fails. */
+  servesIfError;
   #next = 1;
   #byCookie = new Map();
   /** Those who wait for the same key share a wait. */
@@ -76,6 +78,7 @@ class Waits {
   constructor(store, codec) {
     this.#store = store;
     this.#codec = codec;
+    this.servesIfError = native.storeConfig(store).staleIfError > 0;
     byStore.set(store, this);
   }
 
@@ -215,7 +218,7 @@ class Lease {
 }
 
 /** Loads a key that this caller has the lease for. */
-async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, absentTtl = 0 }) {
+async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, absentTtl = 0 }, isOld) {
   // Who gave up has not failed: another one may load, now.
   const abort = () => lease.drop(CANCELLED);
   signal?.addEventListener('abort', abort, { once: true });
@@ -230,7 +233,7 @@ async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, ab
   } finally {
     signal?.removeEventListener('abort', abort);
     // Where an old value serves, it does so for a while before the loader is asked again.
-    lease.drop(FAILED, softTtl === undefined ? 0 : RETRY);
+    lease.drop(FAILED, isOld ? RETRY : 0);
   }
 }
 
@@ -254,10 +257,11 @@ async function fetch(storeOf, waits, codec, given, loader, settings) {
   const key = keptKey(given);
   const options = timesOf(settings);
   const { softTtl, signal } = options;
-  const mayBeOld = softTtl !== undefined;
+  const serves = softTtl !== undefined;
   for (;;) {
     signal?.throwIfAborted();
-    let [status, value] = claim(storeOf(), codec, key, mayBeOld ? STALE : 0);
+    // What has a soft time of its own or of the cache serves those who do not reload it.
+    let [status, value] = claim(storeOf(), codec, key, STALE);
     let error;
     if (status === TIMEOUT) {
       ({ status, value, error } = await waits.of(key).endedOr(signal));
@@ -270,13 +274,14 @@ async function fetch(storeOf, waits, codec, given, loader, settings) {
         let before = DONE;
         let old;
         try {
-          if (mayBeOld) [before, old] = present(storeOf(), codec, key);
+          if (serves || waits.servesIfError) [before, old] = present(storeOf(), codec, key);
         } catch (error) {
           lease.drop(CANCELLED);
           throw error;
         }
-        const loaded = load(lease, waits, codec, key, loader, options);
+        const loaded = load(lease, waits, codec, key, loader, options, before === OK);
         if (before !== OK) return until(signal, loaded);
+        if (!serves) return until(signal, loaded.catch(() => old));
         // The old value serves, and nobody waits for this load: a loader that fails is asked later.
         loaded.catch(() => {});
         return old;

@@ -35,7 +35,9 @@ class Pool extends EventEmitter {
     // A watch must not keep the pool alive: it lives as long as its owner wants it.
     const weak = new WeakRef(this);
     native.watch(this.#id, (level, usedBytes, limitBytes) => {
-      weak.deref()?.emit('pressure', { level, usedBytes, limitBytes });
+      const pool = weak.deref();
+      // What was on its way when the pool was closed is no longer told.
+      if (pool !== undefined && !pool.closed) pool.emit('pressure', { level, usedBytes, limitBytes });
     });
     this.#watched = true;
   }

@@ -345,6 +345,8 @@ pub fn store_config<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
     let forever = [hc::HC_TTL_DEFAULT, hc::HC_TTL_NEVER].contains(&config.default_ttl_ms);
     let ttl = if forever { f64::INFINITY } else { config.default_ttl_ms as f64 };
     call.set(object, "ttl", call.number(ttl)?)?;
+    call.set(object, "softTtl", values::count(call, config.soft_ttl_ms)?)?;
+    call.set(object, "staleIfError", values::count(call, config.stale_if_error_ms)?)?;
     if !config.name.is_null() {
         // SAFETY: the library's strings are NUL-terminated and stay as long as the process.
         let name = unsafe { std::ffi::CStr::from_ptr(config.name) };

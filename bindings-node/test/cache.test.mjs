@@ -14,7 +14,10 @@ test('options', () => {
   });
   assert.deepEqual(
     { ...cache.config },
-    { maxBytes: 0, minBytes: 0, maxValueBytes: 1_024, maxEntries: 1_000, shards: 1, policy: 'lru', ttl: 60_000 },
+    {
+      maxBytes: 0, minBytes: 0, maxValueBytes: 1_024, maxEntries: 1_000, shards: 1, policy: 'lru', ttl: 60_000,
+      softTtl: 0, staleIfError: 0,
+    },
   );
   assert.equal(cache.pool.stats().limitBytes, 16 << 20);
   assert.throws(() => cache.set('k', 'x'.repeat(1_025)), { code: 'HC_ERR_TOO_LARGE' });
@@ -311,4 +314,15 @@ test('a shared pool', () => {
   a.close();
   b.close();
   assert.equal(pool.closed, true);
+});
+
+test('set of undefined heeds ifVersion', () => {
+  const cache = new Cache({ maxBytes: '8MiB' });
+  cache.set('k', 1);
+  const { version } = cache.getEntry('k');
+  assert.equal(cache.set('k', undefined, { ifVersion: version + 1n }), false);
+  assert.equal(cache.get('k'), 1);
+  assert.equal(cache.set('k', undefined, { ifVersion: version }), true);
+  assert.equal(cache.has('k'), false);
+  assert.equal(cache.set('k', undefined), true);
 });

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { Cache, CuckooFilter } from 'hypercache';
+import { Cache, CuckooFilter, RawKey } from 'hypercache';
 
 const entry = createRequire(import.meta.url).resolve('hypercache');
 const open = (options) => new Cache({ maxBytes: '16MiB', ...options });
@@ -312,4 +312,100 @@ test('waiting keeps no loop alive longer than it lasts', async () => {
   `, { eval: true });
   const [code] = await once(worker, 'exit');
   assert.equal(code, 0);
+});
+
+test('a key that changes while its fetch waits is the key that it was', async () => {
+  const cache = open({ leaseTime: 60 });
+  for (const [key, change] of [[['a', 1], (k) => { k[1] = 2; }], [Buffer.from('y1'), (k) => { k[1] = 0x32; }]]) {
+    const before = structuredClone(key);
+    cache.fetch(key, () => new Promise(() => {}));
+    const loaded = cache.fetch(key, (k) => ({ k }));
+    change(key);
+    assert.deepEqual([...(await loaded).k], [...before]);
+    assert.equal(cache.has(key), false);
+    assert.equal(cache.has(Array.isArray(key) ? before : Buffer.from(before)), true);
+  }
+});
+
+test('who waits for a key of any kind learns why its load failed', async () => {
+  const cache = open();
+  const fails = async () => {
+    await sleep(20);
+    throw new Error('the source is down');
+  };
+  const keys = [() => 'k', () => 7, () => 7n, () => ['a', 1], () => [['a'], '1:a'], () => Buffer.from('k'), () => new RawKey(Buffer.from([255]))];
+  for (const key of keys) {
+    const [one, two] = await Promise.allSettled([cache.fetch(key(), fails), cache.fetch(key(), fails)]);
+    assert.match(one.reason.message, /source is down/);
+    assert.equal(two.reason, one.reason);
+  }
+});
+
+test('functions without a name do not share keys', async () => {
+  const cache = open();
+  assert.throws(() => cache.wrap(async () => 1), /no name/);
+  const [one, two] = ['one', 'two'].map((name) => cache.wrap(async (id) => name + id, { name }));
+  assert.deepEqual([await one(7), await two(7)], ['one7', 'two7']);
+  assert.equal(await cache.wrap(async () => 3, { key: (id) => ['three', id] })(7), 3);
+});
+
+test('a signal that the loader itself aborts', async () => {
+  const cache = open();
+  const controller = new AbortController();
+  const loader = () => {
+    controller.abort(new Error('gone'));
+    return new Promise(() => {});
+  };
+  await assert.rejects(cache.fetch('k', loader, { signal: controller.signal }), /gone/);
+  assert.equal(await cache.fetch('k', () => 1), 1);
+});
+
+test('an old value that cannot be decoded leaves the lease to another', async () => {
+  let fails = false;
+  const codec = {
+    encode: (value) => Buffer.from(JSON.stringify(value)),
+    decode: (bytes) => {
+      if (fails) throw new Error('cannot decode');
+      return JSON.parse(bytes);
+    },
+  };
+  const cache = open({ codec, noEarlyRefresh: true });
+  const options = { ttl: 1, staleWhileRevalidate: 600_000 };
+  await cache.fetch('k', () => ({ a: 1 }), options);
+  await sleep(20);
+  fails = true;
+  await assert.rejects(cache.fetch('k', () => ({ a: 2 }), options), /cannot decode/);
+  fails = false;
+  const loader = counted({ a: 3 }, 0);
+  assert.deepEqual(await cache.fetch('k', loader, options), { a: 1 });
+  assert.equal(loader.calls, 1);
+});
+
+test("the cache's softTtl: the old value serves while one caller reloads", async () => {
+  const cache = open({ softTtl: 10, ttl: 600_000, noEarlyRefresh: true });
+  await cache.fetch('k', () => 'old');
+  await sleep(30);
+  let finish;
+  const loading = new Promise((resolve) => {
+    finish = resolve;
+  });
+  let calls = 0;
+  const loader = () => {
+    calls += 1;
+    return loading;
+  };
+  const [first, ...others] = [1, 2, 3].map(() => cache.fetch('k', loader));
+  assert.deepEqual(await Promise.all(others), ['old', 'old']);
+  assert.equal(calls, 1);
+  finish('new');
+  assert.equal(await first, 'new');
+});
+
+test('with softTtl and staleIfError, the old value serves where loading fails', async () => {
+  const cache = open({ softTtl: 10, ttl: 40, staleIfError: 600_000, noEarlyRefresh: true });
+  assert.equal(cache.config.staleIfError, 600_000);
+  await cache.fetch('k', () => 'old', { ttl: 600_000 });
+  await sleep(30);
+  const fails = () => cache.fetch('k', () => Promise.reject(new Error('down')));
+  for (let i = 0; i < 3; i++) assert.equal(await fails(), 'old');
 });

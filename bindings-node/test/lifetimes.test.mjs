@@ -100,3 +100,14 @@ test('values stay off the heap', async () => {
   assert.equal(entries, 1_000_000);
   assert.ok(heap < 20e6, `the heap grew by ${heap} bytes`);
 });
+
+test('a wait that was aborted does not keep the process alive', async () => {
+  const { code, stdout } = await run(`
+    const cache = new Cache({ maxBytes: '8MiB', leaseTime: 600000 });
+    cache.fetch('k', () => new Promise(() => {}));
+    const controller = new AbortController();
+    cache.fetch('k', () => 1, { signal: controller.signal }).catch(() => console.log('aborted'));
+    controller.abort();
+  `);
+  assert.deepEqual({ code, stdout }, { code: 0, stdout: 'aborted' });
+});

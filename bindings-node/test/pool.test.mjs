@@ -130,3 +130,17 @@ function using(resource, body) {
   const result = body(resource);
   return result instanceof Promise ? result.finally(close) : close(result);
 }
+
+test('a pool that is closed tells of no pressure', async () => {
+  const pool = new Pool({ maxBytes: '8MiB', pressureOfUsed: true, elevated: 20, high: 30, critical: 40 });
+  const cache = new Cache({ pool });
+  let told = 0;
+  pool.on('pressure', () => { told += 1; });
+  for (let i = 0; i < 50_000; i++) cache.set(i, 'x'.repeat(200));
+  // The library's own thread has told by now; the event loop has not come to it.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+  cache.close();
+  pool.close();
+  await new Promise((resolve) => { setTimeout(resolve, 50); });
+  assert.equal(told, 0);
+});

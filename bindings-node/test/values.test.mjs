@@ -102,6 +102,13 @@ test('codecs', async (t) => {
       assert.equal(cache.getEntry('k').type, 7);
       assert.deepEqual(cache.get('k'), whole);
       assert.deepEqual(cache.getMany(['k', 'k'])[1].a, value.a);
+      for (const big of [2n ** 64n - 1n, -(2n ** 63n), { a: [2n ** 63n] }]) {
+        cache.set('k', big);
+        assert.deepEqual(cache.get('k'), big);
+      }
+      for (const bigger of [2n ** 64n, -(2n ** 63n) - 1n, { a: [1, { b: 2n ** 70n }] }]) {
+        assert.throws(() => cache.set('k', bigger), RangeError);
+      }
     });
   });
   await t.test("one's own", () => {
