@@ -281,6 +281,17 @@ impl<'a> Call<'a> {
         (status == n::Status::napi_ok && lossless).then_some(word)
     }
 
+    /// How many words of 64 bits a bigint takes.
+    pub fn bigint_words(self, value: Value<'a>) -> Option<usize> {
+        let mut words = 0;
+        let (sign, nowhere) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: without sign and words, Node writes only how many words there are.
+        let status = unsafe {
+            n::napi_get_value_bigint_words(self.env, value.0, sign, &raw mut words, nowhere)
+        };
+        (status == n::Status::napi_ok).then_some(words)
+    }
+
     /// Copies a string's UTF-16 units to the buffer, as many as fit, and a zero behind them. Gives
     /// how many; None for what is no string. A buffer filled to all but the last may have been too
     /// short.

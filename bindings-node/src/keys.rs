@@ -149,6 +149,11 @@ fn push(call: Call<'_>, out: &mut Vec<u8>, value: Value<'_>, depth: usize) -> Js
             Ok(())
         }
         ValueType::napi_bigint => {
+            // Making the decimal takes time by the square of its length.
+            let bits = 64 * call.bigint_words(value).ok_or(Thrown)?;
+            if bits > 4 * MAX_LEN {
+                return Err(refuse(call, KeyError::TooLong(bits / 10 * 3)));
+            }
             let decimal = call.to_text(value)?;
             key::push_decimal(out, &decimal).map_err(|error| refuse(call, error))
         }

@@ -101,3 +101,12 @@ test('prefixes and patterns are those of the bytes', () => {
   }
   cache.close();
 });
+
+test('a bigint is too long before its decimal is made', () => {
+  const cache = open();
+  for (const bits of [300_000n, 20_000_000n]) assert.throws(() => cache.get(1n << bits), RangeError);
+  const long = 10n ** 60_000n;
+  cache.set(long, 1);
+  assert.equal(cache.get(long), 1);
+  cache.close();
+});
