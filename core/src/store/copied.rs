@@ -224,11 +224,8 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
-        let visitor = CopyValue { target: Target::new(buf), peek };
-        match self.look_up(hash, key, visitor)? {
-            Some(outcome) => Ok(outcome.into()),
-            None => self.copy_locked(hash, key, buf, peek),
-        }
+        let found = self.look_up(hash, key, CopyValue { target: Target::new(buf), peek })?;
+        self.copied(found, hash, key, buf, peek)
     }
 
     /// [`StoreInner::copy_out`] of a key whose index line was asked for.
@@ -239,11 +236,8 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
-        let visitor = Near(CopyValue { target: Target::new(buf), peek });
-        match self.look_up(hash, key, visitor)? {
-            Some(outcome) => Ok(outcome.into()),
-            None => self.copy_locked(hash, key, buf, peek),
-        }
+        let found = self.look_up(hash, key, Near(CopyValue { target: Target::new(buf), peek }))?;
+        self.copied(found, hash, key, buf, peek)
     }
 
     /// [`StoreInner::copy_out`] after the straight path was tried in vain.
@@ -254,20 +248,23 @@ impl StoreInner {
         buf: &mut [MaybeUninit<u8>],
     ) -> Result<Copied> {
         let visitor = CopyValue { target: Target::new(buf), peek: false };
-        match self.settled(hash, self.probe_otherwise(hash, key, visitor))? {
-            Some(outcome) => Ok(outcome.into()),
-            None => self.copy_locked(hash, key, buf, false),
-        }
+        let found = self.settled(hash, self.probe_otherwise(hash, key, visitor))?;
+        self.copied(found, hash, key, buf, false)
     }
 
-    #[cold]
-    fn copy_locked(
+    /// What a look-up without a lock found, or else the read of last resort.
+    #[inline(always)]
+    fn copied(
         &self,
+        found: Option<Outcome>,
         hash: u64,
         key: &[u8],
         buf: &mut [MaybeUninit<u8>],
         peek: bool,
     ) -> Result<Copied> {
+        if let Some(outcome) = found {
+            return Ok(outcome.into());
+        }
         Ok(match self.read_locked(hash, key, buf, peek)? {
             Read::Hit(info) => Copied::Hit { len: info.len, value_type: info.value_type },
             Read::SmallBuffer(info) => Copied::SmallBuffer { len: info.len },
