@@ -8,5 +8,6 @@ pub mod drive;
 pub mod measure;
 pub mod miss_ratio;
 pub mod report;
+pub mod suite;
 pub mod trace;
 pub mod workload;

@@ -1,6 +1,7 @@
 //! Tables for people, CSV for programs.
 
 mod csv;
+mod figure;
 mod table;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use csv::Csv;
+pub use figure::{Figure, Repeats, Unit};
 pub use table::{Align, Table};
 
 /// A progress bar of `steps`; hidden where standard error is no terminal.

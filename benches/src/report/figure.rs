@@ -1,0 +1,168 @@
+//! One measured figure, the same in every suite, file and page.
+
+use serde::{Deserialize, Serialize};
+
+/// What a figure counts in, and so how it is written and which way is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Nanoseconds: fewer are better.
+    Ns,
+    /// Operations a second: more are better.
+    PerSecond,
+    /// Bytes: fewer are better.
+    Bytes,
+    /// Instructions: fewer are better.
+    Instructions,
+    /// A plain count (allocations, loads, faults): fewer are better.
+    Count,
+    /// A share between 0 and 1 of which more is better (hits, live payload).
+    Share,
+    /// A quotient of which less is better (memory by budget, miss ratio, time by a peer's time).
+    Ratio,
+}
+
+impl Unit {
+    /// Whether a greater value is a better one.
+    #[must_use]
+    pub const fn more_is_better(self) -> bool {
+        match self {
+            Self::PerSecond | Self::Share => true,
+            Self::Ns | Self::Bytes | Self::Instructions | Self::Count | Self::Ratio => false,
+        }
+    }
+}
+
+/// How much a figure repeats, and so what a change of it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeats {
+    /// The same in every run of one build (instructions, bytes an entry, allocations): a change of
+    /// more than a per cent is a change of the code, and gates.
+    Exactly,
+    /// Different in every run (times, shares under threads): reported, gates nothing.
+    Roughly,
+}
+
+/// One measured figure. `suite`, `case`, `cache` and `metric` together name it: two runs are
+/// compared by them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The suite that measured it: "speed", "memory".
+    pub suite: String,
+    /// The row: "hit, 64 B, llc, 1 thread".
+    pub case: String,
+    /// The cache measured, as its peers' table names it: "hypercache", "`quick_cache`".
+    pub cache: String,
+    /// What was measured: "time", "p99.9", "resident".
+    pub metric: String,
+    /// What it counts in.
+    pub unit: Unit,
+    /// How much it repeats.
+    pub repeats: Repeats,
+    /// Where it stands on the horizontal axis of a curve (threads, seconds, a limit in bytes).
+    pub at: Option<f64>,
+    /// The figure: a median where there are several samples.
+    pub value: f64,
+    /// The interval that holds the median with 95 % confidence, where there are samples enough.
+    pub interval: Option<(f64, f64)>,
+    /// How many samples stand behind it.
+    pub samples: u32,
+}
+
+impl Figure {
+    /// A figure of one sample; the other fields are set by name.
+    #[must_use]
+    pub fn new(suite: &str, case: &str, cache: &str, metric: &str, unit: Unit, value: f64) -> Self {
+        Self {
+            suite: suite.to_owned(),
+            case: case.to_owned(),
+            cache: cache.to_owned(),
+            metric: metric.to_owned(),
+            unit,
+            repeats: Repeats::Roughly,
+            at: None,
+            value,
+            interval: None,
+            samples: 1,
+        }
+    }
+
+    /// The median of `samples` and the interval that holds it with 95 % confidence (order
+    /// statistics of the binomial distribution; none below six samples, where no such interval
+    /// exists).
+    #[must_use]
+    pub fn of_samples(mut self, samples: &[f64]) -> Self {
+        let mut sorted = samples.to_vec();
+        self.value = crate::measure::median(&mut sorted);
+        self.interval = median_interval(&sorted);
+        self.samples = u32::try_from(sorted.len()).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// Says that it is the same in every run of one build.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.repeats = Repeats::Exactly;
+        self
+    }
+
+    /// Places it on the horizontal axis of a curve.
+    #[must_use]
+    pub fn at(mut self, at: f64) -> Self {
+        self.at = Some(at);
+        self
+    }
+
+    /// What names it across runs.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{} / {} / {} / {}", self.suite, self.case, self.cache, self.metric)
+    }
+}
+
+/// The narrowest symmetric pair of order statistics of `sorted` that holds the median with 95 %
+/// confidence. For n samples the pair (k, n + 1 - k) holds it with probability 1 - 2 P(B < k), B
+/// binomial with n and 1/2.
+fn median_interval(sorted: &[f64]) -> Option<(f64, f64)> {
+    let n = sorted.len();
+    let mut below = 0.0;
+    let mut rank = 0;
+    let mut term = 0.5_f64.powi(i32::try_from(n).ok()?);
+    for k in 0..n / 2 {
+        below += term;
+        if below > 0.025 {
+            break;
+        }
+        rank = k + 1;
+        term *= (n - k) as f64 / (k + 1) as f64;
+    }
+    (rank > 0).then(|| (sorted[rank - 1], sorted[n - rank]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_needs_six_samples() {
+        let of = |n: u32| {
+            let samples: Vec<f64> = (1..=n).map(f64::from).collect();
+            Figure::new("s", "c", "h", "m", Unit::Ns, 0.0).of_samples(&samples)
+        };
+        assert_eq!(of(5).interval, None);
+        assert_eq!(of(6).interval, Some((1.0, 6.0)));
+        assert_eq!(of(9).interval, Some((2.0, 8.0)));
+        assert_eq!(of(21).interval, Some((6.0, 16.0)));
+        assert_eq!(of(21).value.to_bits(), 11.0_f64.to_bits());
+    }
+
+    #[test]
+    fn figures_travel_as_json() {
+        let figure = Figure::new("memory", "64 B", "hypercache", "entry", Unit::Bytes, 105.5)
+            .exact()
+            .at(2.0);
+        let text = serde_json::to_string(&figure).unwrap();
+        assert_eq!(serde_json::from_str::<Figure>(&text).unwrap(), figure);
+    }
+}
