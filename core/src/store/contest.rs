@@ -16,7 +16,7 @@
 
 use super::job::{Next, Sighted, Task};
 use super::reclaim::allowance;
-use super::shard::{Live, Writer};
+use super::writer::{Live, Writer};
 use crate::eviction::{Bout, CONTEST_MAX, EntryMeta, Policy, QUEUES_MAX};
 
 /// Steps of one walk: looks at entries, dead ones among them, and begins of segments.

@@ -8,7 +8,7 @@
 
 use super::job::{Next, Sighted, Task};
 use super::reclaim::Step;
-use super::shard::{Extent, Live, Writer};
+use super::writer::{Extent, Live, Writer};
 use crate::eviction::{Duel, EntryMeta, Policy};
 
 /// Steps towards the rival, at most.

@@ -7,7 +7,8 @@
 //!
 //! Nothing happens in a shard whose entries never had a time to live.
 
-use super::shard::{Stage, Writer};
+use super::shard::Stage;
+use super::writer::Writer;
 use crate::pool::space::{SEG_NONE, SegId};
 use std::sync::atomic::Ordering::Relaxed;
 

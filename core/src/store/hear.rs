@@ -15,7 +15,9 @@
 
 use super::StoreInner;
 use super::index::line::Line;
-use super::shard::{Asked, Live, Shard, Writer};
+use super::promotion::Asked;
+use super::shard::Shard;
+use super::writer::{Live, Writer};
 use crate::eviction::{Heard, Policy};
 use std::sync::atomic::Ordering;
 
@@ -28,7 +30,7 @@ pub fn tell(store: &StoreInner, shard: &Shard, line: &Line, slot: usize, tag: u1
     if !is_heard {
         return;
     }
-    match shard.ask_promotion(location) {
+    match shard.ring.note(location) {
         Asked::Noted if !store.hears_all => {}
         Asked::Noted | Asked::Due => store.promotions_due.store(true, Ordering::Relaxed),
         Asked::Lost => line.uncount_hit(slot, tag, at),

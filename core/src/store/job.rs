@@ -9,7 +9,7 @@
 //! in sight, in order. An entry in sight may die before its turn; then no slot names its location.
 
 use super::entry::Entry;
-use super::shard::{Writer, fingerprint};
+use super::writer::{Writer, fingerprint};
 use crate::eviction::{Policy, QUEUES_MAX};
 use crate::pool::space::{SEG_NONE, SegId};
 use std::sync::atomic::Ordering::Relaxed;

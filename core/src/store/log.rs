@@ -6,7 +6,8 @@
 //! compaction finds it.
 
 use super::entry::{Entry, Shape};
-use super::shard::{BINS, COMPACT_FROM, Extent, Live, Stage, Writer};
+use super::shard::{BINS, COMPACT_FROM, Stage};
+use super::writer::{Extent, Live, Writer};
 use crate::error::Result;
 use crate::memory::racy;
 use crate::pool::space::{SEG_NONE, SegId, Use};

@@ -30,6 +30,7 @@ mod log;
 mod open;
 mod pin;
 mod places;
+mod promotion;
 mod put;
 mod read;
 mod reclaim;
@@ -45,6 +46,7 @@ pub mod testing;
 mod validate;
 mod walk;
 mod write;
+mod writer;
 
 pub use batch::BatchRead;
 pub use copied::Copied;
@@ -68,11 +70,12 @@ use crate::stats::{Counters, LatencyHistogram, LatencyOp, Tally};
 use crate::types::{DeleteOutcome, Read, Ttl, check_key};
 use places::Places;
 use room::Patience;
-use shard::{Shard, Writer};
+use shard::Shard;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use write::Step;
+use writer::Writer;
 
 /// A store, shared: clones are references to the same one. The last one that goes destroys it.
 #[derive(Clone)]
@@ -387,7 +390,7 @@ impl StoreInner {
     }
 
     /// The metadata of an entry under the lock.
-    fn info_under_lock(&self, live: &shard::Live) -> crate::types::Info {
+    fn info_under_lock(&self, live: &writer::Live) -> crate::types::Info {
         let ttl_ms = match live.entry.expires() {
             entry::NEVER => None,
             expires => Some(expires.saturating_sub(self.clock.now_ms())),
@@ -396,7 +399,7 @@ impl StoreInner {
     }
 
     /// Copies the value of an entry under the lock; `buf` has room.
-    fn copy_under_lock(&self, live: &shard::Live, buf: &mut [MaybeUninit<u8>]) {
+    fn copy_under_lock(&self, live: &writer::Live, buf: &mut [MaybeUninit<u8>]) {
         let from = match live.entry.run() {
             None => live.entry.inline_value(),
             Some(run) => self.space().run_addr(run).cast_const(),
@@ -454,7 +457,7 @@ impl Writer<'_> {
     #[inline]
     fn begin(&mut self, hash: u64, bytes: u32) {
         if let Some(memory) = &self.state.memory {
-            self.state.policy.prefetch(memory.words(), shard::fingerprint(hash));
+            self.state.policy.prefetch(memory.words(), writer::fingerprint(hash));
         }
         self.drain_promotions();
         self.pay(bytes);

@@ -2,7 +2,8 @@
 
 use super::index::{Table, Tail};
 use super::places::Places;
-use super::shard::{Queue, Shard, Writer};
+use super::shard::{Queue, Shard};
+use super::writer::Writer;
 use super::{HitRule, Store, StoreInner, entry};
 use crate::clock::Clock;
 use crate::config::{POOL_LIMIT_MIN, SHARDS_MAX, StoreConfig, check_range};

@@ -10,7 +10,7 @@ use super::StoreInner;
 use super::entry::Entry;
 use super::lease::handed::Handed;
 use super::read::{Hit, Visit};
-use super::shard::{Live, Writer};
+use super::writer::{Live, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::guard::Guard;
 use crate::pool::{Owner, Pool, PoolInner};

@@ -8,8 +8,8 @@
 //! can no longer be read.
 
 use super::entry;
-use super::shard::Writer;
 use super::write::{Source, Step};
+use super::writer::Writer;
 use super::{Fill, StoreInner, check_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::{fork, guard};

@@ -16,7 +16,9 @@
 
 use super::entry::{Entry, NEVER};
 use super::index::line::{Line, tag_of};
-use super::shard::{Asked, CLOSED, POISONED, Shard, Writer};
+use super::promotion::Asked;
+use super::shard::{CLOSED, POISONED, Shard};
+use super::writer::Writer;
 use super::{HitRule, StoreInner, hear};
 use crate::error::{Error, Result};
 use crate::eviction::HITS_MAX;
@@ -334,7 +336,7 @@ impl StoreInner {
         &'a self,
         hash: u64,
         key: &[u8],
-    ) -> Result<(Writer<'a>, Option<super::shard::Live>)> {
+    ) -> Result<(Writer<'a>, Option<super::writer::Live>)> {
         let writer = self.shard_of(hash).lock(self)?;
         let live = writer.find(hash, key);
         Ok((writer, live))
@@ -494,7 +496,7 @@ fn count_and_ask(
         .promote_before
         .get(queue)
         .is_some_and(|before| position < before.load(Ordering::Relaxed));
-    if is_old && matches!(shard.ask_promotion(location), Asked::Due | Asked::LostAndDue) {
+    if is_old && matches!(shard.ring.note(location), Asked::Due | Asked::LostAndDue) {
         store.promotions_due.store(true, Ordering::Relaxed);
     }
 }

@@ -15,7 +15,8 @@
 //! or a view pins, is passed over before any of its entries is unlinked.
 
 use super::job::{Job, Next, Task};
-use super::shard::{COMPACT_FROM, Extent, Live, Stage, Writer};
+use super::shard::{COMPACT_FROM, Stage};
+use super::writer::{Extent, Live, Writer};
 use crate::eviction::{EntryMeta, Policy, QUEUES_MAX, Verdict};
 use crate::memory::guard;
 use crate::pool::space::{SEG_NONE, SegId};

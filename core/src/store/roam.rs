@@ -4,7 +4,8 @@
 //! likely, and no list of them has to be kept. The number of draws is bounded; a queue that is a
 //! small part of its pool is left to the caller, who takes its oldest segment.
 
-use super::shard::{Stage, Writer};
+use super::shard::Stage;
+use super::writer::Writer;
 use crate::pool::space::SegId;
 use std::sync::atomic::Ordering::Relaxed;
 

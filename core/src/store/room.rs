@@ -8,7 +8,8 @@
 //! time; what views and raw memory hold is not.
 
 use super::index::Table;
-use super::shard::{PolicyMemory, Shard, Writer};
+use super::shard::{PolicyMemory, Shard};
+use super::writer::Writer;
 use super::{Fill, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::Policy;

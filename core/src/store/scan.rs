@@ -1,6 +1,6 @@
 //! A scan: a walk that the caller steps.
 
-use super::shard::Live;
+use super::writer::Live;
 use super::{Store, View};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Match;

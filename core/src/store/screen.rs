@@ -25,7 +25,8 @@
 //! clears the bit of the shard that it is in.
 
 use super::index::line::Line;
-use super::shard::{Shard, Writer};
+use super::shard::Shard;
+use super::writer::Writer;
 use super::{Fill, StoreInner};
 use crate::filter::single::{Head, Single};
 use crate::memory::guard;

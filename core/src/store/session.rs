@@ -7,7 +7,7 @@
 //! Lock order: a shard's lock, then the table's.
 
 use super::entry::Entry;
-use super::shard::{Live, Writer};
+use super::writer::{Live, Writer};
 use super::{Fill, StoreInner};
 use crate::config::StoreConfig;
 use crate::error::Result;

@@ -14,26 +14,23 @@
 //!
 //! A panic while the lock is held poisons the shard: calls on it fail until the store is cleared.
 
-use super::entry::{Entry, NEVER};
-use super::index::{Place, Table, Tail, line::Line, line::SlotValue};
+use super::StoreInner;
+use super::index::{Table, Tail};
 use super::job::Job;
 use super::lease::table::Leases;
-use super::places::Places;
-use super::{HitRule, StoreInner};
+use super::promotion::{NO_WINDOW, Ring};
+use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::eviction::{AnyPolicy, Context, EntryMeta, Policy, QUEUES_MAX, View};
+use crate::eviction::{AnyPolicy, Policy, QUEUES_MAX, View};
 use crate::memory::lock::{FutexGuard, FutexMutex};
-use crate::pool::SegMeta;
 use crate::pool::space::{SEG_NONE, SegId, Space};
-use crate::stats::{ShardCounters, Tally};
+use crate::stats::ShardCounters;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Eighths of a segment that may be dead; bin 8 is never filled, such segments go at once.
 pub const BINS: usize = 8;
 /// The first bin that is compacted: a quarter dead.
 pub const COMPACT_FROM: usize = 2;
-/// Look-ups that ask for promotion and wait for a writer.
-const RING: usize = 128;
 
 /// The failure of a shard that is out of service.
 pub const POISONED: Error = Error::fixed(
@@ -55,8 +52,8 @@ pub struct Shard {
     pub count_before: AtomicU64,
     /// Entries of queue q that were appended before this place ask for promotion when hit.
     pub promote_before: [AtomicU64; QUEUES_MAX],
-    ring: Box<[AtomicU32; RING]>,
-    ring_len: AtomicU32,
+    /// What hits ask for.
+    pub ring: Ring,
     /// Threads that wait for the lock.
     waiting: AtomicU32,
     /// Log segments, for sharing out what writes pay without the lock.
@@ -120,19 +117,6 @@ pub struct Head {
 impl Head {
     /// No segment.
     pub const NONE: Self = Self { segment: SEG_NONE, room: 0 };
-}
-
-/// What became of a hit that asks for something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// It is in the ring.
-    Noted,
-    /// It is in the ring, which is due to be drained.
-    Due,
-    /// The ring is full.
-    Lost,
-    /// The ring is full, and due to be drained.
-    LostAndDue,
 }
 
 /// Memory of a policy: words in a run of the shard's own.
@@ -216,11 +200,6 @@ pub struct State {
     pub screen: super::screen::Screen,
 }
 
-/// Without a window in which hits are not counted, its end is never reached.
-const NO_WINDOW: u64 = u64::MAX;
-/// The window moves when its queue's head has passed so large a part of it.
-const WINDOW_STEPS: u64 = 8;
-
 impl Written {
     fn new(state: State) -> Self {
         Self { counters: ShardCounters::new(), state: FutexMutex::new(state) }
@@ -240,8 +219,7 @@ impl Shard {
             table,
             promote_before: [const { AtomicU64::new(0) }; QUEUES_MAX],
             count_before: AtomicU64::new(if policy.counts_hits() { u64::MAX } else { 0 }),
-            ring: Box::new([const { AtomicU32::new(0) }; RING]),
-            ring_len: AtomicU32::new(0),
+            ring: Ring::new(),
             waiting: AtomicU32::new(0),
             segments: AtomicU32::new(0),
             held: AtomicU64::new(0),
@@ -276,35 +254,7 @@ impl Shard {
 
     /// Bytes that a shard takes on the process's heap, its index directories apart.
     pub fn heap_bytes() -> u64 {
-        (size_of::<Self>() + RING * size_of::<AtomicU32>()) as u64
-    }
-
-    /// Remembers that an entry asks for something; forgets it when the ring is full. The ring is due
-    /// to be drained once in as many calls as it is long.
-    #[inline]
-    pub fn ask_promotion(&self, location: u32) -> Asked {
-        // It may wrap: then the ring is filled once more.
-        let at = self.ring_len.fetch_add(1, Ordering::Relaxed) as usize;
-        let is_due = at % RING == RING - 1;
-        if let Some(cell) = self.ring.get(at) {
-            cell.store(location, Ordering::Release);
-            return if is_due { Asked::Due } else { Asked::Noted };
-        }
-        if is_due { Asked::LostAndDue } else { Asked::Lost }
-    }
-
-    fn take_promotions(&self, mut each: impl FnMut(u32)) {
-        let len = (self.ring_len.load(Ordering::Relaxed) as usize).min(RING);
-        if len == 0 {
-            return;
-        }
-        for cell in &self.ring[..len] {
-            let location = cell.swap(0, Ordering::Acquire);
-            if location != 0 {
-                each(location);
-            }
-        }
-        self.ring_len.store(0, Ordering::Relaxed);
+        (size_of::<Self>() + Ring::HEAP_BYTES) as u64
     }
 
     /// Locks the shard for a call on it.
@@ -348,306 +298,4 @@ impl Shard {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         state
     }
-}
-
-/// The holder of a shard's lock.
-pub struct Writer<'a> {
-    pub store: &'a StoreInner,
-    pub shard: &'a Shard,
-    pub places: &'a Places,
-    pub state: FutexGuard<'a, State>,
-    /// Whether a segment or run was retired, so that the space may be harvested afterwards.
-    pub retired: bool,
-    /// The thread was unwinding already: the call comes from a destructor, and is no fault.
-    was_panicking: bool,
-}
-
-impl<'a> Writer<'a> {
-    #[inline(always)]
-    fn new(store: &'a StoreInner, shard: &'a Shard, state: FutexGuard<'a, State>) -> Self {
-        let was_panicking = std::thread::panicking();
-        Self { store, shard, places: &store.places, state, retired: false, was_panicking }
-    }
-
-    /// The table entry of a segment.
-    #[inline(always)]
-    pub fn meta(&self, segment: SegId) -> &'a SegMeta {
-        // SAFETY: the store keeps its pool alive; segments come from it.
-        unsafe { self.places.meta(segment) }
-    }
-}
-
-impl Drop for Writer<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if std::thread::panicking() && !self.was_panicking {
-            self.shard.table.poison();
-            self.shard.counters().count(Tally::Faults);
-        }
-    }
-}
-
-/// A live entry under the lock: its slot, what the slot holds, and its bytes.
-#[derive(Clone, Copy)]
-pub struct Live {
-    pub place: Place,
-    pub slot: SlotValue,
-    pub entry: Entry,
-}
-
-/// What a live entry takes, and where.
-#[derive(Clone, Copy)]
-pub struct Extent {
-    /// Its queue.
-    pub queue: usize,
-    /// Bytes appended to the queue before it.
-    pub position: u64,
-    /// Bytes in the log.
-    pub log_bytes: u32,
-    /// Bytes of its run.
-    pub run_bytes: u64,
-    /// Both together.
-    pub full: u64,
-    /// Bytes of key and value.
-    pub payload: u64,
-}
-
-impl Writer<'_> {
-    /// The entry at a location.
-    #[inline(always)]
-    pub fn entry_at(&self, location: u32) -> Entry {
-        // SAFETY: locations come from filled slots or from a walk of this shard's own log, and
-        // the lock keeps both from changing.
-        unsafe { Entry::at(self.places.address(location)) }
-    }
-
-    /// The live entry of a key.
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Live> {
-        self.find_from(self.shard.table.home_of(hash)?, hash, key)
-    }
-
-    /// The live entry of a key whose home line this is.
-    #[inline(always)]
-    pub fn find_from(&self, home: &Line, hash: u64, key: &[u8]) -> Option<Live> {
-        let is_it = |location| self.entry_at(location).key_is(key);
-        let (place, slot) = self.shard.table.find_from(home, hash, is_it)?;
-        Some(Live { place, slot, entry: self.entry_at(slot.location) })
-    }
-
-    /// The live entry at a location, if a slot names it.
-    #[inline(always)]
-    pub fn find_at(&self, hash: u64, location: u32) -> Option<Live> {
-        let (place, slot) = self.shard.table.find(hash, |found| found == location)?;
-        Some(Live { place, slot, entry: self.entry_at(location) })
-    }
-
-    /// The hash of the key at a location.
-    #[inline]
-    pub fn hash_at(&self, location: u32) -> u64 {
-        self.store.hash.of(self.entry_at(location).key())
-    }
-
-    /// Bytes of an entry in the log.
-    #[inline(always)]
-    pub fn log_bytes(&self, entry: &Entry) -> u32 {
-        self.places.rounded(entry.bytes()) as u32
-    }
-
-    /// Bytes of an entry in the log and in its run.
-    pub fn full_bytes(&self, entry: &Entry) -> u64 {
-        let run = entry.run().map_or(0, |run| self.store.space().run_charge(run));
-        u64::from(self.log_bytes(entry)) + run
-    }
-
-    /// The queue of an entry.
-    #[inline(always)]
-    pub fn queue_of(&self, location: u32) -> usize {
-        let meta = self.meta(self.places.segment_of(location));
-        usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F)
-    }
-
-    /// Position of a location in the life of its queue.
-    pub fn position_of(&self, location: u32) -> u64 {
-        let meta = self.meta(self.places.segment_of(location));
-        meta.position.load(Ordering::Relaxed) + u64::from(self.places.offset_of(location))
-    }
-
-    /// What an entry takes, and where.
-    #[inline(always)]
-    pub fn extent(&self, live: &Live) -> Extent {
-        self.extent_of(live, self.log_bytes(&live.entry))
-    }
-
-    /// [`Writer::extent`] of an entry of so many bytes.
-    #[inline(always)]
-    pub fn extent_of(&self, live: &Live, log_bytes: u32) -> Extent {
-        let meta = self.meta(self.places.segment_of(live.slot.location));
-        let run_bytes = live.entry.run().map_or(0, |run| self.store.space().run_charge(run));
-        Extent {
-            queue: usize::from(meta.queue.load(Ordering::Relaxed) & 0x0F) % QUEUES_MAX,
-            position: meta.position.load(Ordering::Relaxed)
-                + u64::from(self.places.offset_of(live.slot.location)),
-            log_bytes,
-            run_bytes,
-            full: u64::from(log_bytes) + run_bytes,
-            payload: (live.entry.key_len() + live.entry.value_len()) as u64,
-        }
-    }
-
-    /// What the policy may know of an entry.
-    #[inline(always)]
-    pub fn meta_of(&self, hash: u64, live: &Live, extent: &Extent) -> EntryMeta {
-        EntryMeta {
-            bytes: u32::try_from(extent.full).unwrap_or(u32::MAX),
-            hits: live.slot.hits(),
-            queue: extent.queue as u8,
-            fingerprint: fingerprint(hash),
-            position: extent.position,
-            expires_ms: live.entry.expires(),
-            session: live.entry.session(),
-        }
-    }
-
-    /// The policy, and what it decides on.
-    #[inline(always)]
-    pub fn policy(&mut self) -> (&mut AnyPolicy, Context<'_>) {
-        let state = &mut *self.state;
-        let memory = state.memory.as_mut().map_or(&mut [][..], PolicyMemory::words_mut);
-        (&mut state.policy, Context { view: &state.view, memory })
-    }
-
-    /// Asks the policy something.
-    #[inline(always)]
-    pub fn ask<R>(&mut self, question: impl FnOnce(&mut AnyPolicy, &mut Context<'_>) -> R) -> R {
-        let (policy, mut cx) = self.policy();
-        question(policy, &mut cx)
-    }
-
-    /// Says what live entries may take at most, after segments or runs came or went.
-    pub fn update_capacity(&mut self) {
-        let segments = u64::from(self.state.segments) * self.store.space().seg_bytes();
-        self.state.view.capacity_bytes = segments + self.state.run_bytes;
-        self.shard.held.store(self.state.view.capacity_bytes, Ordering::Relaxed);
-    }
-
-    /// Whether the entry's time is over, or its session.
-    #[inline(always)]
-    pub fn is_expired(&self, entry: &Entry) -> bool {
-        let expires = entry.expires();
-        expires != NEVER && expires <= self.store.clock.now_ms() || self.store.has_ended(entry)
-    }
-
-    /// Carries out what hits asked for since the last writer: entries are appended again.
-    #[inline(always)]
-    pub fn drain_promotions(&mut self) {
-        if self.store.hit_rule == HitRule::Asks {
-            self.drain_ring();
-        }
-    }
-
-    #[inline(never)]
-    fn drain_ring(&mut self) {
-        let shard = self.shard;
-        for queue in 0..usize::from(self.store.queues).min(QUEUES_MAX) {
-            self.state.view.queues[queue].tail = self.tail_of(queue);
-        }
-        shard.take_promotions(|location| self.promote(location));
-        self.mark_promotions();
-    }
-
-    /// The position of the oldest entries of a queue; of its head where there are none.
-    fn tail_of(&self, queue: usize) -> u64 {
-        let chain = &self.state.queues[queue];
-        let oldest = if chain.job.is_open() { chain.job.seg } else { chain.oldest };
-        match oldest {
-            SEG_NONE => self.state.view.queues[queue].head,
-            segment => self.meta(segment).position.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Tells readers from which age on a hit asks for promotion.
-    fn mark_promotions(&mut self) {
-        let Some(share) = self.store.promote_after else { return };
-        let queues = self.state.view.queues.iter().take(usize::from(self.store.queues));
-        for (queue, mark) in queues.zip(&self.shard.promote_before) {
-            let behind = queue.length() * u64::from(share) / 256;
-            mark.store(queue.head - behind, Ordering::Relaxed);
-        }
-    }
-
-    /// Has the window of uncounted hits follow the head of queue 0.
-    #[inline(always)]
-    pub fn follow_head(&mut self) {
-        if self.state.view.queues[0].head >= self.state.window_due {
-            self.move_window();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn move_window(&mut self) {
-        let Some(share) = self.state.policy.uncounted_share() else { return };
-        let head = self.state.view.queues[0].head;
-        let window = head.saturating_sub(self.tail_of(0)) / 256 * u64::from(share);
-        self.shard.count_before.store(head - window, Ordering::Relaxed);
-        self.state.window_due = head + (window / WINDOW_STEPS).max(1);
-    }
-
-    /// The queues were emptied and their heads are at the beginning again.
-    pub fn reset_window(&mut self) {
-        if self.state.window_due != NO_WINDOW {
-            self.state.window_due = 0;
-        }
-    }
-
-    fn promote(&mut self, location: u32) {
-        // The location may be of an entry that is dead by now, and its segment may be another
-        // one's: only a slot of this shard makes it an entry.
-        let segment = self.places.segment_of(location);
-        if !self.owns_log(segment) {
-            return;
-        }
-        let meta = self.meta(segment);
-        let offset = self.places.offset_of(location);
-        if offset >= meta.fill.load(Ordering::Relaxed) || !self.begins_entry(segment, offset) {
-            return;
-        }
-        let hash = self.hash_at(location);
-        let Some(live) = self.find_at(hash, location) else { return };
-        if self.store.hears_at != 0 {
-            return self.hear(hash, &live);
-        }
-        let queue = self.queue_of(location);
-        let before = self.shard.promote_before[queue].load(Ordering::Relaxed);
-        if self.position_of(location) < before && self.pay_for_move(&live) {
-            let extent = self.extent(&live);
-            self.move_entry(live, extent, queue, live.slot.hits());
-        }
-    }
-
-    /// Whether the bytes at an offset look like an entry that lies inside its segment. A slot is
-    /// looked for afterwards; this only keeps a stale location from being read past the end.
-    fn begins_entry(&self, segment: SegId, offset: u32) -> bool {
-        let fill = self.meta(segment).fill.load(Ordering::Relaxed);
-        let location = self.places.location(segment, offset);
-        fill - offset >= 8 && {
-            let entry = self.entry_at(location);
-            let bytes = entry.bytes() as u64;
-            bytes <= u64::from(fill - offset)
-        }
-    }
-
-    /// Whether a segment is one of this shard's log.
-    pub fn owns_log(&self, segment: SegId) -> bool {
-        let meta = self.meta(segment);
-        meta.usage.load(Ordering::Acquire) == crate::pool::space::Use::Log as u8
-            && meta.store.load(Ordering::Acquire) == self.store.id
-            && meta.shard.load(Ordering::Relaxed) == self.store.number_of(self.shard)
-    }
-}
-
-/// The part of a hash that policies remember.
-#[inline(always)]
-pub fn fingerprint(hash: u64) -> u32 {
-    (hash >> 20) as u32
 }

@@ -36,7 +36,7 @@ impl StoreInner {
     }
 }
 
-impl super::shard::Writer<'_> {
+impl super::writer::Writer<'_> {
     /// Bytes in the log that no slot names: what was appended and is not live.
     pub(super) fn dead_bytes(&self) -> u64 {
         let live: u64 = self.state.view.queues.iter().map(|queue| queue.bytes).sum();

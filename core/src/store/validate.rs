@@ -1,6 +1,7 @@
 //! Checking every invariant of a store.
 
-use super::shard::{COMPACT_FROM, Stage, Writer};
+use super::shard::{COMPACT_FROM, Stage};
+use super::writer::Writer;
 use super::{Store, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{SEG_NONE, SegId};

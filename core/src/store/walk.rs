@@ -10,7 +10,8 @@
 //! A walk holds the shard's lock for one bucket at a time.
 
 use super::StoreInner;
-use super::shard::{Live, Shard, Writer};
+use super::shard::Shard;
+use super::writer::{Live, Writer};
 use crate::error::Result;
 use crate::stats::Tally;
 use crate::types::{Match, glob_matches};

@@ -16,6 +16,7 @@
 //! Memory is taken in chunks of one segment; a chunk that is no longer used goes back once every
 //! reader that was inside has left. Lines keep their versions for as long as their chunk lives.
 
+pub mod geometry;
 pub mod line;
 mod overflow;
 mod resize;
@@ -25,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pool::space::SegId;
 #[cfg(not(loom))]
 use crate::pool::space::Space;
+use geometry::{CLOSED, EPOCH, EPOCH_MASK, Geometry, POISONED, SCREENED, shape_of};
 use line::{LINK, Line, SLOTS, SlotValue};
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -39,77 +41,6 @@ const GROW_AT: u64 = 16 * 74 / 10;
 const SHRINK_AT: u64 = 16 * 64 / 10;
 /// The fewest lines.
 const LINES_MIN: u32 = if cfg!(loom) { 1 } else { 8 };
-
-const CLOSED: u64 = 1 << 63;
-const POISONED: u64 = 1 << 62;
-const SCREENED: u64 = 1 << 61;
-const LEVEL_SHIFT: u32 = 32;
-const LEVEL_MASK: u32 = 31;
-const EPOCH: u64 = 1 << 37;
-const EPOCH_MASK: u64 = (SCREENED - 1) & !(EPOCH - 1);
-
-/// A snapshot of the geometry word: lines (32 bits), their level (5 bits), epoch (24 bits), screened,
-/// poisoned, closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry(u64);
-
-/// The part of the geometry word that says which bucket a hash has.
-fn shape_of(lines: u32) -> u64 {
-    u64::from(lines) | u64::from(lines.ilog2()) << LEVEL_SHIFT
-}
-
-impl Geometry {
-    /// Number of home lines.
-    #[inline(always)]
-    pub fn lines(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// The largest power of two up to the number of lines, as its exponent.
-    #[inline(always)]
-    fn level(self) -> u32 {
-        (self.0 >> LEVEL_SHIFT) as u32 & LEVEL_MASK
-    }
-
-    /// The bucket of a hash.
-    #[inline(always)]
-    pub fn bucket(self, hash: u64) -> u32 {
-        let low = (1_u32 << self.level()) - 1;
-        let bucket = hash as u32 & (low << 1 | 1);
-        if bucket < self.lines() { bucket } else { hash as u32 & low }
-    }
-
-    /// How many low bits of the hash decide this bucket.
-    pub fn bits(self, bucket: u32) -> u32 {
-        let level = self.level();
-        let split = self.lines() - (1 << level);
-        if bucket >= 1 << level || bucket < split { level + 1 } else { level }
-    }
-
-    /// Whether the store was destroyed.
-    #[inline(always)]
-    pub fn is_closed(self) -> bool {
-        self.0 & CLOSED != 0
-    }
-
-    /// Whether the shard is out of service.
-    #[inline(always)]
-    pub fn is_poisoned(self) -> bool {
-        self.0 & POISONED != 0
-    }
-
-    /// Whether look-ups may go on, and nothing is to be asked before the index.
-    #[inline(always)]
-    pub fn is_straight(self) -> bool {
-        self.0 & (CLOSED | POISONED | SCREENED) == 0
-    }
-
-    /// Whether look-ups may go on.
-    #[inline(always)]
-    pub fn in_service(self) -> bool {
-        self.0 & (CLOSED | POISONED) == 0
-    }
-}
 
 /// The part that readers use.
 pub struct Table {
@@ -626,25 +557,5 @@ impl Table {
             ));
         }
         Ok(())
-    }
-}
-
-/// A bucket's tags tell splits nothing, so every part of the hash is used once: the low 32 bits
-/// choose the bucket, bits 34 to 47 are the tag, the top bits choose the shard.
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_of_a_growing_table() {
-        for lines in 8..70_u32 {
-            let geometry = Geometry(shape_of(lines));
-            for hash in 0..500_u64 {
-                let bucket = geometry.bucket(hash);
-                assert!(bucket < lines);
-                let bits = geometry.bits(bucket);
-                assert_eq!(hash & ((1 << bits) - 1), u64::from(bucket), "{lines} {hash}");
-            }
-        }
     }
 }

@@ -13,8 +13,8 @@ use crate::store::copied::{ReadEntry, Target};
 use crate::store::pin::Hold;
 use crate::store::read::{Hit, Visit};
 use crate::store::room::Patience as Room;
-use crate::store::shard::Writer;
 use crate::store::write::Step;
+use crate::store::writer::Writer;
 use crate::store::{Store, StoreInner, View};
 #[cfg(doc)]
 use crate::types::Info;

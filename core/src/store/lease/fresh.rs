@@ -22,7 +22,7 @@
 use crate::clock::monotonic_ns;
 use crate::store::StoreInner;
 use crate::store::entry::{Entry, NEVER};
-use crate::store::shard::{Live, Writer};
+use crate::store::writer::{Live, Writer};
 use crate::types::{PutOptions, Ttl};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
