@@ -68,8 +68,8 @@ pub struct Shard {
 /// What every write touches.
 #[repr(C, align(128))]
 struct Written {
-    counters: ShardCounters,
     state: FutexMutex<State>,
+    counters: ShardCounters,
 }
 
 /// Position of a segment in its queue's life, kept in the high half of `SegMeta::queue`.
@@ -156,7 +156,8 @@ impl PolicyMemory {
     }
 }
 
-/// What the holder of the lock owns; first what every write touches.
+/// What the holder of the lock owns. First, on the line of the lock, which those who wait for it
+/// poll, what is seldom written; then what every write touches.
 #[repr(C)]
 pub struct State {
     /// Bytes to reclaim a byte written, in 1/16; 0 while there is room.
@@ -165,15 +166,21 @@ pub struct State {
     pub expires: bool,
     /// Whether any key is being loaded, or was not long ago.
     pub has_leases: bool,
+    /// The place of queue 0's head from which on the window of uncounted hits moves.
+    pub window_due: u64,
+    pub memory: Option<PolicyMemory>,
+    /// Log segments held.
+    pub segments: u32,
+    /// First of the runs that hold values, chained.
+    pub runs: u32,
+    /// Bytes of value runs.
+    pub run_bytes: u64,
     /// Bytes still to be reclaimed for what was written.
     pub debt: i64,
     /// Keys and values of live entries.
     pub payload: u64,
-    /// The place of queue 0's head from which on the window of uncounted hits moves.
-    pub window_due: u64,
     pub heads: [Head; QUEUES_MAX],
     pub tail: Tail,
-    pub memory: Option<PolicyMemory>,
     /// What the queues hold, as the policy sees it.
     pub view: View,
     pub policy: AnyPolicy,
@@ -184,12 +191,6 @@ pub struct State {
     pub compacting: Job,
     /// Cursor of the expiry sweep.
     pub expiry: super::expiry::Sweep,
-    /// Log segments held.
-    pub segments: u32,
-    /// First of the runs that hold values, chained.
-    pub runs: u32,
-    /// Bytes of value runs.
-    pub run_bytes: u64,
     /// Random state of the jitter.
     pub dice: u64,
     /// Entries that reclaim kept since it last evicted one.
