@@ -12,9 +12,16 @@ pub mod speed;
 pub mod tail;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, Command};
 
 use crate::cache::Kind;
+
+/// The options of a subcommand as if these had been typed: what a suite runs is what a person can
+/// run too.
+fn typed<A: Args>(options: &[&str]) -> Result<A> {
+    let command = A::augment_args(Command::new("suite").no_binary_name(true));
+    Ok(A::from_arg_matches(&command.try_get_matches_from(options)?)?)
+}
 
 /// Shows the values of an option as the user types them.
 macro_rules! shown_as_typed {

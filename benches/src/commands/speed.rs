@@ -11,11 +11,12 @@ use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::ProgressBar;
 
-use super::{Caches, shown_as_typed};
+use super::{Caches, shown_as_typed, typed};
 use crate::cache::{Kind, Null, Spec};
 use crate::drive::{Sample, Subject, Task, run_lanes};
 use crate::measure::median;
-use crate::report::{Csv, Table, ns, progress};
+use crate::report::{self, Csv, Table, Unit, ns, progress};
+use crate::suite::{Extent, Findings, Plan};
 use crate::workload::{KEY_LEN, Rng, ValueBytes, Zipf};
 
 /// Compare the speed of reads and writes, cell by cell; all of them take half an hour
@@ -77,6 +78,19 @@ enum Op {
 impl Op {
     const ALL: [Self; 7] =
         [Self::Hit, Self::Miss, Self::Set, Self::Overwrite, Self::Zipf, Self::Batch, Self::Hotkey];
+
+    /// As the cases of the suite begin.
+    fn case(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Set => "set into full",
+            Self::Overwrite => "overwrite",
+            Self::Zipf => "zipf 95/5",
+            Self::Batch => "hit in batches of 32",
+            Self::Hotkey => "two readers of one key",
+        }
+    }
 
     fn title(self) -> &'static str {
         match self {
@@ -148,14 +162,19 @@ struct Cell {
     against: Vec<Figure>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Figure {
     cpu: f64,
     wall: f64,
     hit_share: f64,
+    /// Processor time of each round, without the loop.
+    rounds: Vec<f64>,
 }
 
 impl Figure {
+    /// What a loop costs that is not measured.
+    const FREE: Self = Self { cpu: 0.0, wall: 0.0, hit_share: 0.0, rounds: Vec::new() };
+
     fn shown(&self, clock: Clock) -> f64 {
         match clock {
             Clock::Cpu => self.cpu,
@@ -171,8 +190,27 @@ struct Field {
     next_id: Vec<u64>,
 }
 
+/// The matrix; the quick form has what fits the processor's caches, and reads of memory.
+pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
+    let seed = plan.seed.to_string();
+    let options = ["--seed", &seed];
+    if plan.extent == Extent::Full {
+        return measure(&typed(&options)?, findings);
+    }
+    let cached = ["--sizes", "l2,llc", "--values", "64", "--rounds", "5", "--millis", "10"];
+    measure(&typed(&[&options[..], &cached].concat())?, findings)?;
+    let memory =
+        ["--sizes", "dram", "--values", "64", "--rounds", "5", "--millis", "20", "--threads", "1"];
+    let reads = ["--ops", "hit,miss,batch"];
+    measure(&typed(&[&options[..], &memory, &reads].concat())?, findings)
+}
+
 /// Runs the comparison and prints its tables.
 pub fn run(args: &Args) -> Result<()> {
+    measure(args, &mut Findings::default())
+}
+
+fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
     let kinds = args.caches.or(Kind::BUILT)?;
     let mut bench = Bench {
         args,
@@ -183,6 +221,7 @@ pub fn run(args: &Args) -> Result<()> {
         )?,
         bar: progress(0, "speed"),
         cells: Vec::new(),
+        findings,
     };
     bench.bar.set_length(bench.planned());
     for &size in &args.sizes {
@@ -203,6 +242,7 @@ struct Bench<'a> {
     csv: Csv,
     bar: ProgressBar,
     cells: Vec<Cell>,
+    findings: &'a mut Findings,
 }
 
 impl Bench<'_> {
@@ -337,7 +377,7 @@ impl Bench<'_> {
             }
         }
         self.bar.inc(1);
-        let loop_cost = Figure { cpu: 0.0, wall: 0.0, hit_share: 1.0 };
+        let loop_cost = Figure::FREE;
         let figures = shared.iter().map(|samples| figure(samples, &loop_cost)).collect();
         let against = apart.iter().map(|samples| figure(samples, &loop_cost)).collect();
         self.push(Op::Hotkey, size, len, 2, figures, against)
@@ -387,8 +427,7 @@ impl Bench<'_> {
             }
         }
         self.bar.inc(1);
-        let none = Figure { cpu: 0.0, wall: 0.0, hit_share: 0.0 };
-        let loop_cost = figure(&samples[count], &none);
+        let loop_cost = figure(&samples[count], &Figure::FREE);
         Ok(samples[..count].iter().map(|samples| figure(samples, &loop_cost)).collect())
     }
 
@@ -413,8 +452,25 @@ impl Bench<'_> {
                 format!("{:.5}", figure.hit_share),
             ])?;
         }
+        let plural = if threads == 1 { "" } else { "s" };
+        let case = format!("{}, {len} B, {size}, {threads} thread{plural}", op.case());
+        self.hand_in(op, &case, &figures);
         self.cells.push(Cell { op, size, len, threads, figures, against });
         Ok(())
+    }
+
+    /// As figures of the suite.
+    fn hand_in(&mut self, op: Op, case: &str, figures: &[Figure]) {
+        for (kind, figure) in self.kinds.iter().zip(figures) {
+            let of = |metric, unit, value| {
+                report::Figure::new("speed", case, kind.name(), metric, unit, value)
+            };
+            self.findings.figure(of("time", Unit::Ns, 0.0).of_samples(&figure.rounds));
+            self.findings.figure(of("wall time", Unit::Ns, figure.wall));
+            if !matches!(op, Op::Miss | Op::Set | Op::Overwrite) {
+                self.findings.figure(of("hits", Unit::Share, figure.hit_share));
+            }
+        }
     }
 
     fn table(&self, op: Op) {
@@ -514,13 +570,15 @@ fn lane_task<'a>(task: &Task<'a>, next: Option<&u64>, lane: usize) -> Task<'a> {
 }
 
 fn figure(samples: &[Sample], loop_cost: &Figure) -> Figure {
-    let mut cpu: Vec<f64> = samples.iter().map(Sample::cpu_per_op).collect();
+    let cpu = |sample: &Sample| (sample.cpu_per_op() - loop_cost.cpu).max(0.1);
+    let rounds: Vec<f64> = samples.iter().map(cpu).collect();
     let mut wall: Vec<f64> = samples.iter().map(Sample::wall_per_op).collect();
     let ops: u64 = samples.iter().map(|sample| sample.ops).sum();
     let hits: u64 = samples.iter().map(|sample| sample.hits).sum();
     Figure {
-        cpu: (median(&mut cpu) - loop_cost.cpu).max(0.1),
+        cpu: median(&mut rounds.clone()),
         wall: (median(&mut wall) - loop_cost.wall).max(0.1),
         hit_share: hits as f64 / ops.max(1) as f64,
+        rounds,
     }
 }

@@ -3,8 +3,33 @@
 //! A suite measures one thing (speed, memory, latency under load, ...) and hands in [`Figure`]s;
 //! terminal table, CSV, JSON, page, history and comparison with a baseline are all made of those,
 //! so that a figure is measured in one place and shown the same everywhere.
+//!
+//! A new suite is a line in [`SUITES`]: the whole run, its page and `--only` know no other list.
 
+use crate::commands::speed;
 use crate::report::Figure;
+
+/// One suite.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    /// Its name, which is also the `suite` of its figures.
+    pub name: &'static str,
+    /// What it shows, as half a sentence: "nanoseconds of a hit, a miss, a set".
+    pub about: &'static str,
+    /// What stands on the horizontal axis of its curves, with the unit ("threads", "limit, bytes"):
+    /// what [`Figure::at`] means in it. Empty where no figure has one.
+    pub axis: &'static str,
+    /// Measures. A figure is handed in as soon as it is known, so that a broken run leaves it.
+    pub run: fn(&Plan, &mut Findings) -> anyhow::Result<()>,
+}
+
+/// Every suite, in the order of the whole run. A line each; keep what is quick to the front.
+pub const SUITES: &[Suite] = &[Suite {
+    name: "speed",
+    about: "nanoseconds of a hit, a miss, a set, an overwrite, beside other caches",
+    axis: "",
+    run: speed::suite,
+}];
 
 /// How much a run may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
