@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{
-    churn, filter, leases, limit, miss_ratio, raw, sessions, speed, tail,
+    all, churn, filter, leases, limit, miss_ratio, raw, sessions, speed, tail,
 };
 use hypercache_bench::miss_ratio::equal;
 
@@ -18,6 +18,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    All(all::Args),
     Speed(speed::Args),
     Tail(tail::Args),
     Limit(limit::Args),
@@ -36,6 +37,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::All(args) => all::run(&args),
         Command::Speed(args) => speed::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Limit(args) => limit::run(&args),

@@ -18,6 +18,9 @@ const NODE: &str = "node";
 /// The subcommand that measures the Python package instead.
 const PYTHON: &str = "python";
 
+/// The whole run, which no subcommand asks for.
+const ALL: &str = "all";
+
 /// Subcommands that compare HyperCache with no other cache.
 const ALONE: [&str; 4] = ["raw", "replay", "sessions", "leases"];
 
@@ -48,14 +51,19 @@ pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `--miss-ratio`, wherever it stands, as the subcommand that it means.
+/// `--miss-ratio`, wherever it stands, as the subcommand that it means; the whole run where there is
+/// no subcommand (`--help` is about all of them).
 fn with_subcommand(args: &[String]) -> Vec<String> {
     let (option, name) = MISS_RATIO;
-    let rest = args.iter().filter(|arg| *arg != option).cloned();
-    if rest.clone().count() == args.len() {
-        return args.to_vec();
+    let rest = || args.iter().filter(|arg| *arg != option).cloned();
+    let is_about_all = |first: &str| ["-h", "--help", "-V", "--version"].contains(&first);
+    match args.first() {
+        _ if rest().count() < args.len() => {
+            std::iter::once(name.to_owned()).chain(rest()).collect()
+        }
+        Some(first) if is_about_all(first) || !first.starts_with('-') => args.to_vec(),
+        Some(_) | None => std::iter::once(ALL.to_owned()).chain(rest()).collect(),
     }
-    std::iter::once(name.to_owned()).chain(rest).collect()
 }
 
 /// Whether the caches that HyperCache is compared with are built in: they are most of what there is
@@ -95,6 +103,26 @@ mod tests {
             ("speed --ops hit", "speed --ops hit"),
         ] {
             assert_eq!(with_subcommand(&words(typed)), words(meant));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_subcommand;
+
+    #[test]
+    fn without_a_subcommand_everything_is_run() {
+        for (typed, meant) in [
+            (&[][..], &["all"][..]),
+            (&["--quick"], &["all", "--quick"]),
+            (&["--only", "speed"], &["all", "--only", "speed"]),
+            (&["speed", "--quick"], &["speed", "--quick"]),
+            (&["--csv", "f", "--miss-ratio"], &["miss-ratio", "--csv", "f"]),
+            (&["--help"], &["--help"]),
+        ] {
+            let typed: Vec<String> = typed.iter().map(|&arg| arg.to_owned()).collect();
+            assert_eq!(with_subcommand(&typed), meant);
         }
     }
 }

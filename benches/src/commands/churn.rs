@@ -11,10 +11,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::{Caches, shown_as_typed};
+use super::{Caches, shown_as_typed, typed};
 use crate::cache::{Kind, Spec, Written};
 use crate::drive::Subject;
-use crate::report::{Csv, Table, count, mib, parse_bytes, percent, progress};
+use crate::report::{Csv, Figure, Table, Unit, count, mib, parse_bytes, percent, progress};
+use crate::suite::{Extent, Findings, Plan};
 use crate::workload::{KEY_LEN, Rng, ValueBytes, key_of};
 
 /// Show the live share of the limit, and write amplification, under changing sizes
@@ -58,8 +59,22 @@ shown_as_typed!(Load);
 
 const GOAL: f64 = 0.8;
 
+/// Both loads; the quick form has a smaller cache.
+pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
+    let seed = plan.seed.to_string();
+    let mut options = vec!["--seed", &seed];
+    if plan.extent == Extent::Quick {
+        options.extend(["--limit", "32MiB", "--budgets", "8"]);
+    }
+    measure(&typed(&options)?, findings)
+}
+
 /// Runs the loads and prints a table.
 pub fn run(args: &Args) -> Result<()> {
+    measure(args, &mut Findings::default())
+}
+
+fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
     let kinds = args.caches.or(&[Kind::Ours])?;
     let mut csv = Csv::create(
         args.csv.as_deref(),
@@ -93,6 +108,7 @@ pub fn run(args: &Args) -> Result<()> {
             let churned = churn(&*cache, args, load, (least, most, mean), &values, || bar.inc(1));
             table.row(churned.row(kind, load, args.limit));
             csv.row(&churned.csv(kind, load, args.limit))?;
+            churned.hand_in(kind, load, args.limit, findings);
         }
     }
     bar.finish_and_clear();
@@ -134,6 +150,21 @@ impl Churned {
             self.amplification().map_or("-".to_owned(), |factor| format!("{factor:.2}")),
             format!("{} {verdict}", percent(GOAL)),
         ]
+    }
+
+    fn hand_in(&self, kind: Kind, load: Load, limit: u64, findings: &mut Findings) {
+        let case = load.to_string();
+        let of =
+            |metric, unit, value| Figure::new("churn", &case, kind.name(), metric, unit, value);
+        let share = self.payload as f64 / limit as f64;
+        findings.figure(of("live payload", Unit::Share, share));
+        if let Some(least) = self.least {
+            let least = least as f64 / limit as f64;
+            findings.figure(of("live payload at the least", Unit::Share, least));
+        }
+        if let Some(factor) = self.amplification() {
+            findings.figure(of("writes a write", Unit::Ratio, factor));
+        }
     }
 
     fn csv(&self, kind: Kind, load: Load, limit: u64) -> Vec<String> {

@@ -16,12 +16,13 @@ use clap::Args as ClapArgs;
 use hypercache_core::{PolicyKind, StoreConfig};
 use indicatif::ProgressBar;
 
-use super::Caches;
+use super::{Caches, built, typed};
 use crate::cache::ours::Ours;
 use crate::cache::{Kind, Peek, Spec};
 use crate::drive::Subject;
 use crate::measure::Resident;
-use crate::report::{Csv, Table, count, mib, parse_bytes, percent, progress};
+use crate::report::{Csv, Figure, Table, Unit, count, mib, parse_bytes, percent, progress};
+use crate::suite::{Extent, Findings, Plan};
 use crate::workload::{KEY_LEN, ValueBytes, key_of, mix};
 
 /// Compare memory taken with the budget asked for
@@ -121,8 +122,27 @@ impl Step {
     }
 }
 
+/// Values of one length each, every cache new; what happens while lengths drift is another suite's
+/// (`memory`).
+pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
+    let (caches, limit) = (built(), plan.pick("32MiB", "256MiB"));
+    let phases = match plan.extent {
+        Extent::Quick => &["64", "mixed"][..],
+        Extent::Full => &["64", "300", "1024", "mixed"],
+    };
+    for phase in phases {
+        let options = ["--caches", &caches, "--limit", limit, "--phases", phase, "--sweep", "0"];
+        measure(&typed(&[&options[..], &["--settle-seconds", "0"]].concat())?, findings)?;
+    }
+    Ok(())
+}
+
 /// Runs the comparison and prints its tables.
 pub fn run(args: &Args) -> Result<()> {
+    measure(args, &mut Findings::default())
+}
+
+fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
     let kinds = args.caches.or(&[Kind::Moka, Kind::Foyer, Kind::Quick, Kind::Ours])?;
     let mut csv = Csv::create(
         args.csv.as_deref(),
@@ -134,6 +154,7 @@ pub fn run(args: &Args) -> Result<()> {
         bar.set_message(format!("phases: {kind}"));
         let steps = child(kind, args.limit, args, Some(args.settle_seconds), &bar, at as u64)?;
         record(&mut csv, kind, &steps)?;
+        hand_in(kind, &steps, args, findings);
         drift.push((kind, steps));
     }
     bar.finish_and_clear();
@@ -142,6 +163,24 @@ pub fn run(args: &Args) -> Result<()> {
         sweep(args, &args.sweep_caches, &mut csv)?;
     }
     Ok(())
+}
+
+/// The phases as figures of the suite.
+fn hand_in(kind: Kind, steps: &[Step], args: &Args, findings: &mut Findings) {
+    for (step, phase) in steps.iter().zip(&args.phases) {
+        let case = match phase.as_str() {
+            "mixed" => "values of 16 to 4096 B".to_owned(),
+            len => format!("values of {len} B"),
+        };
+        let of =
+            |metric, unit, value| Figure::new("limit", &case, kind.name(), metric, unit, value);
+        let of_limit = step.peak as f64 / step.limit as f64;
+        findings.figure(of("resident by limit", Unit::Ratio, of_limit));
+        if step.entries > 0 {
+            let taken = step.limit.max(step.now) as f64 / step.entries as f64;
+            findings.figure(of("bytes an entry", Unit::Bytes, taken));
+        }
+    }
 }
 
 fn record(csv: &mut Csv, kind: Kind, steps: &[Step]) -> Result<()> {

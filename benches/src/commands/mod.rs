@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod all;
 pub mod churn;
 pub mod filter;
 pub mod leases;
@@ -21,6 +22,12 @@ use crate::cache::Kind;
 fn typed<A: Args>(options: &[&str]) -> Result<A> {
     let command = A::augment_args(Command::new("suite").no_binary_name(true));
     Ok(A::from_arg_matches(&command.try_get_matches_from(options)?)?)
+}
+
+/// All caches that are built in, as `--caches` takes them.
+fn built() -> String {
+    let names: Vec<&str> = Kind::BUILT.iter().map(|kind| kind.name()).collect();
+    names.join(",")
 }
 
 /// Shows the values of an option as the user types them.

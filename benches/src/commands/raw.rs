@@ -8,8 +8,10 @@ use anyhow::Result;
 use clap::Args as ClapArgs;
 use hypercache as hc;
 
+use super::typed;
 use crate::measure::{median, pin_to_core, thread_cpu_ns};
-use crate::report::{Csv, Table, ns, progress};
+use crate::report::{Csv, Figure, Table, Unit, ns, progress};
+use crate::suite::{Extent, Findings, Plan};
 use crate::workload::Rng;
 
 /// Compare raw memory of a pool with malloc and free
@@ -144,8 +146,23 @@ impl Pattern {
     }
 }
 
+/// Blocks of some lengths, beside malloc.
+pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
+    let seed = plan.seed.to_string();
+    let mut options = vec!["--seed", &seed];
+    match plan.extent {
+        Extent::Quick => options.extend(["--rounds", "6", "--blocks", "200000"]),
+        Extent::Full => options.extend(["--lens", "16,64,256,4096"]),
+    }
+    measure(&typed(&options)?, findings)
+}
+
 /// Runs the comparison and prints a table.
 pub fn run(args: &Args) -> Result<()> {
+    measure(args, &mut Findings::default())
+}
+
+fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
     let heaps: Vec<Box<dyn Loops>> = vec![Box::new(Malloc::new()), Box::new(Ours::new(256 << 20)?)];
     let mut csv =
         Csv::create(args.csv.as_deref(), &["pattern", "len", "threads", "heap", "cpu_ns"])?;
@@ -165,6 +182,12 @@ pub fn run(args: &Args) -> Result<()> {
                         times.push(lanes(&**heap, pattern, len, args.blocks, threads, seed));
                         bar.inc(1);
                     }
+                }
+                let plural = if threads == 1 { "" } else { "s" };
+                let case = format!("{}, {len} B, {threads} thread{plural}", pattern.name());
+                for (heap, times) in heaps.iter().zip(&times) {
+                    let figure = Figure::new("raw", &case, heap.name(), "time", Unit::Ns, 0.0);
+                    findings.figure(figure.of_samples(times));
                 }
                 let figures: Vec<f64> = times.iter_mut().map(|times| median(times)).collect();
                 let mut row = vec![pattern.name().to_owned(), len.to_string(), threads.to_string()];
@@ -188,7 +211,10 @@ pub fn run(args: &Args) -> Result<()> {
         "Nanoseconds of the thread's processor time, median of {} rounds; both touch the block.",
         args.rounds
     ));
-    table.note(format!("Reading a pool's pressure: {} ns.", ns(pressure_cost(args.blocks)?)));
+    let pressure = pressure_cost(args.blocks)?;
+    let case = "reading a pool's pressure";
+    findings.figure(Figure::new("raw", case, "hypercache", "time", Unit::Ns, pressure));
+    table.note(format!("Reading a pool's pressure: {} ns.", ns(pressure)));
     table.print();
     Ok(())
 }

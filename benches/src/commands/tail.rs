@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 
-use super::Caches;
+use super::{Caches, built, typed};
 use crate::cache::{Kind, Spec};
 use crate::drive::Subject;
 use crate::measure::{Histogram, OwnTime, Ticker, median};
-use crate::report::{Csv, Table, count, duration, mib, parse_bytes, progress};
+use crate::report::{Csv, Figure, Table, Unit, count, duration, mib, parse_bytes, progress};
+use crate::suite::{Extent, Findings, Plan};
 use crate::workload::{KEY_LEN, ValueBytes, key_of};
 
 /// Compare the slowest sets
@@ -51,6 +52,8 @@ pub struct Args {
 }
 
 const SHARES: [f64; 4] = [0.5, 0.99, 0.999, 0.9999];
+/// As figures name them.
+const NAMES: [&str; SHARES.len()] = ["p50", "p99", "p99.9", "p99.99"];
 
 /// The runs of one cache.
 #[derive(Default)]
@@ -70,8 +73,23 @@ impl Runs {
     }
 }
 
+/// All caches; the quick form has smaller ones.
+pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
+    let (seed, caches) = (plan.seed.to_string(), built());
+    let mut options = vec!["--seed", &seed, "--caches", &caches];
+    if plan.extent == Extent::Quick {
+        options.extend(["--limit", "64MiB", "--runs", "6", "--sets", "100000"]);
+        options.extend(["--growth", "200000", "--growth-runs", "3"]);
+    }
+    measure(&typed(&options)?, findings)
+}
+
 /// Runs the comparison and prints its tables.
 pub fn run(args: &Args) -> Result<()> {
+    measure(args, &mut Findings::default())
+}
+
+fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
     let kinds = args.caches.or(&[Kind::Quick, Kind::Ours])?;
     let ticker = Ticker::calibrate();
     let mut csv = Csv::create(
@@ -92,6 +110,8 @@ pub fn run(args: &Args) -> Result<()> {
         args.runs,
         count(args.sets)
     );
+    let case = format!("set into full, {} B", args.value_len);
+    hand_in(&case, &kinds, &steady, findings);
     print(&title, &kinds, steady, note);
     if args.growth > 0 {
         let growth = growth(args, &kinds, ticker, &mut csv)?;
@@ -101,6 +121,8 @@ pub fn run(args: &Args) -> Result<()> {
             args.growth_value_len,
             args.growth_runs
         );
+        let case = format!("set while it grows, {} B", args.growth_value_len);
+        hand_in(&case, &kinds, &growth, findings);
         print(&title, &kinds, growth, note);
     }
     Ok(())
@@ -189,6 +211,21 @@ fn record(csv: &mut Csv, load: &str, kind: Kind, run: u32, histogram: &Histogram
     row.extend(SHARES.map(|share| format!("{:.0}", histogram.quantile(share))));
     row.push(format!("{:.0}", histogram.max()));
     csv.row(&row)
+}
+
+/// As figures of the suite: each the median of the runs.
+fn hand_in(case: &str, kinds: &[Kind], runs: &[Runs], findings: &mut Findings) {
+    for (kind, runs) in kinds.iter().zip(runs) {
+        let mut take = |metric, samples: &[f64]| {
+            let figure = Figure::new("tail", case, kind.name(), metric, Unit::Ns, 0.0);
+            findings.figure(figure.of_samples(samples));
+        };
+        take("mean", &runs.means);
+        for (name, quantiles) in NAMES.into_iter().zip(&runs.quantiles) {
+            take(name, quantiles);
+        }
+        take("max", &runs.maxima);
+    }
 }
 
 fn print(title: &str, kinds: &[Kind], runs: Vec<Runs>, note: &str) {

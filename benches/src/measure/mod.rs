@@ -3,10 +3,12 @@
 mod clock;
 mod histogram;
 mod memory;
+mod place;
 
 pub use clock::{OwnTime, Ticker, pin_to_core, thread_cpu_ns, thread_switches};
 pub use histogram::Histogram;
 pub use memory::{Resident, resident_bytes};
+pub use place::{Place, now_utc};
 
 /// The middle one; the mean of the middle two for an even number; NaN for none.
 #[must_use]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::page::{Look, escape};
+use super::page::Look;
 use super::summary::{Source, Standing};
+use crate::report::svg::{Scale, escape, step_for};
 
 /// Miss ratios of a policy by fraction.
 #[derive(Clone, Debug)]
@@ -17,19 +18,6 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A range of values on a range of the drawing.
-struct Scale {
-    values: (f64, f64),
-    places: (f64, f64),
-}
-
-impl Scale {
-    fn at(&self, value: f64) -> f64 {
-        let share = (value - self.values.0) / (self.values.1 - self.values.0);
-        self.places.0 + share.clamp(0.0, 1.0) * (self.places.1 - self.places.0)
-    }
-}
-
 /// Miss ratio over cache size, which is on a logarithmic scale.
 pub fn curves(out: &mut String, curves: &[Curve]) {
     const SIZE: (f64, f64) = (320.0, 200.0);
@@ -40,26 +28,25 @@ pub fn curves(out: &mut String, curves: &[Curve]) {
         (least, most) = (least.min(fraction), most.max(fraction));
         (low, high) = (low.min(ratio), high.max(ratio));
     }
-    let step = step_for(high - low);
+    let step = step_for((high - low).max(0.002));
     let low = ((low / step).floor() * step).max(0.0);
     let high = (high / step).ceil() * step;
-    let x = Scale {
-        // A little beside the outermost points, and some width where there is only one.
-        values: (least.log10() - 0.1, most.log10() + 0.1),
-        places: (42.0, SIZE.0 - 6.0),
-    };
-    let y = Scale { values: (low, high.max(low + step)), places: (SIZE.1 - 22.0, 8.0) };
+    // A little beside the outermost points, and some width where there is only one.
+    let (left, right) = (42.0, SIZE.0 - 6.0);
+    let x = Scale::linear((least.log10() - 0.1, most.log10() + 0.1), (left, right));
+    let high = high.max(low + step);
+    let y = Scale::linear((low, high), (SIZE.1 - 22.0, 8.0));
     let _ = writeln!(out, "<svg viewBox=\"0 0 {} {}\" role=\"img\">", SIZE.0, SIZE.1);
     let mut tick = low;
-    while tick <= y.values.1 + step / 2.0 {
+    while tick <= high + step / 2.0 {
         let at = y.at(tick);
         let _ = writeln!(
             out,
             "<path class=\"axis\" d=\"M{:.1} {at:.1}H{:.1}\"/><text class=\"faint\" x=\"{:.1}\" \
              y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            x.places.0,
-            x.places.1,
-            x.places.0 - 5.0,
+            left,
+            right,
+            left - 5.0,
             at + 4.0,
             percent(tick, step)
         );
@@ -103,14 +90,6 @@ pub fn curves(out: &mut String, curves: &[Curve]) {
     out.push_str("</svg>\n");
 }
 
-/// A round distance between ticks, for four or so of them.
-fn step_for(range: f64) -> f64 {
-    let rough = (range / 4.0).max(0.000_5);
-    let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|step| step * power >= rough);
-    step.unwrap_or(10.0) * power
-}
-
 fn percent(ratio: f64, step: f64) -> String {
     let digits = if step < 0.001 { 2 } else { usize::from(step < 0.01 || step == 0.025) };
     format!("{:.digits$} %", ratio * 100.0)
@@ -122,9 +101,10 @@ pub fn standings(out: &mut String, standings: &[Standing], looks: &BTreeMap<Stri
     const LEAST: f64 = -0.15;
     let height = ROW * standings.len() as f64 + 34.0;
     let most = standings.iter().map(|standing| standing.mean).fold(0.05, f64::max);
-    let x = Scale { values: (LEAST, (most * 20.0).ceil() / 20.0), places: (210.0, 850.0) };
+    let most = (most * 20.0).ceil() / 20.0;
+    let x = Scale::linear((LEAST, most), (210.0, 850.0));
     let _ = writeln!(out, "<svg viewBox=\"0 0 900 {height}\" role=\"img\">");
-    let ticks = ((x.values.1 - LEAST) / 0.05).round() as i32;
+    let ticks = ((most - LEAST) / 0.05).round() as i32;
     for tick in 0..=ticks {
         let value = LEAST + 0.05 * f64::from(tick);
         let at = x.at(value);
@@ -169,12 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scales_and_steps() {
-        let scale = Scale { values: (0.0, 2.0), places: (100.0, 0.0) };
-        assert_eq!((scale.at(0.5), scale.at(9.0)), (75.0, 0.0));
-        for (range, step) in [(0.4, 0.1), (0.9, 0.25), (0.03, 0.01), (0.0, 0.000_5)] {
-            assert!((step_for(range) - step).abs() < 1e-9, "{range}: {}", step_for(range));
-        }
+    fn shares_have_the_digits_of_their_steps() {
         assert_eq!(percent(0.25, 0.1), "25 %");
         assert_eq!(percent(0.025, 0.005), "2.5 %");
     }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use super::chart::{self, Curve};
 use super::contender::Peer;
 use super::summary::{BELADY, Cells, Key, Source, Standing, is_real};
+use crate::report::svg::escape;
 
 /// Colours that the style has; further policies begin again.
 const COLOURS: usize = 10;
@@ -82,12 +83,6 @@ pub fn page(cells: &Cells, classes: &BTreeMap<String, String>) -> String {
     }
     out.push_str("</div>\n</body>\n</html>\n");
     out
-}
-
-/// Text as it may stand between tags and in attributes.
-#[must_use]
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// Libraries are dashed, policies of ours are not.

@@ -31,6 +31,55 @@ impl Unit {
             Self::Ns | Self::Bytes | Self::Instructions | Self::Count | Self::Ratio => false,
         }
     }
+
+    /// A round value in it, as an axis has it.
+    #[must_use]
+    pub fn show_tick(self, value: f64) -> String {
+        let scaled = |steps: &[(f64, &str)]| {
+            let fits = |step: &&(f64, &str)| value.abs() >= step.0;
+            let (scale, name) = steps.iter().rev().find(fits).or(steps.first())?;
+            // Zeros that the division has left behind say nothing.
+            let text = format!("{:.3}", value / scale);
+            let text = text.trim_end_matches('0').trim_end_matches('.');
+            Some(format!("{text}{name}"))
+        };
+        let steps: &[(f64, &str)] = match self {
+            Self::Ns => &[(1.0, " ns"), (1e3, " us"), (1e6, " ms"), (1e9, " s")],
+            Self::PerSecond => &[(1.0, "/s"), (1e3, " k/s"), (1e6, " M/s")],
+            Self::Bytes => {
+                &[(1.0, " B"), (1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")]
+            }
+            Self::Instructions | Self::Count => &[(1.0, ""), (1e3, " k"), (1e6, " M")],
+            Self::Share => return format!("{} %", (value * 1e5).round() / 1e3),
+            Self::Ratio => &[(1.0, "")],
+        };
+        scaled(steps).unwrap_or_default()
+    }
+
+    /// A value in it, as a person would write it; "-" for one that is no number.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        if !value.is_finite() {
+            return "-".to_owned();
+        }
+        match self {
+            Self::Ns if value.abs() < 100.0 => format!("{value:.1} ns"),
+            Self::Ns => super::duration(value),
+            Self::PerSecond if value >= 1e6 => format!("{:.2} M/s", value / 1e6),
+            Self::PerSecond if value >= 1e3 => format!("{:.1} k/s", value / 1e3),
+            Self::PerSecond => format!("{value:.1} /s"),
+            Self::Bytes if value < 10_240.0 => format!("{value:.1} B"),
+            Self::Bytes => super::size(value.max(0.0) as u64),
+            Self::Instructions | Self::Count if value.fract() == 0.0 && value >= 0.0 => {
+                super::count(value as u64)
+            }
+            Self::Instructions | Self::Count => super::mean(value),
+            Self::Share if value > 0.0 && value < 0.001 => format!("{:.4} %", value * 100.0),
+            Self::Share => super::percent(value),
+            Self::Ratio if value != 0.0 && value.abs() < 0.01 => format!("{value:.5}"),
+            Self::Ratio => format!("{value:.2}"),
+        }
+    }
 }
 
 /// How much a figure repeats, and so what a change of it means.
@@ -155,6 +204,39 @@ mod tests {
         assert_eq!(of(9).interval, Some((2.0, 8.0)));
         assert_eq!(of(21).interval, Some((6.0, 16.0)));
         assert_eq!(of(21).value.to_bits(), 11.0_f64.to_bits());
+    }
+
+    #[test]
+    fn units_read_well() {
+        for (unit, value, text) in [
+            (Unit::Ns, 41.95, "42.0 ns"),
+            (Unit::Ns, 1_500.0, "1.50 us"),
+            (Unit::PerSecond, 12_345_678.0, "12.35 M/s"),
+            (Unit::Bytes, 105.5, "105.5 B"),
+            (Unit::Bytes, 67_108_864.0, "64.0 MiB"),
+            (Unit::Count, 0.0, "0"),
+            (Unit::Instructions, 1_234_567.0, "1,234,567"),
+            (Unit::Share, 0.5, "50.0 %"),
+            (Unit::Ratio, 0.000_93, "0.00093"),
+            (Unit::Ratio, 1.26, "1.26"),
+            (Unit::Ns, f64::NAN, "-"),
+        ] {
+            assert_eq!(unit.show(value), text);
+        }
+    }
+
+    #[test]
+    fn ticks_read_well() {
+        for (unit, value, text) in [
+            (Unit::Ns, 0.5, "0.5 ns"),
+            (Unit::Ns, 20_000.0, "20 us"),
+            (Unit::Bytes, 67_108_864.0, "64 MiB"),
+            (Unit::Share, 0.025, "2.5 %"),
+            (Unit::PerSecond, 5e6, "5 M/s"),
+            (Unit::Ratio, 0.0, "0"),
+        ] {
+            assert_eq!(unit.show_tick(value), text);
+        }
     }
 
     #[test]

@@ -1,7 +1,14 @@
-//! Tables for people, CSV for programs.
+//! What becomes of figures: tables for people, CSV and JSON for programs, a page for both.
 
 mod csv;
 mod figure;
+pub mod grid;
+pub mod headline;
+pub mod markdown;
+pub mod page;
+pub mod plot;
+pub mod run;
+pub mod svg;
 mod table;
 
 use std::time::Duration;
@@ -10,6 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub use csv::Csv;
 pub use figure::{Figure, Repeats, Unit};
+pub use grid::Grid;
 pub use table::{Align, Table};
 
 /// A progress bar of `steps`; hidden where standard error is no terminal.

@@ -6,7 +6,9 @@
 //!
 //! A new suite is a line in [`SUITES`]: the whole run, its page and `--only` know no other list.
 
-use crate::commands::speed;
+use std::fmt;
+
+use crate::commands::{churn, filter, limit, raw, speed, tail};
 use crate::report::Figure;
 
 /// One suite.
@@ -24,12 +26,39 @@ pub struct Suite {
 }
 
 /// Every suite, in the order of the whole run. A line each; keep what is quick to the front.
-pub const SUITES: &[Suite] = &[Suite {
-    name: "speed",
-    about: "nanoseconds of a hit, a miss, a set, an overwrite, beside other caches",
-    axis: "",
-    run: speed::suite,
-}];
+pub const SUITES: &[Suite] = &[
+    Suite {
+        name: "speed",
+        about: "nanoseconds of a hit, a miss, a set, an overwrite, beside other caches",
+        axis: "",
+        run: speed::suite,
+    },
+    Suite {
+        name: "tail",
+        about: "how long the slowest sets take, in processor time of their own",
+        axis: "",
+        run: tail::suite,
+    },
+    Suite {
+        name: "limit",
+        about: "what the process grows by when a cache is told a limit, and bytes an entry",
+        axis: "",
+        run: limit::suite,
+    },
+    Suite {
+        name: "churn",
+        about: "live payload and writes a write while sizes change all the time",
+        axis: "",
+        run: churn::suite,
+    },
+    Suite { name: "raw", about: "raw memory of a pool beside malloc", axis: "", run: raw::suite },
+    Suite {
+        name: "filter",
+        about: "the cuckoo filter beside the filters of other crates",
+        axis: "",
+        run: filter::suite,
+    },
+];
 
 /// How much a run may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,21 +90,50 @@ impl Plan {
 }
 
 /// What a suite hands its results to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Findings {
     figures: Vec<Figure>,
     notes: Vec<String>,
+    told: Option<Listener>,
+}
+
+/// Hears of everything that is handed in, at once.
+pub type Listener = Box<dyn FnMut(Found<'_>)>;
+
+/// Something that was handed in.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// A figure.
+    Figure(&'a Figure),
+    /// A sentence for the reader.
+    Note(&'a str),
 }
 
 impl Findings {
-    /// Takes a figure.
+    /// Findings that `listener` hears of one by one.
+    #[must_use]
+    pub fn told_to(listener: Listener) -> Self {
+        Self { told: Some(listener), ..Self::default() }
+    }
+
+    /// Takes a figure. One that is no finite number becomes a note: nothing was measured.
     pub fn figure(&mut self, figure: Figure) {
+        if !figure.value.is_finite() {
+            return self.note(format!("{} came out as {}", figure.name(), figure.value));
+        }
+        if let Some(listener) = &mut self.told {
+            listener(Found::Figure(&figure));
+        }
         self.figures.push(figure);
     }
 
     /// Takes a sentence for the reader: what was not measured and why.
     pub fn note(&mut self, note: impl Into<String>) {
-        self.notes.push(note.into());
+        let note = note.into();
+        if let Some(listener) = &mut self.told {
+            listener(Found::Note(&note));
+        }
+        self.notes.push(note);
     }
 
     /// All figures, in the order they were measured.
@@ -88,5 +146,36 @@ impl Findings {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+}
+
+impl fmt::Debug for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Findings")
+            .field("figures", &self.figures)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Unit;
+
+    #[test]
+    fn suites_have_names_of_their_own() {
+        for (at, suite) in SUITES.iter().enumerate() {
+            assert!(!suite.name.is_empty() && !suite.about.is_empty());
+            assert!(SUITES[..at].iter().all(|other| other.name != suite.name), "{}", suite.name);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_becomes_a_note() {
+        let mut findings = Findings::default();
+        findings.figure(Figure::new("s", "c", "hypercache", "time", Unit::Ns, f64::NAN));
+        assert!(findings.figures().is_empty());
+        assert_eq!(findings.notes(), ["s / c / hypercache / time came out as NaN"]);
     }
 }

@@ -13,8 +13,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 
+use super::typed;
 use crate::measure::median;
-use crate::report::{Csv, Table, count, ns, progress};
+use crate::report::{Csv, Figure, Table, Unit, count, ns, progress};
+use crate::suite::{Extent, Findings, Plan};
 use crate::workload::Rng;
 use sets::{Key, Loops, Ours};
 
@@ -50,6 +52,16 @@ pub struct Args {
     csv: Option<PathBuf>,
 }
 
+/// Beside the filters of other crates; the quick form has a million keys in each.
+pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
+    let seed = plan.seed.to_string();
+    let mut options = vec!["--seed", &seed];
+    if plan.extent == Extent::Quick {
+        options.extend(["--keys", "1000000", "--rounds", "6", "--lookups", "200000"]);
+    }
+    measure(&typed(&options)?, findings)
+}
+
 /// Runs the comparison and prints a table.
 pub fn run(args: &Args) -> Result<()> {
     if let Some(operations) = args.check {
@@ -61,6 +73,10 @@ pub fn run(args: &Args) -> Result<()> {
     if args.layouts {
         return layouts::run(&args.keys, args.rounds, args.seed);
     }
+    measure(args, &mut Findings::default())
+}
+
+fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
     let columns = [
         "filter",
         "keys",
@@ -75,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
     ];
     let mut csv = Csv::create(args.csv.as_deref(), &columns)?;
     for &keys in &args.keys {
-        compare(args, keys, &mut csv)?;
+        compare(args, keys, &mut csv, findings)?;
     }
     Ok(())
 }
@@ -102,7 +118,41 @@ struct Times {
     asked: u64,
 }
 
-fn compare(args: &Args, keys: u64, csv: &mut Csv) -> Result<()> {
+/// What is measured of one filter, once.
+struct Found {
+    name: &'static str,
+    keys: u64,
+    bits: f64,
+    errs: f64,
+    add: f64,
+    removed: f64,
+}
+
+impl Found {
+    /// As figures of the suite; what a filter cannot do is no figure.
+    fn hand_in(&self, times: &Times, findings: &mut Findings) {
+        let keys = count(self.keys);
+        let of = |case: &str, metric, unit, value| {
+            Figure::new("filter", &format!("{case}, {keys} keys"), self.name, metric, unit, value)
+        };
+        findings.figure(of("size", "bits a key", Unit::Ratio, self.bits));
+        findings.figure(of("absent keys", "false positives", Unit::Ratio, self.errs));
+        for (case, samples) in [
+            ("look-up of a key that is there", &times.hit[..]),
+            ("look-up of an absent key", &times.miss),
+            ("look-up in batches, there", &times.batch_hit),
+            ("look-up in batches, absent", &times.batch_miss),
+            ("add", &[self.add]),
+            ("remove", &[self.removed]),
+        ] {
+            if samples.iter().all(|sample| sample.is_finite()) {
+                findings.figure(of(case, "time", Unit::Ns, 0.0).of_samples(samples));
+            }
+        }
+    }
+}
+
+fn compare(args: &Args, keys: u64, csv: &mut Csv, findings: &mut Findings) -> Result<()> {
     let mut filters = all(keys, args.fpr)?;
     let mut rng = Rng::new(args.seed);
     let there: Vec<Key> = (0..keys).map(|_| key(&mut rng)).collect();
@@ -150,6 +200,8 @@ fn compare(args: &Args, keys: u64, csv: &mut Csv) -> Result<()> {
         let removed = filter.remove_all(some);
         bar.inc(1);
         let errs = times.found as f64 / times.asked.max(1) as f64;
+        let found = Found { name: filter.name(), keys, bits, errs, add, removed };
+        found.hand_in(times, findings);
         let mut figures: Vec<f64> =
             [&mut times.hit, &mut times.miss, &mut times.batch_hit, &mut times.batch_miss]
                 .map(|times| median(times))

@@ -1,0 +1,148 @@
+//! The tables of a run as Markdown, for documents.
+
+use std::fmt::Write;
+
+use super::grid::{Grid, Match, Tally, Verdict, grids, times};
+use super::headline;
+use super::run::Run;
+
+/// All tables: where the figures are from, the headlines, lost cells, every grid.
+#[must_use]
+pub fn markdown(run: &Run) -> String {
+    let mut out = String::new();
+    let place = &run.place;
+    let _ = write!(
+        out,
+        "Measured by `{}` at commit `{}`, {}: {}, {} processors, {}, huge pages {}; {}.\n\n",
+        run.command,
+        place.commit,
+        run.began.split(' ').next().unwrap_or_default(),
+        place.processor,
+        place.processors,
+        place.kernel,
+        place.huge_pages,
+        place.toolchain
+    );
+    let headlines = headline::found(&run.figures);
+    if !headlines.is_empty() {
+        out.push_str("| | HyperCache | best of the others | times better |\n|---|---|---|---|\n");
+        for found in &headlines {
+            let Match { ours, best, factor, .. } = found.versus;
+            row(
+                &mut out,
+                &[
+                    found.words.to_owned(),
+                    ours.unit.show(ours.value),
+                    format!("{} ({})", best.unit.show(best.value), best.cache),
+                    times(factor),
+                ],
+            );
+        }
+    }
+    let grids = grids(&run.figures);
+    lost(&mut out, &grids);
+    for grid in &grids {
+        table(&mut out, grid);
+    }
+    out
+}
+
+fn row(out: &mut String, cells: &[String]) {
+    for cell in cells {
+        let _ = write!(out, "| {} ", cell.replace('|', "\\|"));
+    }
+    out.push_str("|\n");
+}
+
+fn lost(out: &mut String, grids: &[Grid<'_>]) {
+    let matches: Vec<Match<'_>> = grids.iter().flat_map(Grid::matches).collect();
+    let tally = Tally::of(matches.iter().copied());
+    if tally.cells() == 0 {
+        return;
+    }
+    let _ = write!(
+        out,
+        "\n## Lost cells\n\nOf {} cells {} are better than the best of the others, {} even (within \
+         3 %), {} lost.\n\n",
+        tally.cells(),
+        tally.won,
+        tally.even,
+        tally.lost
+    );
+    let mut lost: Vec<&Match<'_>> =
+        matches.iter().filter(|found| found.verdict == Verdict::Lost).collect();
+    if lost.is_empty() {
+        return;
+    }
+    lost.sort_by(|a, b| a.factor.total_cmp(&b.factor));
+    out.push_str("| suite | case | metric | HyperCache | best of the others | times better |\n");
+    out.push_str("|---|---|---|---|---|---|\n");
+    for Match { ours, best, factor, .. } in lost {
+        row(
+            out,
+            &[
+                ours.suite.clone(),
+                ours.case.clone(),
+                ours.metric.clone(),
+                ours.unit.show(ours.value),
+                format!("{} ({})", best.unit.show(best.value), best.cache),
+                times(*factor),
+            ],
+        );
+    }
+}
+
+fn table(out: &mut String, grid: &Grid<'_>) {
+    let compared = grid.matches().next().is_some();
+    let _ = write!(out, "\n## {}: {}\n\n", grid.suite, grid.metric);
+    let mut header = vec!["case".to_owned()];
+    header.extend(grid.caches.iter().map(|cache| (*cache).to_owned()));
+    if compared {
+        header.push("times better".to_owned());
+    }
+    row(out, &header);
+    row(out, &vec!["---".to_owned(); header.len()]);
+    for line in &grid.rows {
+        let mut cells = vec![line.case.to_owned()];
+        cells.extend((0..grid.caches.len()).map(|at| {
+            let figure = line.figures.get(at).copied().flatten();
+            figure.map_or(String::new(), |figure| figure.unit.show(figure.value))
+        }));
+        if compared {
+            cells.push(line.versus().map_or(String::new(), |versus| times(versus.factor)));
+        }
+        row(out, &cells);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Place;
+    use crate::report::run::FORM;
+    use crate::report::{Figure, Unit};
+
+    #[test]
+    fn tables_have_every_figure_and_as_many_columns_in_each_row() {
+        let figure = |case: &str, cache: &str, value| {
+            Figure::new("speed", case, cache, "time", Unit::Ns, value)
+        };
+        let run = Run {
+            form: FORM,
+            began: "2026-01-01 00:00:00 UTC".to_owned(),
+            command: "cargo xtask bench".to_owned(),
+            place: Place::default(),
+            suites: Vec::new(),
+            figures: vec![
+                figure("a|b", "moka", 20.0),
+                figure("a|b", "hypercache", 40.0),
+                figure("alone", "moka", 7.0),
+                figure("alone", "foyer", 8.0),
+            ],
+        };
+        let text = markdown(&run);
+        for shown in ["| a\\|b | 20.0 ns | 40.0 ns |  | 0.50x |", "1 lost", "8.0 ns"] {
+            assert!(text.contains(shown), "no {shown:?} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Plots of figures: curves, percentiles, rows of dots, bars with a limit.
+
+mod bars;
+mod dots;
+mod lines;
+
+use std::collections::BTreeMap;
+
+pub use bars::bars;
+pub use dots::{dots, told};
+pub use lines::{Curve, Lines, lines};
+
+use super::grid::OURS;
+use super::svg::Shape;
+
+/// How a cache is drawn in every plot of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// A colour of the style.
+    pub colour: String,
+    /// Its mark.
+    pub shape: Shape,
+    /// A class of the style for its lines: dashes.
+    pub dash: &'static str,
+    /// How large its marks are, against others.
+    pub large: bool,
+}
+
+/// Colours that the style has.
+const COLOURS: usize = 8;
+/// Dashes that the style has; ours is drawn through.
+const DASHES: [&str; 5] = ["dash1", "dash2", "dash3", "dash4", "dash5"];
+
+/// A look for each cache: HyperCache's own, and the others' in the order of their names, so that
+/// runs that measured the same caches look the same.
+#[must_use]
+pub fn looks<'a>(caches: impl Iterator<Item = &'a str>) -> BTreeMap<String, Look> {
+    let mut looks: BTreeMap<String, Look> = BTreeMap::new();
+    let ours = Look { colour: "var(--c0)".to_owned(), shape: Shape::Disc, dash: "", large: true };
+    for cache in caches {
+        looks.insert(cache.to_owned(), ours.clone());
+    }
+    for (at, (_, look)) in looks.iter_mut().filter(|(cache, _)| *cache != OURS).enumerate() {
+        *look = Look {
+            colour: format!("var(--c{})", 1 + at % (COLOURS - 1)),
+            shape: Shape::ALL[1 + at % (Shape::ALL.len() - 1)],
+            dash: DASHES[at % DASHES.len()],
+            large: false,
+        };
+    }
+    looks
+}
+
+/// How a name is drawn that no look was made for.
+fn look_of<'a>(looks: &'a BTreeMap<String, Look>, cache: &str, other: &'a Look) -> &'a Look {
+    looks.get(cache).unwrap_or(other)
+}
+
+/// The look of a cache's curve.
+#[must_use]
+pub fn curve_look(looks: &BTreeMap<String, Look>, cache: &str) -> Look {
+    look_of(looks, cache, &plain()).clone()
+}
+
+/// What nothing else is drawn as.
+fn plain() -> Look {
+    Look { colour: "var(--faint)".to_owned(), shape: Shape::Ring, dash: "", large: false }
+}
+
+/// Draws ours last, over the others.
+fn ours_last(caches: &[&str]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..caches.len()).collect();
+    order.sort_by_key(|&at| caches[at] == OURS);
+    order
+}
+
+/// The length of a text in the drawing's units, near enough for a margin.
+fn width_of(text: &str) -> f64 {
+    text.chars().count() as f64 * 6.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_differ_without_colour() {
+        let names = ["moka", OURS, "foyer", "quick_cache", "lru-mtx", "segcache", "a", "b"];
+        let looks = looks(names.into_iter());
+        assert_eq!(looks[OURS].colour, "var(--c0)");
+        let mut shapes: Vec<String> =
+            looks.values().map(|look| format!("{:?}", look.shape)).collect();
+        shapes.sort();
+        shapes.dedup();
+        assert_eq!(shapes.len(), names.len());
+    }
+}
