@@ -165,6 +165,9 @@ impl World<'_> {
             .collect();
         let removed = self.twin().store.invalidate(which.wanted()).unwrap();
         self.log.result("invalidated", || removed);
+        // What is being loaded may be of any session and any type.
+        let ends_all = matches!(which, Which::All | Which::Session(_) | Which::Type(_));
+        self.twin_mut().loads.end_all(|key| ends_all || which.takes_key(key));
         assert!(removed <= matching.len() as u64, "more than there were");
         for key in matching {
             self.disturb(&key);
@@ -175,6 +178,7 @@ impl World<'_> {
     pub fn clear(&mut self) {
         self.log.begin("clear", || "");
         self.twin().store.clear().unwrap();
+        self.twin_mut().loads.end_all(|_| true);
         let keys: Vec<_> = self.twin().entries.keys().cloned().collect();
         for key in keys {
             self.disturb(&key);

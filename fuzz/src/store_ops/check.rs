@@ -16,7 +16,8 @@ impl World<'_> {
             assert!(view[..] == value[..], "a view changed");
         }
         self.blocks.check();
-        for twin in &self.twins {
+        for twin in &mut self.twins {
+            twin.loads.drain();
             twin.store.validate().unwrap();
             twin.check();
         }
@@ -43,6 +44,8 @@ impl World<'_> {
         self.views.clear();
         self.drafts.clear();
         self.scans.clear();
+        self.leases.clear();
+        self.twins.iter_mut().for_each(|twin| twin.loads.close());
         self.free_all();
         self.check();
         self.twins.clear();

@@ -140,12 +140,19 @@ impl Which {
         }
     }
 
+    /// Whether it is a matter of the key, and takes this one.
+    pub fn takes_key(self, key: &[u8]) -> bool {
+        match self {
+            Self::Users => key.starts_with(b"user:"),
+            Self::Glob(pattern) => glob_matches(pattern, key),
+            Self::All | Self::Nothing | Self::Session(_) | Self::Type(_) => false,
+        }
+    }
+
     pub fn takes(self, key: &[u8], entry: &Entry) -> bool {
         match self {
             Self::All => true,
-            Self::Users => key.starts_with(b"user:"),
-            Self::Glob(pattern) => glob_matches(pattern, key),
-            Self::Nothing => false,
+            Self::Users | Self::Glob(_) | Self::Nothing => self.takes_key(key),
             Self::Session(session) => session != 0 && entry.session == session,
             Self::Type(value_type) => entry.value_type == ValueType(value_type),
         }

@@ -55,6 +55,7 @@ impl Life {
 pub struct Rules {
     pub default_ttl_ms: u64,
     pub jitter_pct: u32,
+    pub soft_ttl_ms: u64,
 }
 
 impl Rules {
@@ -68,6 +69,15 @@ impl Rules {
                 0 => Life::until(NEVER),
                 ms => self.own(now, ms),
             },
+        }
+    }
+
+    /// From when on claims find an entry that is written now to be old. `own_ms`: as its writer
+    /// says; 0: as the store does.
+    pub fn soft(self, now: u64, own_ms: u64) -> Life {
+        match if own_ms == 0 { self.soft_ttl_ms } else { own_ms } {
+            0 => Life::until(NEVER),
+            ms => self.own(now, ms),
         }
     }
 

@@ -16,7 +16,11 @@
 //!    the store and the limit. What is given back twice, or was never given out, is refused.
 //! 7. *Refusals* have the reason that they name: `TooLarge` is for what is long, `NoSpace` for a
 //!    budget that is held by something eviction cannot give back.
-//! 8. *Limits* hold: the pool's in force, a store's own in bytes and in entries; pool and stores
+//! 8. *Leases*: a key has one at a time, and no two are equal; a value is stored under one that was
+//!    granted, has not ended and is not over, and under no other; whatever changes the key ends it,
+//!    and nothing else does, unless more is being loaded than there are records for. Who waits is
+//!    told how it ended, once, and at once.
+//! 9. *Limits* hold: the pool's in force, a store's own in bytes and in entries; pool and stores
 //!    validate; in the end nothing is left.
 //!
 //! One thread, a clock that moves when it is told to: an input does the same every time, but for
@@ -26,6 +30,7 @@ mod bulk;
 mod check;
 mod keys;
 mod life;
+mod loads;
 mod raw;
 mod read;
 mod scan;
@@ -68,9 +73,14 @@ pub fn run(bytes: &[u8], log: &mut Log) {
 
 /// What the corpus is there to reach.
 const REACHES: &[&str] = &[
+    "absent",
     "advance",
     "alloc",
     "allocated",
+    "busy",
+    "claim",
+    "claim hit",
+    "claimed",
     "clear",
     "closed",
     "commit",
@@ -88,14 +98,25 @@ const REACHES: &[&str] = &[
     "free wrongly",
     "get",
     "get many",
+    "get or claim",
+    "get or load",
     "hit",
     "hit in a batch",
     "incr",
     "invalid alignment",
     "invalidate",
+    "known to be absent",
+    "known to fail",
+    "lease conflict",
+    "lease drop",
+    "lease put",
+    "lease put went",
     "limit refused",
+    "load cancelled",
+    "load failed",
     "look",
     "miss",
+    "no claim",
     "no room for a block",
     "no space",
     "not found",
@@ -112,6 +133,7 @@ const REACHES: &[&str] = &[
     "put",
     "put many",
     "reached",
+    "read through",
     "refused a pointer",
     "refused an inner pointer",
     "reserve",
@@ -134,6 +156,8 @@ const REACHES: &[&str] = &[
     "touched",
     "trim",
     "unpin",
+    "wait",
+    "waits",
     "wrong arguments",
     "wrong type",
 ];

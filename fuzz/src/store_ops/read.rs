@@ -76,6 +76,9 @@ impl World<'_> {
             }
             Read::Miss => {
                 self.log.result("miss", || "");
+                if why == "take" {
+                    self.twin_mut().loads.end(key);
+                }
                 assert!(is_untouched(buf));
                 self.missing(key, why);
             }

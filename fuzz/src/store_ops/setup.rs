@@ -82,6 +82,10 @@ pub fn store_config(input: &mut Input<'_>) -> StoreConfig {
         jitter_pct: [0, 0, 0, 30, 100, 0, 1, 0][usize::from(times >> 2 & 7)],
         latency: times & 0x60 == 0x60,
         value_len_max: [0, 0, 0, 20_000, 1, 4_096, 1 << 20, 0xFFFF_FFFF][usize::from(values & 7)],
+        lease_ms: if values & 16 != 0 { 100 } else { 0 },
+        negative_ttl_ms: if values & 16 != 0 { 40 } else { 0 },
+        stale_if_error_ms: if values & 32 != 0 { 300 } else { 0 },
+        soft_ttl_ms: if values & 128 != 0 { 700 } else { 0 },
         hash_seed: 5,
         name: (values & 8 != 0).then(|| "second".to_owned()),
         ..StoreConfig::default()

@@ -1,6 +1,7 @@
 //! A store beside its model.
 
 use super::life::{Life, Rules};
+use super::loads::Loads;
 use hypercache_core::{Info, Read, Store, StoreConfig, ValueType};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,11 +11,28 @@ use std::sync::Arc;
 pub struct Entry {
     pub value: Arc<[u8]>,
     pub life: Life,
+    /// From when on claims find it old.
+    pub soft: Life,
     pub session: u64,
     pub value_type: ValueType,
     pub flags: u32,
     /// Evictions that the store had counted before the write.
     pub evicted: u64,
+}
+
+impl Entry {
+    /// One that a plain write without times would have made, before anything was evicted.
+    pub fn plain(value: Arc<[u8]>) -> Self {
+        Self {
+            value,
+            life: Life::until(super::life::NEVER),
+            soft: Life::until(super::life::NEVER),
+            session: 0,
+            value_type: ValueType::BYTES,
+            flags: 0,
+            evicted: 0,
+        }
+    }
 }
 
 /// A store and what the model knows of it.
@@ -31,12 +49,17 @@ pub struct Twin {
     lost: u64,
     /// Entries that were over and may or may not be in the store still.
     pub vague: u64,
+    pub loads: Loads,
 }
 
 impl Twin {
     pub fn new(store: Store) -> Self {
         let config = store.config();
-        let rules = Rules { default_ttl_ms: config.default_ttl_ms, jitter_pct: config.jitter_pct };
+        let rules = Rules {
+            default_ttl_ms: config.default_ttl_ms,
+            jitter_pct: config.jitter_pct,
+            soft_ttl_ms: config.soft_ttl_ms,
+        };
         Self {
             store,
             config,
@@ -46,6 +69,7 @@ impl Twin {
             former: HashMap::new(),
             lost: 0,
             vague: 0,
+            loads: Loads::default(),
         }
     }
 
@@ -134,6 +158,7 @@ impl Twin {
     /// The key was removed.
     pub fn removed(&mut self, key: &[u8]) {
         self.entries.remove(key);
+        self.loads.end(key);
         assert_eq!(self.store.contains(key), Ok(false), "{}: after its removal", shown(key));
     }
 

@@ -7,7 +7,9 @@ use crate::input::Input;
 use hypercache_core::pool::LimitOutcome;
 use hypercache_core::stats::LatencyOp;
 use hypercache_core::store::BatchRead;
-use hypercache_core::{Error, ErrorKind, Match, Pressure, PutOptions, Result, Thresholds, Ttl};
+use hypercache_core::{
+    ClaimOptions, Error, ErrorKind, Match, Pressure, PutOptions, Result, Thresholds, Ttl,
+};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -53,7 +55,7 @@ impl World<'_> {
         if self.twins.len() < 2 {
             return;
         }
-        let twin = self.twins.remove(self.at);
+        let mut twin = self.twins.remove(self.at);
         self.at = 0;
         self.log.begin("destroy", || format!("store {}", twin.store.id()));
         let other = twin.store.clone();
@@ -75,6 +77,9 @@ impl World<'_> {
         assert!(is(other.invalidate(Match::All), ErrorKind::Closed));
         assert!(is(other.scan(Match::All), ErrorKind::Closed));
         assert!(is(other.clear(), ErrorKind::Closed));
+        let lease = self.leases.iter().find(|held| held.store == other.id());
+        Self::claims_closed(&other, lease.map(|held| held.lease));
+        twin.loads.close();
         other.validate().unwrap();
         assert_eq!(other.stats().entries, 0);
         if let Some(name) = &twin.config.name {
@@ -107,6 +112,7 @@ impl World<'_> {
         self.log.begin("forget handles", || format!("of store {id}"));
         self.scans.retain(|scan| !scan.is_of(id));
         self.drafts.retain(|held| held.store != id);
+        self.leases.retain(|held| held.store != id);
         drop(twin);
         assert_eq!(self.pool.stores().len(), 1);
     }
@@ -254,6 +260,9 @@ impl World<'_> {
         named(store.incr(&long, 1, 1, Ttl::Keep).unwrap_err());
         named(store.delete(&long).unwrap_err());
         named(store.delete_if(&long, 1).unwrap_err());
+        let at_once = ClaimOptions::default();
+        named(store.claim(&long, at_once).map(|_| ()).unwrap_err());
+        named(store.get_or_claim(&long, &mut [], at_once).map(|_| ()).unwrap_err());
         named(store.reserve(&long, 1, &options).map(|_| ()).unwrap_err());
         let mut out = [BatchRead::Miss];
         store.get_many(&[&long], true, &mut [], &mut out).unwrap();

@@ -4,6 +4,7 @@
 //! and leave the others where they are.
 
 use super::keys::{self, How, key};
+use super::loads::HeldLease;
 use super::raw::Blocks;
 use super::scan::HeldScan;
 use super::setup;
@@ -38,6 +39,7 @@ pub struct World<'a> {
     pub views: Vec<(View, Arc<[u8]>)>,
     pub drafts: Vec<HeldDraft>,
     pub scans: Vec<HeldScan>,
+    pub leases: Vec<HeldLease>,
     pub blocks: Blocks,
     /// Numbers the values, so that no two are equal.
     seed: u64,
@@ -61,6 +63,7 @@ impl<'a> World<'a> {
             views: Vec::new(),
             drafts: Vec::new(),
             scans: Vec::new(),
+            leases: Vec::new(),
             blocks: Blocks::default(),
             seed: 0,
             written: 0,
@@ -145,7 +148,13 @@ impl<'a> World<'a> {
             234..236 => self.find(),
             236..238 => self.wrong_arguments(input),
             238..240 => self.forget_handles(),
-            240.. => {}
+            240..244 => self.claim(input),
+            244..247 => self.lease_put(input),
+            247..250 => self.lease_drop(input),
+            250 => self.get_or_claim(input),
+            251 => self.wait_add(input),
+            252 => self.get_or_load(input),
+            253.. => {}
         }
     }
 

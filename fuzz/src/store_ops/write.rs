@@ -1,6 +1,7 @@
 //! Writes and removals of one key.
 
 use super::keys::{How, Mode, key};
+use super::life::Life;
 use super::twin::{Entry, shown};
 use super::world::{HeldDraft, World, take_out};
 use crate::input::Input;
@@ -107,9 +108,16 @@ impl World<'_> {
         let twin = self.twin_mut();
         let replaced = twin.maybe(key, now).map(|entry| entry.life);
         let life = twin.rules.life(now, options.ttl, replaced);
+        let soft = match twin.rules.soft(now, options.soft_ttl_ms) {
+            // What it replaced had one, or not.
+            soft if options.ttl == Ttl::Keep => Life { earliest: 0, latest: soft.latest },
+            soft => soft,
+        };
+        twin.loads.end(key);
         let entry = Entry {
             value: Arc::clone(value),
             life,
+            soft,
             session: options.session,
             value_type: options.value_type,
             flags: options.flags,
@@ -311,6 +319,7 @@ impl World<'_> {
                 let anew = Entry {
                     value: Arc::clone(&value),
                     life: self.twin().rules.life(now, ttl, None),
+                    soft: Life { earliest: 0, latest: super::life::NEVER },
                     session: 0,
                     value_type: ValueType::INT64,
                     flags: 0,
@@ -325,6 +334,7 @@ impl World<'_> {
                 if begins {
                     candidates.push(anew);
                 }
+                self.twin_mut().loads.end(&key);
                 assert!(!candidates.is_empty(), "{}: a sum from nowhere: {sum}", shown(&key));
                 let first = candidates.remove(0);
                 self.settle(&key, first, candidates);
