@@ -1,10 +1,10 @@
 //! Look-ups, adds, removes and growth; see the essay of the module for why they are right.
 
 use super::path::make_room;
-use super::settled::{ODD, STEP, Unsettled};
-use super::shape::{Base, FIRST_WIDTH_MAX, FULL, MOVING, Place, SLOTS, Shape, WIDTH_MAX};
+use super::settled::{FLAGS, Version};
+use super::shape::{Base, FIRST_WIDTH_MAX, FULL, MOVING, SLOTS, Shape, WIDTH_MAX};
 use super::stats::{OWNED, Reads};
-use super::table::Table;
+use super::table::{Aim, Table};
 use super::{COPIES_MAX, FilterConfig, FilterStats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{KeyHash, random_u64};
@@ -12,8 +12,9 @@ use crate::memory::lock::{FutexGuard, FutexMutex};
 use crate::memory::{fork, guard};
 use crate::pool::Pool;
 use crate::types::check_key;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Tables of a filter that has grown as far as it can: 32,768 times its first size.
 pub const TABLES_MAX: usize = 16;
@@ -25,9 +26,12 @@ const PATIENCE: u32 = 32;
 /// Random keys that a sample looks up.
 const SAMPLES: u64 = 1 << 15;
 
-/// Bits of the version beside [`ODD`]: every answer is "maybe", there are more tables than the first.
-const SATURATED: u64 = 2;
-const GROWN: u64 = 4;
+/// Flags of the version: every answer is "maybe", there are more tables than the first, fingerprints of
+/// the first are too wide to be compared in one word.
+const SATURATED: u64 = 1;
+const GROWN: u64 = 2;
+const WIDE: u64 = 4;
+const _: () = assert!(SATURATED | GROWN | WIDE == FLAGS);
 
 const SATURATED_ERROR: Error = Error::fixed(
     ErrorKind::NoSpace,
@@ -60,7 +64,7 @@ pub struct Inner {
     slot_tag: u64,
     first: Table,
     count: AtomicU32,
-    version: Apart<AtomicU64>,
+    version: Apart<Version>,
     writer: Apart<FutexMutex<Writer>>,
     reads: Reads,
     later: [OnceLock<Table>; TABLES_MAX - 1],
@@ -91,6 +95,7 @@ impl Inner {
             seed = random_u64();
         }
         let first = Table::new(Shape::nth(base, 0), pool)?;
+        let flags = if first.lens().lanes().are_wide() { WIDE } else { 0 };
         if let Some(pool) = pool {
             charge(pool)?;
         }
@@ -100,7 +105,7 @@ impl Inner {
             slot_tag: guard::tag_of(generation),
             first,
             count: AtomicU32::new(1),
-            version: Apart(AtomicU64::new(0)),
+            version: Apart(Version::new(flags)),
             writer: Apart(FutexMutex::new(Writer::default())),
             reads: Reads::default(),
             later: [const { OnceLock::new() }; TABLES_MAX - 1],
@@ -163,21 +168,15 @@ impl Inner {
         Ok(found)
     }
 
-    /// Whether the key of a hash may have been added.
+    /// Whether the key of a hash may have been added. All that there is to do for one table of narrow
+    /// fingerprints that is at rest; what else there may be shows when the version is looked at.
     #[inline(always)]
     pub fn has(&self, hash: u64) -> bool {
-        let version = self.version.0.load(Ordering::Acquire);
-        self.first.lens().has(self.base.place(hash))
-            || (!self.is_settled(version) && self.has_surely(hash))
-    }
-
-    /// Whether what the first table does not have is not there: there was no other table, and
-    /// nothing moved, since the version was read.
-    #[inline(always)]
-    fn is_settled(&self, version: u64) -> bool {
-        fence(Ordering::Acquire);
-        let now = self.version.0.load(Ordering::Relaxed);
-        (now ^ version) | (now & (ODD | SATURATED | GROWN)) == 0
+        let seen = self.version.0.before();
+        let lens = self.first.lens();
+        // SAFETY: the aim is one of the first table, whose lanes these are.
+        let hits = unsafe { lens.lanes().hits(&lens.aim(lens.place(hash))) };
+        hits || (!self.version.0.is_still(seen, 0) && self.has_surely(hash))
     }
 
     fn find(&self, hash: u64) -> bool {
@@ -196,12 +195,11 @@ impl Inner {
     /// [`Inner::has`] without a lock; `None`: writers kept moving things.
     fn has_unlocked(&self, hash: u64) -> Option<bool> {
         for _ in 0..PATIENCE {
-            let version = self.version.0.load(Ordering::Acquire);
-            if version & SATURATED != 0 || self.find(hash) {
+            let (seen, flags) = (self.version.0.before(), self.version.0.flags());
+            if flags & SATURATED != 0 || self.find(hash) {
                 return Some(true);
             }
-            fence(Ordering::Acquire);
-            if version & ODD == 0 && self.version.0.load(Ordering::Relaxed) == version {
+            if self.version.0.is_still(seen, flags) {
                 return Some(false);
             }
             std::hint::spin_loop();
@@ -223,65 +221,69 @@ impl Inner {
     pub fn contains_many(&self, keys: &[&[u8]], found: &mut [bool]) -> Result<()> {
         self.check()?;
         let slot = guard::slot_index();
-        for (keys, found) in keys.chunks(GROUP).zip(found.chunks_mut(GROUP)) {
-            for key in keys {
-                check_key(key)?;
-            }
-            let mut hashes = [0; GROUP];
-            for (hash, key) in hashes.iter_mut().zip(keys) {
-                *hash = self.hash.of(key);
-            }
-            let asked = keys.len().min(found.len());
-            let positives = self.has_group(&hashes, &mut found[..asked]);
-            self.reads.count(slot, asked as u64, positives);
+        let asked = keys.len().min(found.len());
+        for (keys, found) in keys[..asked].chunks(GROUP).zip(found[..asked].chunks_mut(GROUP)) {
+            let positives = self.has_group(keys, found)?;
+            self.reads.count(slot, keys.len() as u64, positives);
         }
         Ok(())
     }
 
-    /// [`Inner::has`] for up to [`GROUP`] hashes; returns how many may have been added.
+    /// [`Inner::has`] for up to [`GROUP`] keys and as many answers; returns how many may have been
+    /// added.
     #[inline(always)]
-    fn has_group(&self, hashes: &[u64; GROUP], found: &mut [bool]) -> u64 {
-        let version = self.version.0.load(Ordering::Acquire);
+    fn has_group(&self, keys: &[&[u8]], found: &mut [bool]) -> Result<u64> {
+        let (seen, flags) = (self.version.0.before(), self.version.0.flags());
         let lens = self.first.lens();
-        let mut places = [Place { fingerprint: 0, left: 0, right: 0 }; GROUP];
-        for (place, &hash) in places.iter_mut().zip(hashes).take(found.len()) {
-            *place = self.base.place(hash);
-            lens.prefetch_both(*place);
+        let mut aims = [const { MaybeUninit::<Aim>::uninit() }; GROUP];
+        let mut hashes = [const { MaybeUninit::<u64>::uninit() }; GROUP];
+        for ((aim, hash), key) in aims.iter_mut().zip(&mut hashes).zip(keys) {
+            check_key(key)?;
+            let hash = hash.write(self.hash.of(key));
+            aim.write(lens.aim(lens.place(*hash))).prefetch();
         }
         let mut positives = 0;
-        for (found, &place) in found.iter_mut().zip(&places) {
-            *found = lens.has(place);
+        for (found, aim) in found.iter_mut().zip(&aims) {
+            // SAFETY: there are as many answers as keys, for each of which an aim at the first table
+            // was written.
+            *found = unsafe { lens.lanes().hits(aim.assume_init_ref()) };
             positives += u64::from(*found);
         }
-        if version & GROWN != 0 {
+        if self.version.0.is_still(seen, 0) {
+            return Ok(positives);
+        }
+        // SAFETY: a hash was written for each key.
+        let hashes = unsafe { hashes[..found.len()].assume_init_ref() };
+        Ok(positives + self.has_group_surely(hashes, found, seen, flags))
+    }
+
+    /// The rest of [`Inner::has_group`] where the first table is not all or was not at rest; returns
+    /// how many more were found.
+    #[cold]
+    #[inline(never)]
+    fn has_group_surely(&self, hashes: &[u64], found: &mut [bool], seen: u64, flags: u64) -> u64 {
+        let mut positives = 0;
+        if flags == GROWN {
             positives += self.has_later(hashes, found);
-            fence(Ordering::Acquire);
-            if version & (ODD | SATURATED) == 0 && self.version.0.load(Ordering::Relaxed) == version
-            {
+            if self.version.0.is_still(seen, GROWN) {
                 return positives;
             }
         }
-        if !self.is_settled(version) {
-            for (found, &hash) in found.iter_mut().zip(hashes) {
-                if !*found && self.has_surely(hash) {
-                    *found = true;
-                    positives += 1;
-                }
+        for (found, &hash) in found.iter_mut().zip(hashes) {
+            if !*found && self.has_surely(hash) {
+                *found = true;
+                positives += 1;
             }
         }
         positives
     }
 
     /// Looks what was not found up in the later tables; returns how many were found there.
-    #[cold]
-    #[inline(never)]
-    fn has_later(&self, hashes: &[u64; GROUP], found: &mut [bool]) -> u64 {
+    fn has_later(&self, hashes: &[u64], found: &mut [bool]) -> u64 {
         let mut positives = 0;
         for table in self.tables().skip(1) {
-            let absent = || hashes.iter().zip(0..found.len());
-            for (&hash, _) in absent().filter(|&(_, at)| !found[at]) {
-                table.lens().prefetch_both(table.shape().place(hash));
-            }
+            let absent = hashes.iter().zip(found.iter()).filter(|&(_, &found)| !found);
+            absent.for_each(|(&hash, _)| table.lens().prefetch_both(table.shape().place(hash)));
             for (found, &hash) in found.iter_mut().zip(hashes).filter(|(found, _)| !**found) {
                 *found = table.lens().has(table.shape().place(hash));
                 positives += u64::from(*found);
@@ -293,7 +295,7 @@ impl Inner {
     // ---- Writing -------------------------------------------------------------------------
 
     fn is_saturated(&self) -> bool {
-        self.version.0.load(Ordering::Relaxed) & SATURATED != 0
+        self.version.0.flags() & SATURATED != 0
     }
 
     /// The oldest first.
@@ -309,7 +311,7 @@ impl Inner {
         let done = self.insert(&mut writer, hash);
         if done.is_err() {
             writer.add_failures += 1;
-            self.version.0.fetch_or(SATURATED, Ordering::Release);
+            self.version.0.raise(SATURATED);
         }
         done
     }
@@ -322,7 +324,7 @@ impl Inner {
     /// function.
     #[inline]
     fn insert(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> Result<()> {
-        if self.version.0.load(Ordering::Relaxed) & (SATURATED | GROWN) == 0 {
+        if self.version.0.flags() & (SATURATED | GROWN) == 0 {
             let place = self.base.place(hash);
             let look = self.first.lens().look(place);
             if let Some(spot) = look.free {
@@ -356,7 +358,7 @@ impl Inner {
         }
         let (table, place) = newest;
         if table.used() * MOVING.1 < table.shape().slots() * MOVING.0
-            && let Some(moves) = make_room(table, place, || Unsettled::begin(&self.version.0))
+            && let Some(moves) = make_room(table, place, || self.version.0.unsettle())
         {
             writer.kicks += u64::from(moves);
             writer.longest = writer.longest.max(u64::from(moves));
@@ -377,7 +379,7 @@ impl Inner {
         let table = place.get_or_init(|| table);
         // After the table: whoever reads the count, or that there is one, finds it.
         self.count.store(count + 1, Ordering::Release);
-        self.version.0.fetch_or(GROWN, Ordering::Release);
+        self.version.0.raise(GROWN);
         Ok(table)
     }
 
@@ -385,10 +387,10 @@ impl Inner {
         self.prefetch(hash);
         let mut writer = self.writer.0.lock();
         writer.removes += 1;
-        if self.version.0.load(Ordering::Relaxed) & (SATURATED | GROWN) == 0 {
+        if self.version.0.flags() & (SATURATED | GROWN) == 0 {
             let look = self.first.lens().look(self.base.place(hash));
             if let Some(spot) = look.copy.filter(|_| !stays(look.copies)) {
-                let _unsettled = Unsettled::begin(&self.version.0);
+                let _unsettled = self.version.0.unsettle();
                 self.first.empty(spot.bucket, spot.slot);
                 return true;
             }
@@ -415,7 +417,7 @@ impl Inner {
             writer.remove_failures += 1;
             return false;
         };
-        let _unsettled = Unsettled::begin(&self.version.0);
+        let _unsettled = self.version.0.unsettle();
         table.empty(spot.bucket, spot.slot);
         true
     }
@@ -424,8 +426,7 @@ impl Inner {
         let _writer = self.writer.0.lock();
         // Whatever a reader answers meanwhile was true before or is after.
         self.tables().for_each(Table::clear);
-        let version = self.version.0.load(Ordering::Relaxed);
-        self.version.0.store((version & !SATURATED) + STEP, Ordering::Release);
+        self.version.0.lower(SATURATED);
     }
 
     // ---- The whole -----------------------------------------------------------------------
@@ -460,7 +461,7 @@ impl Inner {
             fill(number, table)?;
         }
         if saturated {
-            *self.version.0.get_mut() |= SATURATED;
+            self.version.0.raise(SATURATED);
         }
         Ok(self)
     }
@@ -527,7 +528,7 @@ impl Inner {
                     return Err(wrong("its shape is another's".to_owned()));
                 }
             }
-            if self.version.0.load(Ordering::Relaxed) & ODD != 0 {
+            if !self.version.0.is_settled() {
                 return Err(Error::fixed(ErrorKind::Internal, "a filter at rest is unsettled"));
             }
             Ok(())

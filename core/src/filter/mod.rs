@@ -31,8 +31,9 @@
 //!
 //! **Threads.** One writer at a time, under a lock; readers take none. A fingerprint that moves is
 //! in both places for a moment, so a reader that looks at the old place too late and at the new one
-//! too early would miss it: a writer that moves or removes makes the version odd before and even
-//! after, and a reader believes that a key is absent only under a version that was even and stayed.
+//! too early would miss it: a writer that moves or removes counts a version up before and another
+//! after, and a reader believes that a key is absent only if the two agree (see `settled`). That one
+//! comparison also tells of everything else but one table of narrow fingerprints at rest.
 //! A remove counts as a move: it may leave a class its fingerprint in the other bucket. Adds to an
 //! empty slot do not: until they return nobody may rely on them.
 //!

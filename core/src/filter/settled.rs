@@ -1,30 +1,87 @@
-//! What readers go by to believe that a key is absent: a version that is odd while a fingerprint is
-//! on its way or one is being taken away, and another one afterwards.
+//! What readers go by to believe that a key is absent: a version, kept twice.
+//!
+//! A writer that moves or removes a fingerprint counts the one word, *begun*, up before and the other,
+//! *ended*, after. A reader loads *ended*, looks, and loads *begun*: if the two agree, nothing that it
+//! saw was on its way, since whatever a writer stored came after *begun* and before *ended*.
+//!
+//! Flags of the owner are in *begun* alone. A reader that compares the two words as they are thus finds
+//! a flag and a move by the same comparison.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// The bit of a version that is set while something moves.
-pub const ODD: u64 = 1;
-/// What a version grows by; the bits between are its owner's.
-pub const STEP: u64 = 8;
+/// Bits of *begun* that are the owner's flags.
+pub const FLAGS: u64 = 7;
+const STEP: u64 = FLAGS + 1;
 
-/// While it lives, readers do not believe that a key is absent.
-pub struct Unsettled<'a>(&'a AtomicU64);
+/// The two words. One thread at a time may call what changes them.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Version {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
 
-impl<'a> Unsettled<'a> {
-    /// The caller holds the writer's lock.
-    pub fn begin(version: &'a AtomicU64) -> Self {
-        version.store(version.load(Ordering::Relaxed) | ODD, Ordering::Relaxed);
+impl Version {
+    /// Of something at rest, with these flags.
+    pub const fn new(flags: u64) -> Self {
+        Self { begun: AtomicU64::new(flags), ended: AtomicU64::new(0) }
+    }
+
+    /// The reader's side, before it looks.
+    #[inline(always)]
+    pub fn before(&self) -> u64 {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The reader's side, after it looked: whether nothing moved since [`Version::before`] returned
+    /// `seen`, and the flags are `flags`.
+    #[inline(always)]
+    pub fn is_still(&self, seen: u64, flags: u64) -> bool {
+        // Before the load are those of what was looked at.
+        fence(Ordering::Acquire);
+        self.begun.load(Ordering::Relaxed) == seen | flags
+    }
+
+    /// The flags.
+    #[inline(always)]
+    pub fn flags(&self) -> u64 {
+        self.begun.load(Ordering::Acquire) & FLAGS
+    }
+
+    /// Sets flags: what they tell of is visible to who finds them.
+    pub fn raise(&self, flags: u64) {
+        self.begun.store(self.begun.load(Ordering::Relaxed) | flags, Ordering::Release);
+    }
+
+    /// Clears flags.
+    pub fn lower(&self, flags: u64) {
+        self.begun.store(self.begun.load(Ordering::Relaxed) & !flags, Ordering::Release);
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) == self.begun.load(Ordering::Relaxed) & !FLAGS
+    }
+
+    /// Until what it returns is dropped, readers do not believe that a key is absent.
+    #[inline]
+    pub fn unsettle(&self) -> Unsettled<'_> {
+        self.begun.store(self.begun.load(Ordering::Relaxed) + STEP, Ordering::Relaxed);
         // Before anything that is stored from here on.
         fence(Ordering::Release);
-        Self(version)
+        Unsettled(self)
     }
 }
 
+/// While it lives, things move.
+#[derive(Debug)]
+pub struct Unsettled<'a>(&'a Version);
+
 impl Drop for Unsettled<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let version = self.0.load(Ordering::Relaxed);
+        let begun = self.0.begun.load(Ordering::Relaxed);
         // After everything that was stored.
-        self.0.store((version & !ODD) + STEP, Ordering::Release);
+        self.0.ended.store(begun & !FLAGS, Ordering::Release);
     }
 }

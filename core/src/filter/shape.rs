@@ -108,26 +108,41 @@ impl Base {
     /// The part of a fingerprint that the first table has, of a hash.
     #[inline(always)]
     fn low(self, hash: u64) -> u64 {
-        let low = hash & ((1 << self.width) - 1);
-        low + u64::from(low == 0)
+        never_zero(hash & self.mask())
     }
 
-    /// The pair of the other bucket in the first table.
+    /// The bits of a hash that are its fingerprint.
     #[inline(always)]
-    fn other(self, pair: u64, spread: u64) -> u64 {
-        let other = scale(spread, self.pairs).wrapping_sub(pair);
-        // Below zero, it is so by less than all pairs.
-        if other.cast_signed() < 0 { other.wrapping_add(self.pairs) } else { other }
+    pub fn mask(self) -> u64 {
+        (1 << self.width) - 1
     }
 
     /// [`Shape::place`] in the first table.
     #[inline(always)]
     pub fn place(self, hash: u64) -> Place {
-        let fingerprint = self.low(hash);
-        let left = scale(hash, self.pairs);
-        let right = self.other(left, fingerprint.wrapping_mul(SPREAD));
-        Place { fingerprint, left, right }
+        place_of(hash, self.pairs, self.mask())
     }
+}
+
+/// [`Base::place`] of a base that has so many pairs, and this for a mask.
+#[inline(always)]
+pub fn place_of(hash: u64, pairs: u64, mask: u64) -> Place {
+    let fingerprint = never_zero(hash & mask);
+    let left = scale(hash, pairs);
+    Place { fingerprint, left, right: across(left, fingerprint.wrapping_mul(SPREAD), pairs) }
+}
+
+#[inline(always)]
+fn never_zero(fingerprint: u64) -> u64 {
+    fingerprint + u64::from(fingerprint == 0)
+}
+
+/// The pair of the other bucket, of `pairs`.
+#[inline(always)]
+fn across(pair: u64, spread: u64, pairs: u64) -> u64 {
+    let other = scale(spread, pairs).wrapping_sub(pair);
+    // Below zero, it is so by less than all pairs. Half of them are: no branch would be foreseen.
+    other.wrapping_add(pairs & (other.cast_signed() >> 63).cast_unsigned())
 }
 
 impl Shape {
@@ -171,7 +186,7 @@ impl Shape {
     fn across(&self, pair: u64, fingerprint: u64) -> u64 {
         let low = fingerprint & ((1 << self.base.width) - 1);
         let spread = low.wrapping_mul(SPREAD);
-        let high = self.base.other(pair >> self.doubled, spread);
+        let high = across(pair >> self.doubled, spread, self.base.pairs);
         // The high bits of the low half: those of a table are the first ones of the next table's.
         let below = (spread & 0xFFFF_FFFF) << self.doubled >> 32;
         high << self.doubled | ((pair & ((1 << self.doubled) - 1)) ^ below)

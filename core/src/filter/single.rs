@@ -5,23 +5,19 @@
 //! what readers need, and holds no pointer:
 //!
 //! ```text
-//! 0                                 64         128
-//! | lanes, pairs of buckets         | version  | pairs of buckets, as in `table`
+//! 0                        64                          128
+//! | lanes                  | how many pairs, version   | pairs of buckets, as in `table`
 //! ```
 //!
-//! Readers take no lock. [`Head::excludes`] loads the version with acquire, compares the eight slots,
-//! and loads the version again behind an acquire fence. A writer that moves or removes a fingerprint
-//! makes the version odd before (a relaxed store and a release fence) and even again after (a release
-//! store), so a reader that saw any part of it sees another version. An add into an empty slot changes
+//! Readers take no lock: [`Head::excludes`] goes by the version, as `settled` tells. An add into an empty slot changes
 //! no version: whoever fills the slot before anybody can find the key elsewhere, and empties it after
 //! nobody can, has every answer "absent" true at some moment of the look-up.
 
 use super::inner::stays;
 use super::path::make_room;
-use super::settled::{ODD, Unsettled};
+use super::settled::Version;
 use super::shape::{Base, MOVING, Shape};
 use super::table::{Lanes, Lens, Table};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// What readers go by; see the essay.
 #[repr(C, align(64))]
@@ -30,9 +26,6 @@ pub struct Head {
     pairs: u64,
     version: Version,
 }
-
-#[repr(align(64))]
-struct Version(AtomicU64);
 
 /// The owner may have cut its keys in parts by the high bits of their hashes, which choose the bucket:
 /// a product's high bits depend on all of its factor's, and its low bits are as good as they were.
@@ -45,25 +38,26 @@ const HEAD: usize = size_of::<Head>();
 const _: () = assert!(HEAD == 128);
 
 impl Head {
-    fn base(&self) -> Base {
-        Base { pairs: self.pairs, width: self.lanes.width() }
-    }
-
     #[inline(always)]
     fn lens(&self) -> Lens {
-        Lens::on(std::ptr::from_ref(self).cast::<u8>().wrapping_add(HEAD), self.lanes)
+        let table = std::ptr::from_ref(self).cast::<u8>().wrapping_add(HEAD);
+        Lens::on(table, self.pairs, self.lanes)
     }
 
     /// Whether the key of a hash is certainly not among those that were added; false where something
     /// moved meanwhile.
     #[inline(always)]
     pub fn excludes(&self, hash: u64) -> bool {
-        let version = self.version.0.load(Ordering::Acquire);
-        if version & ODD != 0 || self.lens().has(self.base().place(spread(hash))) {
-            return false;
-        }
-        fence(Ordering::Acquire);
-        self.version.0.load(Ordering::Relaxed) == version
+        let seen = self.version.before();
+        let lens = self.lens();
+        let place = lens.place(spread(hash));
+        let has = if self.lanes.are_wide() {
+            lens.has(place)
+        } else {
+            // SAFETY: the place is one of the table behind the head, which has these lanes.
+            unsafe { self.lanes.hits(&lens.aim(place)) }
+        };
+        !has && self.version.is_still(seen, 0)
     }
 }
 
@@ -94,7 +88,7 @@ impl Single {
         let base = Base::holding(capacity, fpr);
         let head = memory.cast::<Head>();
         let lanes = Lanes::of(base.width);
-        let version = Version(AtomicU64::new(0));
+        let version = Version::new(0);
         // SAFETY: the caller's promise: room for the head, and nobody reads it yet.
         unsafe { head.write(Head { lanes, pairs: base.pairs, version }) };
         // SAFETY: the caller's promise: zeroed room for the table behind it.
@@ -108,9 +102,9 @@ impl Single {
         self.head
     }
 
-    fn version(&self) -> &AtomicU64 {
+    fn version(&self) -> &Version {
         // SAFETY: `on` wrote the head, and was promised that the memory stays.
-        unsafe { &(*self.head).version.0 }
+        unsafe { &(*self.head).version }
     }
 
     /// Fingerprints in it, and slots for them.
@@ -132,14 +126,14 @@ impl Single {
             return true;
         }
         self.table.used() * MOVING.1 < self.table.shape().slots() * MOVING.0
-            && make_room(&self.table, place, || Unsettled::begin(self.version())).is_some()
+            && make_room(&self.table, place, || self.version().unsettle()).is_some()
     }
 
     /// Removes a key that was added.
     pub fn remove(&self, hash: u64) {
         let look = self.table.lens().look(self.table.shape().place(spread(hash)));
         if let Some(spot) = look.copy.filter(|_| !stays(look.copies)) {
-            let _unsettled = Unsettled::begin(self.version());
+            let _unsettled = self.version().unsettle();
             self.table.empty(spot.bucket, spot.slot);
         }
     }
@@ -162,7 +156,7 @@ impl Single {
         if counted != self.table.used() {
             return Err(format!("{counted} slots are in use, {} are counted", self.table.used()));
         }
-        if self.version().load(Ordering::Relaxed) & ODD != 0 {
+        if !self.version().is_settled() {
             return Err("it is unsettled at rest".to_owned());
         }
         Ok(())

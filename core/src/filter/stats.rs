@@ -45,7 +45,7 @@ pub const OWNED: usize = 16;
 /// Lines for all others.
 const SHARED: usize = 4;
 
-const LOOKUPS: usize = 0;
+const NEGATIVES: usize = 0;
 const POSITIVES: usize = 1;
 
 /// What look-ups count.
@@ -56,21 +56,23 @@ impl Reads {
     /// Counts a look-up of the thread of a slot below [`OWNED`].
     #[inline(always)]
     pub fn count_one(&self, slot: usize, found: bool) {
-        self.0.add_owned(slot, LOOKUPS, 1);
         if found {
             self.0.add_owned(slot, POSITIVES, 1);
+        } else {
+            self.0.add_owned(slot, NEGATIVES, 1);
         }
     }
 
     /// Counts for any thread.
     pub fn count(&self, slot: Option<usize>, lookups: u64, positives: u64) {
         let slot = slot.unwrap_or(usize::MAX);
-        self.0.add(slot, LOOKUPS, lookups);
+        self.0.add(slot, NEGATIVES, lookups - positives);
         self.0.add(slot, POSITIVES, positives);
     }
 
     /// Look-ups and positives so far.
     pub fn sums(&self) -> (u64, u64) {
-        (self.0.sum(LOOKUPS), self.0.sum(POSITIVES))
+        let positives = self.0.sum(POSITIVES);
+        (self.0.sum(NEGATIVES).wrapping_add(positives), positives)
     }
 }

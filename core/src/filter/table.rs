@@ -13,34 +13,47 @@
 //! fingerprint has bits; the right one begins in the middle of a byte where that number is odd, so
 //! it is compared with everything shifted by four bits. Nothing that was loaded needs a shift.
 
-use super::shape::{NARROW_MAX, Place, SLOTS, Shape};
+use super::shape::{NARROW_MAX, Place, SLOTS, Shape, place_of};
 use crate::error::Result;
-use crate::memory::racy::prefetch;
+use crate::memory::racy::{prefetch, prefetch_near};
 use crate::pool::{Charged, Pool};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a look-up needs of a table, in one cache line.
+/// What a look-up needs of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Lens {
     /// The first left bucket, and the byte in which the first right one begins.
     left: *const u8,
     right: *const u8,
+    pairs: u64,
     lanes: Lanes,
 }
 
 /// How the slots of a bucket lie in a word.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(16))]
 pub struct Lanes {
     /// Bits of a fingerprint.
     width: u64,
+    /// The bits of a hash that are its fingerprint in a first table.
+    mask: u64,
+    /// A bit's number times this, shifted right by 16, is the number of its lane.
+    lane: u64,
+    /// Bits by which the lanes of a right bucket lie higher than those of a left one.
+    shift: u64,
     /// The lowest bit of every lane of a left bucket, and of a right one; 0 for fingerprints too
     /// wide to be compared in one word.
     ones: [u64; 2],
     /// The highest.
     highs: [u64; 2],
-    /// A bit's number times this, shifted right by 16, is the number of its lane.
-    lane: u64,
+}
+
+/// What a look-up in two buckets goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Aim {
+    left: *const u8,
+    right: *const u8,
+    fingerprint: u64,
 }
 
 /// A slot.
@@ -122,23 +135,115 @@ impl Lanes {
         };
         Self {
             width: u64::from(width),
+            mask: (1 << width) - 1,
+            lane: (1 << 16) / u64::from(width) + 1,
+            shift: u64::from(width % 2 * 4),
             ones: lane(0),
             highs: lane(width - 1),
-            lane: (1 << 16) / u64::from(width) + 1,
         }
     }
 
-    /// Bits of a fingerprint.
-    pub fn width(&self) -> u32 {
-        self.width as u32
+    /// Whether fingerprints are too wide to be compared in one word.
+    #[inline(always)]
+    pub fn are_wide(&self) -> bool {
+        self.ones[0] == 0
+    }
+
+    /// [`Lens::has`] for fingerprints that are compared in one word; false for wider ones. Without a
+    /// branch, and where there are registers for vectors, what waits for memory waits in those: a
+    /// processor runs out of renamed integer registers first, and then begins no further look-up
+    /// beside those that wait.
+    ///
+    /// # Safety
+    /// The aim is one of a table with these lanes.
+    #[inline(always)]
+    pub unsafe fn hits(&self, aim: &Aim) -> bool {
+        let pattern = aim.fingerprint.wrapping_mul(self.ones[0]);
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            use std::arch::asm;
+            use std::arch::x86_64::{
+                __m128i, _mm_and_si128, _mm_andnot_si128, _mm_cmpeq_epi32, _mm_cvtsi64_si128,
+                _mm_load_si128, _mm_loadl_epi64, _mm_movemask_epi8, _mm_setzero_si128,
+                _mm_sll_epi64, _mm_sub_epi64, _mm_unpacklo_epi64, _mm_xor_si128,
+            };
+            let mut words: __m128i;
+            // SAFETY: by the caller's promise there are 8 bytes at either end of the aim, as in `load`;
+            // the instructions only load.
+            unsafe {
+                asm!(
+                    "movq {words}, qword ptr [{at}]",
+                    at = in(reg) aim.left,
+                    words = out(xmm_reg) words,
+                    options(nostack, preserves_flags, readonly)
+                );
+                #[cfg(test)]
+                super::tests::between_buckets();
+                asm!(
+                    "movhps {words}, qword ptr [{at}]",
+                    at = in(reg) aim.right,
+                    words = inout(xmm_reg) words,
+                    options(nostack, preserves_flags, readonly)
+                );
+            }
+            // SAFETY: SSE2 is part of x86_64; the lanes are aligned to 16 bytes, and so is each pair
+            // of words in them.
+            unsafe {
+                let shift = _mm_loadl_epi64((&raw const self.shift).cast());
+                let ones = _mm_load_si128(self.ones.as_ptr().cast());
+                let highs = _mm_load_si128(self.highs.as_ptr().cast());
+                let pattern = _mm_cvtsi64_si128(pattern.cast_signed());
+                let pattern = _mm_unpacklo_epi64(pattern, _mm_sll_epi64(pattern, shift));
+                let other = _mm_xor_si128(words, pattern);
+                let zeros = _mm_andnot_si128(other, _mm_sub_epi64(other, ones));
+                let none = _mm_cmpeq_epi32(_mm_and_si128(zeros, highs), _mm_setzero_si128());
+                _mm_movemask_epi8(none) != 0xFFFF
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        {
+            let zeros = |word: u64, side: usize| {
+                let other = word ^ pattern << (self.shift * side as u64);
+                other.wrapping_sub(self.ones[side]) & !other & self.highs[side]
+            };
+            // SAFETY: by the caller's promise there are 8 bytes at either end of the aim.
+            let left = unsafe { load(aim.left) };
+            #[cfg(test)]
+            super::tests::between_buckets();
+            // SAFETY: as above.
+            let right = unsafe { load(aim.right) };
+            zeros(left, 0) | zeros(right, 1) != 0
+        }
     }
 }
 
 impl Lens {
-    /// A table that begins here.
+    /// A table of so many pairs that begins here.
     #[inline(always)]
-    pub fn on(base: *const u8, lanes: Lanes) -> Self {
-        Self { left: base, right: base.wrapping_add(lanes.width as usize / 2), lanes }
+    pub fn on(base: *const u8, pairs: u64, lanes: Lanes) -> Self {
+        Self { left: base, right: base.wrapping_add(lanes.width as usize / 2), pairs, lanes }
+    }
+
+    /// How its slots lie.
+    #[inline(always)]
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// [`Shape::place`] of a first table.
+    #[inline(always)]
+    pub fn place(&self, hash: u64) -> Place {
+        place_of(hash, self.pairs, self.lanes.mask)
+    }
+
+    /// Where to look for what belongs here.
+    #[inline(always)]
+    pub fn aim(&self, place: Place) -> Aim {
+        Aim {
+            left: self.left_of(place.left),
+            right: self.right_of(place.right),
+            fingerprint: place.fingerprint,
+        }
     }
 
     #[inline(always)]
@@ -164,21 +269,11 @@ impl Lens {
     /// Whether one of the two buckets has the fingerprint now.
     #[inline(always)]
     pub fn has(&self, place: Place) -> bool {
-        let [ones, right_ones] = self.lanes.ones;
-        if ones == 0 {
+        if self.lanes.are_wide() {
             return self.has_wide(place);
         }
-        // SAFETY: the pair is one of the table's, behind whose last slot lies a word.
-        let left = unsafe { load(self.left_of(place.left)) };
-        #[cfg(test)]
-        super::tests::between_buckets();
-        // SAFETY: as above.
-        let right = unsafe { load(self.right_of(place.right)) };
-        let zeros = |lanes: u64, ones: u64, highs: u64| {
-            let other = lanes ^ place.fingerprint.wrapping_mul(ones);
-            other.wrapping_sub(ones) & !other & highs
-        };
-        zeros(left, ones, self.lanes.highs[0]) | zeros(right, right_ones, self.lanes.highs[1]) != 0
+        // SAFETY: the pairs are two of the table's, behind whose last slot lies a word.
+        unsafe { self.lanes.hits(&self.aim(place)) }
     }
 
     #[inline(never)]
@@ -195,7 +290,7 @@ impl Lens {
     /// The four slots of a bucket.
     #[inline(always)]
     pub fn bucket(&self, bucket: u64) -> [u64; SLOTS as usize] {
-        if self.lanes.ones[0] == 0 {
+        if self.lanes.are_wide() {
             return std::array::from_fn(|slot| self.slot(bucket, slot as u64));
         }
         // Four slots of an odd width begin at half a byte in every other bucket.
@@ -211,7 +306,7 @@ impl Lens {
     /// Looks at the two buckets, for the one writer.
     #[inline]
     pub fn look(&self, place: Place) -> Look {
-        if self.lanes.ones[0] == 0 {
+        if self.lanes.are_wide() {
             return self.look_wide(place);
         }
         // SAFETY: as for `has`.
@@ -274,8 +369,9 @@ impl Lens {
     /// Asks for the cache lines of a place.
     #[inline(always)]
     pub fn prefetch_both(&self, place: Place) {
-        self.prefetch_at(self.left_of(place.left));
-        self.prefetch_at(self.right_of(place.right));
+        let aim = self.aim(place);
+        self.prefetch_at(aim.left);
+        self.prefetch_at(aim.right);
     }
 
     #[inline(always)]
@@ -283,6 +379,19 @@ impl Lens {
         prefetch(first);
         // A tenth of the buckets lie in two lines.
         prefetch(first.wrapping_add((self.lanes.width / 2) as usize));
+    }
+}
+
+impl Aim {
+    /// Asks for the cache lines, into the second-level cache: for many of them at a time, since a
+    /// processor keeps more requests of that cache under way than of the first.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        for first in [self.left, self.right] {
+            prefetch_near(first);
+            // A tenth of the words lie in two lines.
+            prefetch_near(first.wrapping_add(7));
+        }
     }
 }
 
@@ -315,7 +424,7 @@ impl Table {
     /// The memory is zeroed, aligned to a word, as long as the shape says, written through this table
     /// alone, and outlives it.
     pub unsafe fn on(memory: *mut u8, shape: Shape) -> Self {
-        let lens = Lens::on(memory, Lanes::of(shape.width));
+        let lens = Lens::on(memory, shape.base.pairs << shape.doubled, Lanes::of(shape.width));
         Self { lens, shape, used: AtomicU64::new(0), memory: None }
     }
 
