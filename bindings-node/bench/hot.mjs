@@ -36,6 +36,15 @@ numbers.forEach((one, i) => cache.set(one, i * 1_000_003));
 buffers.forEach((one, i) => cache.set(one, Buffer.from(text(i))));
 const batches = Array.from({ length: KEYS / BATCH }, (_, i) => strings.slice(i * BATCH, (i + 1) * BATCH));
 
+// Buffers of other sizes; fewer of the large ones, so that all of a size stay in the processor's caches.
+const SIZES = [64, 256, 1_024, 4_096, 16_384];
+const sized = SIZES.map((size) => {
+  const count = Math.min(KEYS, (1 << 19) / size);
+  const list = Array.from({ length: count }, (_, i) => [`${size}:${1_000 + i}:field`, Buffer.alloc(size, text(i))]);
+  for (const [one, value] of list) cache.set(one, value);
+  return { size, keys: list.map(([one]) => one), values: list.map(([, value]) => value) };
+});
+
 const collect = (...values) => values;
 const things = { collect, cache, floor, strings, numbers, buffers, batches, bytes, target, map, lru, quick };
 
@@ -68,8 +77,10 @@ const CASES = {
   'get a string': timed(strings, 'cache.get($)'),
   'getMany of 32 strings, a key': timed(batches, 'cache.getMany($)', BATCH),
   'getMany of 32, floor, a key': timed(batches, 'floor.getMany(collect, ...$)', BATCH),
-  'get a Buffer': timed(buffers, 'cache.get($)'),
-  'Buffer.from(bytes)': timed(buffers, 'Buffer.from(bytes)'),
+  ...Object.fromEntries(sized.flatMap(({ size, keys, values }) => [
+    [`get a Buffer of ${size}`, timed(keys, 'cache.get($)')],
+    [`Buffer.from, ${size} bytes`, timed(values, 'Buffer.from($)')],
+  ])),
   'set a string': timed(strings, 'cache.set($, "a value of a few dozen bytes, always the same")'),
   'set a Buffer': timed(buffers, 'cache.set($, bytes)'),
   'Map.get': timed(strings, 'map.get($)'),
@@ -84,7 +95,7 @@ const RATIOS = [
   ['getInto', 'getInto, floor', 1.3],
   ['getMany of 32 strings, a key', 'get a string', 0.6],
   ['getMany of 32 strings, a key', 'getMany of 32, floor, a key', 1.3],
-  ['get a Buffer', 'Buffer.from(bytes)', 1.15],
+  ...SIZES.map((size) => [`get a Buffer of ${size}`, `Buffer.from, ${size} bytes`, 1.15]),
 ];
 
 const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];

@@ -3,9 +3,10 @@
 const { isUint8Array } = require('node:util').types;
 
 const {
-  native, words, scratch, fromSlab, checkSlab, abandoned, MORE, LARGE, ENCODE, MOST, STORE, SCAN,
+  native, words, fromSlab, checkSlab, loaded, abandoned, MORE, LARGE, ENCODE, MOST, STORE, SCAN,
 } = require('./native.js');
-const { codecOf, decode, encode } = require('./codec.js');
+const { getMany } = require('./batch.js');
+const { codecOf, decode, encode, isNative, BYTES } = require('./codec.js');
 const { Waits, fetch } = require('./fetch.js');
 const { CuckooFilter } = require('./filter.js');
 const { checkOptions } = require('./options.js');
@@ -14,7 +15,7 @@ const { Pool } = require('./pool.js');
 // The addon's functions as constants: V8 then calls them directly, where a property of an object with
 // so many would first have to be looked up.
 const {
-  get, peek, getString, getBuffer, getInto, has, getMany, set, put, setMany, delete: remove, load,
+  get, peek, getString, getBuffer, getInto, has, set, put, setMany, delete: remove,
 } = native;
 
 const OPTIONS = new Set([
@@ -98,7 +99,8 @@ class Cache {
   get(key) {
     checkSlab();
     const value = get(this.#id, key);
-    return value === MORE ? this.#rest(key) : value;
+    if (value !== MORE) return value;
+    return words[0] === BYTES ? fromSlab() : this.#rest(key);
   }
 
   peek(key) {
@@ -111,8 +113,10 @@ class Cache {
   #rest(key) {
     const type = words[0];
     if (type !== LARGE) return decode(this.#codec, type, fromSlab());
-    const bytes = load(this.#id, key);
-    return bytes === undefined ? undefined : decode(this.#codec, words[0], bytes);
+    const bytes = loaded(this.#id, key);
+    if (bytes === undefined) return undefined;
+    // Between the look-up and the copy it may have been written anew as what the addon makes.
+    return isNative(words[0]) ? this.peek(key) : decode(this.#codec, words[0], bytes);
   }
 
   getString(key) {
@@ -123,7 +127,7 @@ class Cache {
     checkSlab();
     const found = getBuffer(this.#id, key);
     if (found === true) return fromSlab();
-    return found === undefined ? undefined : load(this.#id, key);
+    return found === undefined ? undefined : loaded(this.#id, key);
   }
 
   getInto(key, target, offset = 0) {
@@ -151,31 +155,12 @@ class Cache {
 
   getMany(keys) {
     const list = Array.isArray(keys) ? keys : Array.from(keys);
-    if (list.length <= MOST) return this.#getBatch(list);
+    if (list.length <= MOST) return getMany(this, this.#id, this.#codec, list);
     const values = [];
     for (let at = 0; at < list.length; at += MOST) {
-      values.push(...this.#getBatch(list.slice(at, at + MOST)));
+      values.push(...getMany(this, this.#id, this.#codec, list.slice(at, at + MOST)));
     }
     return values;
-  }
-
-  #getBatch(keys) {
-    const values = getMany(this.#id, ...keys);
-    if (words[0] !== 0) this.#restOfBatch(keys, values);
-    return values;
-  }
-
-  #restOfBatch(keys, values) {
-    const found = [];
-    // All bytes first: decoding may call the cache, which uses the same memory.
-    for (let i = 0; i < values.length; i++) {
-      if (values[i] !== MORE) continue;
-      const [type, start, length] = words.subarray(8 + 3 * i, 11 + 3 * i);
-      found.push([i, type, type === LARGE ? null : Buffer.from(scratch.subarray(start, start + length))]);
-    }
-    for (const [i, type, bytes] of found) {
-      values[i] = bytes === null ? this.get(keys[i]) : decode(this.#codec, type, bytes);
-    }
   }
 
   remainingTtl(key) {

@@ -7,7 +7,6 @@ const { isUint8Array } = require('node:util').types;
 const v8 = require('node:v8');
 
 const BYTES = 0;
-const STRING = 1;
 const JSON_TYPE = 6;
 const MSGPACK = 7;
 const V8 = 65;
@@ -82,6 +81,9 @@ function codecOf(option) {
   return { type, encode, decode };
 }
 
+/** Whether the addon makes the values of a type. */
+const isNative = (type) => type !== BYTES && type < JSON_TYPE;
+
 /** What bytes of a type stand for. Types that nobody here knows are handed out as bytes. */
 function decode(codec, type, bytes) {
   if (type === BYTES) return bytes;
@@ -97,4 +99,4 @@ function encode(codec, value) {
   return bytes;
 }
 
-module.exports = { codecOf, decode, encode, BYTES, STRING };
+module.exports = { codecOf, decode, encode, isNative, BYTES };

@@ -6,8 +6,8 @@
 // here takes its answers: a value, a lease to load by, or that another caller loads, and then waits
 // for the library to tell of the lease's end.
 
-const { native, words, fromSlab, checkSlab, waits: byStore, MORE, LARGE, ENCODE } = require('./native.js');
-const { decode, encode } = require('./codec.js');
+const { native, words, fromSlab, checkSlab, loaded, waits: byStore, MORE, LARGE, ENCODE } = require('./native.js');
+const { decode, encode, isNative } = require('./codec.js');
 const { HyperCacheError } = require('./errors.js');
 const { keptKey, nameOfKey } = require('./key.js');
 
@@ -177,8 +177,9 @@ function read(store, codec, key, value) {
   if (value !== MORE) return [OK, value];
   const type = words[0];
   if (type !== LARGE) return [OK, decode(codec, type, fromSlab())];
-  const bytes = native.load(store, key);
-  return bytes === undefined ? [DONE] : [OK, decode(codec, words[0], bytes)];
+  const bytes = loaded(store, key);
+  // Then it has gone meanwhile, or is another one.
+  return bytes === undefined || isNative(words[0]) ? [DONE] : [OK, decode(codec, words[0], bytes)];
 }
 
 /** The promise, but no longer than until the signal says so. */

@@ -41,18 +41,39 @@ const ENCODE = 1000;
 /** The most keys of one call. */
 const MOST = 64;
 
+// Where the words of a batch begin: what each value is, where its bytes are, how many, of which type;
+// and numbers, which take two words each.
+const CODES = 8;
+const OFFSETS = CODES + MOST;
+const LENGTHS = OFFSETS + MOST;
+const KINDS = LENGTHS + MOST;
+const NUMBERS = KINDS + MOST;
+const WORDS = NUMBERS + 2 * MOST;
+
 const SLAB_BYTES = 16 << 10;
+
+/** The class of Buffers without what `Buffer.from` checks and does beside making one. */
+const FastBuffer = Buffer[Symbol.species];
+/** A Buffer that shows part of an ArrayBuffer. */
+const view =
+  typeof FastBuffer === 'function' && FastBuffer.prototype === Buffer.prototype
+    ? (area, offset, length) => new FastBuffer(area, offset, length)
+    : (area, offset, length) => Buffer.from(area, offset, length);
 
 // The addon is loaded once a thread, also where this file is evaluated more than once, as test runners
 // and duplicate installations do: all of them share what the addon writes to.
 const memory = (native.memory ??= {
-  words: new Uint32Array(8 + 4 * MOST),
-  scratch: new Uint8Array(256 << 10),
+  words: new Uint32Array(WORDS),
+  scratch: Buffer.alloc(256 << 10),
   slab: undefined,
+  /** The slab's ArrayBuffer. */
+  area: undefined,
   /** Those who wait for leases, by the number of their store. */
   waits: new Map(),
 });
 const { words, scratch, waits } = memory;
+const numbers = new Float64Array(words.buffer, NUMBERS * words.BYTES_PER_ELEMENT, MOST);
+const integers = new BigInt64Array(words.buffer, NUMBERS * words.BYTES_PER_ELEMENT, MOST);
 const wake = (store) => waits.get(store)?.told();
 if (native.begin(fail, (...values) => values, wake, RawKey, checkSlab, words, scratch) !== words.length) {
   throw new Error('hypercache: the package and its addon are of different versions');
@@ -65,11 +86,12 @@ function renewSlab() {
   markAsUntransferable(slab.buffer);
   native.setSlab(slab);
   memory.slab = slab;
+  memory.area = slab.buffer;
 }
 
 /** The bytes that the last call left in the slab, as a Buffer. */
 function fromSlab() {
-  const buffer = Buffer.from(memory.slab.buffer, words[1], words[2]);
+  const buffer = view(memory.area, words[1], words[2]);
   if (words[3] !== 0) renewSlab();
   return buffer;
 }
@@ -80,6 +102,20 @@ function fromSlab() {
  */
 function checkSlab() {
   if (memory.slab.length === 0) renewSlab();
+}
+
+/** A value that was found to be large, as a Buffer of its own, with its type in the first word. */
+function loaded(store, key) {
+  let room = words[2];
+  for (;;) {
+    const bytes = Buffer.allocUnsafeSlow(room);
+    const length = native.load(store, key, bytes);
+    if (length === undefined) return undefined;
+    if (length === room) return bytes;
+    // It was written anew meanwhile.
+    if (length < room) return Buffer.from(bytes.subarray(0, length));
+    room = length;
+  }
 }
 
 const STORE = 0;
@@ -95,14 +131,24 @@ module.exports = {
   folder,
   words,
   scratch,
+  numbers,
+  integers,
+  memory,
+  view,
   fromSlab,
   checkSlab,
+  renewSlab,
+  loaded,
   abandoned,
   waits,
   MORE,
   LARGE,
   ENCODE,
   MOST,
+  CODES,
+  OFFSETS,
+  LENGTHS,
+  KINDS,
   STORE,
   POOL,
   FILTER,

@@ -1,25 +1,58 @@
 //! Many keys in one call.
 //!
-//! Keys come as arguments and values go back as arguments of a function that makes an array of them:
-//! both cost a few nanoseconds a value, where reading and setting elements of an array costs tens.
+//! Each call of Node costs some ten nanoseconds and each string that it reads or makes some forty, so there is
+//! one of each a batch where that can be: keys that are strings come joined, with their ends in the words;
+//! short texts go back joined, for JavaScript to cut apart, and all that is said of a value goes through the
+//! words. Keys of other kinds come as arguments, which is cheaper than reading elements of an array.
 
 use std::mem::MaybeUninit;
 use std::ptr;
 
 use hypercache_sys as hc;
 
-use crate::js::{Call, Js, Value};
+use crate::js::{Call, Js, Thrown, Value};
 use crate::keys::KeyBuffer;
-use crate::read::{LARGE, store};
+use crate::read::{FULL, SMALL, store};
 use crate::sized;
-use crate::values::{self, ValueBuffer};
+use crate::values::{self, Plain, ValueBuffer};
 use crate::write::{ENCODE, outcome, ttl};
 
 /// The most keys of a call; JavaScript cuts longer lists.
 pub const MOST: usize = 64;
 
-/// Where the words of a batch's values begin: type, offset and length of each.
-const WORDS: usize = 8;
+/// The most bytes of keys that are joined by JavaScript, and of values that it cuts apart: as for
+/// Buffers from the slab, a string that is kept keeps those that were made with it.
+const TEXT_KEYS: usize = 4_096;
+const TEXT_VALUES: usize = 8_192;
+
+/// Words for JavaScript: whether values are left that it has to decode or to read on their own, and
+/// for each value what it is (or, for short text, its length in what is returned), where its bytes are,
+/// how many, of which type; and numbers, in two words each.
+const REST: usize = 0;
+const CODES: usize = 8;
+const OFFSETS: usize = CODES + MOST;
+const LENGTHS: usize = OFFSETS + MOST;
+const KINDS: usize = LENGTHS + MOST;
+const NUMBERS: usize = KINDS + MOST;
+/// How many words these are.
+pub const WORDS: usize = NUMBERS + 2 * MOST;
+
+/// What a value is; a lesser number is a length.
+const MISS: u32 = 1 << 16;
+const NUMBER: u32 = MISS + 1;
+const BIGINT: u32 = MISS + 2;
+const FALSE: u32 = MISS + 3;
+const TRUE: u32 = MISS + 4;
+const NULL: u32 = MISS + 5;
+/// Bytes in the slab.
+const BYTES: u32 = MISS + 6;
+/// Text in the scratch memory.
+const TEXT: u32 = MISS + 7;
+/// Bytes to be decoded, or copied, from the slab and from the scratch memory.
+const ENCODED_IN_SLAB: u32 = MISS + 8;
+const ENCODED: u32 = MISS + 9;
+/// Too large for the scratch memory.
+const ALONE: u32 = MISS + 10;
 
 const NOTHING: hc::hc_slice = hc::hc_slice { data: ptr::null(), len: 0 };
 
@@ -66,26 +99,58 @@ impl Keys {
     }
 }
 
-/// `getMany(store, ...keys)`: the values as an array; where it holds `more`, the words say where the
-/// value's bytes are in the scratch memory, or that it has to be read on its own. The first word
-/// counts these.
+/// `getManyText(store, text, count)`: the values of keys that are strings, joined in `text`; the words
+/// say where each one ends. `undefined`: a key is not ASCII, or there is too much of them for this way.
+pub fn get_many_text<'a>(call: Call<'a>, [id, text, count]: [Value<'a>; 3]) -> Js<Value<'a>> {
+    let count = (call.i32(count) as usize).min(MOST);
+    let mut units = [MaybeUninit::<u16>::uninit(); TEXT_KEYS + 1];
+    let len = call.utf16(text, &mut units).ok_or(Thrown)?;
+    let mut bytes = [MaybeUninit::<u8>::uninit(); TEXT_KEYS];
+    if len == TEXT_KEYS {
+        return call.undefined();
+    }
+    // SAFETY: Node has written the first `len` units.
+    let units = unsafe { std::slice::from_raw_parts(units.as_ptr().cast(), len) };
+    if !values::narrow(units, &mut bytes[..len]) {
+        return call.undefined();
+    }
+    // SAFETY: `narrow` has written all of them.
+    let bytes: &[u8] = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), len) };
+    let mut slices = [NOTHING; MOST];
+    let mut start = 0;
+    for (index, slice) in slices.iter_mut().enumerate().take(count) {
+        let end = call.state.told(CODES + index) as usize;
+        let Some(key) = bytes.get(start..end) else { return call.undefined() };
+        *slice = hc::hc_slice { data: key.as_ptr().cast(), len: key.len() };
+        start = end;
+    }
+    values_of(call, id, &slices[..count])
+}
+
+/// `getMany(store, ...keys)`: the values of keys of any kind.
 pub fn get_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
     let Some((id, keys)) = arguments.split_first() else { return call.undefined() };
     let keys = Keys::read(call, keys)?;
-    let store = store(call, *id)?;
-    let slices = keys.slices();
+    values_of(call, *id, &keys.slices()[..keys.count])
+}
+
+/// Reads the keys and tells JavaScript in the words what came of each (see [`MISS`] and those below
+/// it). Returns the short texts among the values, joined.
+#[inline]
+fn values_of<'a>(call: Call<'a>, id: Value<'a>, slices: &[hc::hc_slice]) -> Js<Value<'a>> {
+    let store = store(call, id)?;
     let scratch = call.state.scratch.get();
     let mut found = [MaybeUninit::<hc::hc_slice>::uninit(); MOST];
     let mut kinds = [MaybeUninit::<u32>::uninit(); MOST];
     let mut statuses = [hc::HC_ERR_INTERNAL; MOST];
-    // SAFETY: the table holds a reference to the store; all arrays have at least `count` elements,
-    // and the scratch memory has `len` bytes, which nothing else uses during the call.
+    // SAFETY: the table holds a reference to the store; all arrays have at least as many elements as
+    // there are keys, and the scratch memory has `len` bytes, which nothing else uses during the call.
     unsafe {
         // The statuses say what came of each key.
         let _ = hc::hc_get_many(
             store,
             slices.as_ptr(),
-            keys.count,
+            slices.len(),
             0,
             scratch.data.cast(),
             scratch.len,
@@ -94,12 +159,12 @@ pub fn get_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
             statuses.as_mut_ptr(),
         );
     }
-    let undefined = call.undefined()?;
-    let more = call.more()?;
-    let mut values = [undefined; MOST];
-    let mut left = 0;
-    for index in 0..keys.count {
-        values[index] = match statuses[index] {
+    let mut text = [MaybeUninit::<u8>::uninit(); TEXT_VALUES];
+    let mut written = 0;
+    let mut slab = call.state.slab.get();
+    call.state.tell(REST, 0);
+    for index in 0..slices.len() {
+        let code = match statuses[index] {
             hc::HC_OK => {
                 // SAFETY: for HC_OK the library has written both, and the slice is `len` bytes of the
                 // scratch memory.
@@ -108,35 +173,67 @@ pub fn get_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
                     let bytes = std::slice::from_raw_parts(slice.data.cast::<u8>(), slice.len);
                     (slice, kinds[index].assume_init(), bytes)
                 };
-                match values::to_value(call, kind, bytes)? {
-                    Some(value) => value,
-                    None => {
-                        let offset = slice.data.addr() - scratch.data.addr();
-                        place(call, index, kind, offset, slice.len);
-                        left += 1;
-                        more
+                match values::plain(kind, bytes) {
+                    Plain::Text if bytes.len() <= TEXT_VALUES - written && bytes.is_ascii() => {
+                        // SAFETY: there is room for them, as was just asked, and the text is not the
+                        // scratch memory.
+                        unsafe {
+                            let to = text.as_mut_ptr().add(written).cast::<u8>();
+                            ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+                        }
+                        written += bytes.len();
+                        bytes.len() as u32
+                    }
+                    Plain::Number(number) => {
+                        call.state.tell_number(NUMBERS + 2 * index, number);
+                        NUMBER
+                    }
+                    Plain::Bool(false) => FALSE,
+                    Plain::Bool(true) => TRUE,
+                    Plain::Null => NULL,
+                    Plain::BigInt(integer) => {
+                        call.state.tell_number(NUMBERS + 2 * index, f64::from_bits(integer as u64));
+                        BIGINT
+                    }
+                    plain => {
+                        let text = matches!(plain, Plain::Text);
+                        let to = slab.data.wrapping_add(slab.used);
+                        let in_slab = !text && bytes.len() <= SMALL.min(slab.len - slab.used);
+                        let at = if in_slab {
+                            // SAFETY: there is room for them at the slab's end, which no Buffer shows
+                            // yet and which is not the scratch memory.
+                            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+                            slab.take(bytes.len())
+                        } else {
+                            slice.data.addr() - scratch.data.addr()
+                        };
+                        call.state.tell(OFFSETS + index, at as u32);
+                        call.state.tell(LENGTHS + index, bytes.len() as u32);
+                        call.state.tell(KINDS + index, kind);
+                        match (text, in_slab && kind == hc::HC_TYPE_BYTES) {
+                            (true, _) => TEXT,
+                            (_, true) => BYTES,
+                            (_, false) => {
+                                call.state.tell(REST, 1);
+                                if in_slab { ENCODED_IN_SLAB } else { ENCODED }
+                            }
+                        }
                     }
                 }
             }
-            hc::HC_NOT_FOUND => undefined,
+            hc::HC_NOT_FOUND => MISS,
             hc::HC_SMALL_BUFFER => {
-                place(call, index, LARGE, 0, 0);
-                left += 1;
-                more
+                call.state.tell(REST, 1);
+                ALONE
             }
             failed => return Err(call.failed(failed)),
         };
+        call.state.tell(CODES + index, code);
     }
-    call.state.tell(0, left);
-    call.call(call.referenced(call.state.collect.get())?, &values[..keys.count])
-}
-
-#[inline]
-fn place(call: Call<'_>, index: usize, kind: u32, offset: usize, len: usize) {
-    let at = WORDS + 3 * index;
-    call.state.tell(at, kind);
-    call.state.tell(at + 1, offset as u32);
-    call.state.tell(at + 2, len as u32);
+    call.state.slab.set(slab);
+    call.state.tell(FULL, u32::from(slab.len - slab.used < SMALL));
+    // SAFETY: the first `written` bytes are.
+    call.utf8(unsafe { std::slice::from_raw_parts(text.as_ptr().cast(), written) })
 }
 
 /// A value of a batch: in a buffer of JavaScript's, or copied.

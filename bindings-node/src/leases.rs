@@ -23,7 +23,7 @@ use crate::js::{Call, Js, Value};
 use crate::keys::KeyBuffer;
 use crate::read::{self, store};
 use crate::sized;
-use crate::state::State;
+use crate::state::{Numbers, State};
 use crate::values::{self, ValueBuffer};
 use crate::write::{ENCODE, MILLIS_MAX, natural, ttl};
 
@@ -60,23 +60,13 @@ impl Drop for Held {
 /// What an environment holds for read-through.
 #[derive(Default)]
 pub struct Leases {
-    held: RefCell<Vec<Option<Held>>>,
+    held: RefCell<Numbers<Held>>,
     watchers: RefCell<Vec<(i32, *mut Watcher)>>,
 }
 
 impl Leases {
-    fn insert(&self, held: Held) -> u32 {
-        let mut all = self.held.borrow_mut();
-        let free = all.iter().position(Option::is_none).unwrap_or(all.len());
-        if free == all.len() {
-            all.push(None);
-        }
-        all[free] = Some(held);
-        free as u32
-    }
-
     fn take(&self, number: i32) -> Option<Held> {
-        self.held.borrow_mut().get_mut(number as usize)?.take()
+        self.held.borrow_mut().take(number)
     }
 
     /// Ends the watcher of a store's number.
@@ -112,12 +102,14 @@ pub fn claim<'a>(call: Call<'a>, [id, key, flags]: [Value<'a>; 3]) -> Js<Value<'
         hc::HC_OK => read::found(call, found),
         hc::HC_SMALL_BUFFER => {
             call.state.tell(STATUS, hc::HC_OK.cast_unsigned());
-            read::large(call, store, key)
+            read::large(call, store, key, found)
         }
         hc::HC_CLAIMED => {
             // SAFETY: the table holds a reference to the store.
             let store = unsafe { hc::hc_store_retain(store) };
-            call.state.tell(NUMBER, call.state.leases.insert(Held { store, lease }));
+            let number = call.state.leases.held.borrow_mut().insert(Held { store, lease });
+            let Some(number) = number else { return Err(call.failed(hc::HC_ERR_NO_MEMORY)) };
+            call.state.tell(NUMBER, number.cast_unsigned());
             call.more()
         }
         failed if failed < 0 => Err(call.failed(failed)),

@@ -98,6 +98,7 @@ const EXPORTS: &[Export] = exports! {
     c"getString" => read::get_string,
     c"getBuffer" => read::get_buffer,
     c"load" => read::load,
+    c"getManyText" => batch::get_many_text,
     c"getInto" => read::get_into,
     c"has" => read::has,
     c"mayExist" => read::may_exist,

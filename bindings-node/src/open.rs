@@ -151,9 +151,10 @@ pub fn numbered<'a, T>(
     table: &crate::state::Table<T>,
     handle: *mut T,
 ) -> Js<Value<'a>> {
-    match NonNull::new(handle) {
-        Some(handle) => call.int(table.insert(handle)),
-        None => Err(call.failed(hc::HC_ERR_INTERNAL)),
+    let handle = NonNull::new(handle).ok_or_else(|| call.failed(hc::HC_ERR_INTERNAL))?;
+    match table.insert(handle) {
+        Some(number) => call.int(number),
+        None => Err(call.failed(hc::HC_ERR_NO_MEMORY)),
     }
 }
 

@@ -22,7 +22,7 @@ pub const SMALL: usize = 4_096;
 const KIND: usize = 0;
 const OFFSET: usize = 1;
 const LEN: usize = 2;
-const FULL: usize = 3;
+pub const FULL: usize = 3;
 
 /// In place of a type: the value is large.
 pub const LARGE: u32 = u32::MAX;
@@ -48,11 +48,12 @@ fn no_info() -> MaybeUninit<hc::hc_info> {
 #[derive(Clone, Copy)]
 pub struct Copied<'a> {
     kind: u32,
+    len: usize,
     bytes: &'a [u8],
 }
 
 /// Has a read of the library copy a value to the slab's end. Gives its status and, for `HC_OK`, the
-/// value; for `HC_SMALL_BUFFER`, its type alone.
+/// value; for `HC_SMALL_BUFFER`, its type and length.
 #[inline]
 pub fn into_slab<'a>(
     call: Call<'a>,
@@ -67,13 +68,15 @@ pub fn into_slab<'a>(
         // they are until the next call.
         hc::HC_OK => unsafe {
             let info = info.assume_init_ref();
-            Copied { kind: info.r#type, bytes: std::slice::from_raw_parts(end, info.len) }
+            let bytes = std::slice::from_raw_parts(end, info.len);
+            Copied { kind: info.r#type, len: info.len, bytes }
         },
         hc::HC_SMALL_BUFFER => {
             // SAFETY: for HC_SMALL_BUFFER too the library has filled the info.
-            Copied { kind: unsafe { info.assume_init_ref() }.r#type, bytes: &[] }
+            let info = unsafe { info.assume_init_ref() };
+            Copied { kind: info.r#type, len: info.len, bytes: &[] }
         }
-        _ => Copied { kind: 0, bytes: &[] },
+        _ => Copied { kind: 0, len: 0, bytes: &[] },
     };
     (status, found)
 }
@@ -94,7 +97,7 @@ fn find<'a>(
 
 /// The value in the slab; `more` for bytes, which stay there.
 #[inline]
-pub fn found<'a>(call: Call<'a>, Copied { kind, bytes }: Copied<'a>) -> Js<Value<'a>> {
+pub fn found<'a>(call: Call<'a>, Copied { kind, bytes, .. }: Copied<'a>) -> Js<Value<'a>> {
     match values::to_value(call, kind, bytes)? {
         Some(value) => Ok(value),
         None => {
@@ -104,14 +107,18 @@ pub fn found<'a>(call: Call<'a>, Copied { kind, bytes }: Copied<'a>) -> Js<Value
     }
 }
 
+/// Says how large a place a value needs; one that is larger than a word says is asked for again.
+fn tell_len(call: Call<'_>, len: usize) {
+    call.state.tell(LEN, u32::try_from(len).unwrap_or(u32::MAX));
+}
+
 /// Leaves the bytes at the slab's end to JavaScript, and says where they are.
 #[inline]
 fn leave(call: Call<'_>, kind: u32, len: usize) {
     let mut slab = call.state.slab.get();
     call.state.tell(KIND, kind);
-    call.state.tell(OFFSET, slab.used as u32);
     call.state.tell(LEN, len as u32);
-    slab.used = (slab.used + len).next_multiple_of(8).min(slab.len);
+    call.state.tell(OFFSET, slab.take(len) as u32);
     call.state.tell(FULL, u32::from(slab.len - slab.used < SMALL));
     call.state.slab.set(slab);
 }
@@ -124,24 +131,31 @@ fn get_with<'a>(call: Call<'a>, id: Value<'a>, key: Value<'a>, flags: u32) -> Js
     match find(call, store, key, flags) {
         (hc::HC_OK, value) => found(call, value),
         (hc::HC_NOT_FOUND, _) => call.undefined(),
-        (hc::HC_SMALL_BUFFER, _) => large(call, store, key),
+        (hc::HC_SMALL_BUFFER, value) => large(call, store, key, value),
         (failed, _) => Err(call.failed(failed)),
     }
 }
 
-/// A value of any size, in a place of its own. The look-up that found it too large was counted.
+/// A value of any size. The look-up that found it too large was counted. Text is made here; for bytes,
+/// JavaScript makes a place and has them copied there.
 #[cold]
-pub fn large<'a>(call: Call<'a>, store: *mut hc::hc_store, key: &[u8]) -> Js<Value<'a>> {
-    let Some((info, bytes)) = copied(call, store, key, hc::HC_PEEK)? else {
-        return call.undefined();
-    };
-    match values::to_value(call, info.r#type, &bytes)? {
-        Some(value) => Ok(value),
-        None => {
-            call.state.tell(KIND, LARGE);
-            call.more()
+pub fn large<'a>(
+    call: Call<'a>,
+    store: *mut hc::hc_store,
+    key: &[u8],
+    found: Copied<'a>,
+) -> Js<Value<'a>> {
+    if found.kind == hc::HC_TYPE_STRING
+        && let Some((info, bytes)) = copied(call, store, key, hc::HC_PEEK)?
+    {
+        // It may have been written anew as something else; then it is looked up once more.
+        if info.r#type == hc::HC_TYPE_STRING {
+            return call.utf8(&bytes);
         }
     }
+    call.state.tell(KIND, LARGE);
+    tell_len(call, found.len);
+    call.more()
 }
 
 /// A value and what is said of it, copied to the heap; None if there is none.
@@ -234,35 +248,58 @@ pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
 }
 
 /// `getBuffer(store, key)`: true for bytes in the slab; `undefined` for a miss; false for a large
-/// value.
+/// value, whose length is in the words.
 #[inline]
 pub fn get_buffer<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
     let store = store(call, id)?;
-    match find(call, store, key, 0) {
-        (hc::HC_OK, value) => {
-            leave(call, value.kind, value.bytes.len());
+    let slab = call.state.slab.get();
+    let mut len = 0;
+    // SAFETY: the table holds a reference to the store; the slab has so many bytes at its end, which
+    // no Buffer shows yet.
+    let status = unsafe {
+        let to = slab.data.wrapping_add(slab.used).cast();
+        let data = key.as_ptr().cast();
+        hc::hc_get(store, data, key.len(), to, slab.len - slab.used, &raw mut len)
+    };
+    match status {
+        hc::HC_OK => {
+            leave(call, hc::HC_TYPE_BYTES, len);
             call.boolean(true)
         }
-        (hc::HC_NOT_FOUND, _) => call.undefined(),
-        (hc::HC_SMALL_BUFFER, _) => call.boolean(false),
-        (failed, _) => Err(call.failed(failed)),
+        hc::HC_NOT_FOUND => call.undefined(),
+        hc::HC_SMALL_BUFFER => {
+            tell_len(call, len);
+            call.boolean(false)
+        }
+        failed => Err(call.failed(failed)),
     }
 }
 
-/// `load(store, key)`: a value of any size as a Buffer of its own, with its type in the words;
-/// counts no hit.
-pub fn load<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
+/// `load(store, key, target)`: copies a value into the target if it fits, and gives its length, also
+/// if it does not, with its type in the words; `undefined` for a miss. Counts no hit.
+pub fn load<'a>(call: Call<'a>, [id, key, target]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
     let store = store(call, id)?;
-    match copied(call, store, key, hc::HC_PEEK)? {
-        Some((info, bytes)) => {
+    let target = call.bytes(target).ok_or(Thrown)?;
+    let mut info = no_info();
+    // SAFETY: the table holds a reference to the store; the target has as many bytes as it says.
+    let status = unsafe {
+        let (data, to) = (key.as_ptr().cast(), target.as_mut_ptr().cast());
+        let info = info.as_mut_ptr();
+        hc::hc_get_info(store, data, key.len(), hc::HC_PEEK, to, target.len(), info)
+    };
+    match status {
+        hc::HC_OK | hc::HC_SMALL_BUFFER => {
+            // SAFETY: for both statuses the library has filled the info.
+            let info = unsafe { info.assume_init_ref() };
             call.state.tell(KIND, info.r#type);
-            call.buffer(&bytes)
+            call.number(info.len as f64)
         }
-        None => call.undefined(),
+        hc::HC_NOT_FOUND => call.undefined(),
+        failed => Err(call.failed(failed)),
     }
 }
 

@@ -15,40 +15,103 @@ use napi_sys as n;
 use crate::leases::Leases;
 use crate::pressure::Watches;
 
-/// Handles of one kind by number. Numbers begin at 1 and are used again.
+/// Things by number. Numbers begin at 1, and one that was given back is not given again soon: whoever
+/// still has it finds nothing, and not another thing.
+pub struct Numbers<T> {
+    entries: Vec<Numbered<T>>,
+    free: Vec<u32>,
+}
+
+struct Numbered<T> {
+    /// What the place's number was when it was last given.
+    number: i32,
+    thing: Option<T>,
+}
+
+/// Bits of a number that say which place it is; those above them count how often the place was given.
+const PLACE_BITS: u32 = 20;
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Numbers<T> {
+    const fn place(number: i32) -> usize {
+        ((number as usize) & ((1 << PLACE_BITS) - 1)).wrapping_sub(1)
+    }
+
+    /// Takes a thing and gives its number; None where there are too many.
+    pub fn insert(&mut self, thing: T) -> Option<i32> {
+        if let Some(entry) = self.free.pop().and_then(|place| self.entries.get_mut(place as usize))
+        {
+            entry.number = entry.number.wrapping_add(1 << PLACE_BITS) & i32::MAX;
+            entry.thing = Some(thing);
+            return Some(entry.number);
+        }
+        let number = self.entries.len() + 1;
+        if number >= 1 << PLACE_BITS {
+            return None;
+        }
+        self.entries.push(Numbered { number: number as i32, thing: Some(thing) });
+        Some(number as i32)
+    }
+
+    /// The thing of a number.
+    #[inline]
+    pub fn get(&self, number: i32) -> Option<&T> {
+        let entry = self.entries.get(Self::place(number))?;
+        if entry.number == number { entry.thing.as_ref() } else { None }
+    }
+
+    /// Takes the thing of a number out.
+    pub fn take(&mut self, number: i32) -> Option<T> {
+        let place = Self::place(number);
+        let entry = self.entries.get_mut(place).filter(|entry| entry.number == number)?;
+        let thing = entry.thing.take()?;
+        self.free.push(place as u32);
+        Some(thing)
+    }
+
+    /// Takes out all that is left.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.free.clear();
+        self.entries.drain(..).filter_map(|entry| entry.thing)
+    }
+}
+
+/// Handles of one kind by number.
 pub struct Table<T> {
-    entries: RefCell<Vec<Option<NonNull<T>>>>,
+    handles: RefCell<Numbers<NonNull<T>>>,
     release: unsafe extern "C" fn(*mut T),
 }
 
 impl<T> Table<T> {
-    const fn new(release: unsafe extern "C" fn(*mut T)) -> Self {
-        Self { entries: RefCell::new(Vec::new()), release }
+    fn new(release: unsafe extern "C" fn(*mut T)) -> Self {
+        Self { handles: RefCell::default(), release }
     }
 
-    /// Takes over a handle and gives its number.
-    pub fn insert(&self, handle: NonNull<T>) -> i32 {
-        let mut entries = self.entries.borrow_mut();
-        let free = entries.iter().position(Option::is_none).unwrap_or(entries.len());
-        if free == entries.len() {
-            entries.push(None);
+    /// Takes over a handle and gives its number; None, and the handle is given back, where there are too
+    /// many.
+    pub fn insert(&self, handle: NonNull<T>) -> Option<i32> {
+        let number = self.handles.borrow_mut().insert(handle);
+        if number.is_none() {
+            // SAFETY: the reference was the caller's, which gave it away.
+            unsafe { (self.release)(handle.as_ptr()) };
         }
-        entries[free] = Some(handle);
-        free as i32 + 1
+        number
     }
 
     /// The handle of a number, or null.
     #[inline]
-    pub fn get(&self, id: i32) -> *mut T {
-        let entries = self.entries.borrow();
-        let entry = entries.get((id as usize).wrapping_sub(1)).copied().flatten();
-        entry.map_or(ptr::null_mut(), NonNull::as_ptr)
+    pub fn get(&self, number: i32) -> *mut T {
+        self.handles.borrow().get(number).map_or(ptr::null_mut(), |handle| handle.as_ptr())
     }
 
     /// Gives the handle of a number back.
-    pub fn release(&self, id: i32) {
-        let taken =
-            self.entries.borrow_mut().get_mut((id as usize).wrapping_sub(1)).and_then(Option::take);
+    pub fn release(&self, number: i32) {
+        let taken = self.handles.borrow_mut().take(number);
         if let Some(handle) = taken {
             // SAFETY: the table owned the reference and has just forgotten it.
             unsafe { (self.release)(handle.as_ptr()) };
@@ -58,7 +121,7 @@ impl<T> Table<T> {
 
 impl<T> Drop for Table<T> {
     fn drop(&mut self) {
-        for handle in self.entries.get_mut().drain(..).flatten() {
+        for handle in self.handles.get_mut().drain() {
             // SAFETY: the table owned the reference.
             unsafe { (self.release)(handle.as_ptr()) };
         }
@@ -77,8 +140,18 @@ pub struct Slab {
     pub used: usize,
 }
 
+impl Slab {
+    /// Uses as many bytes more, and gives where they begin.
+    #[inline]
+    pub fn take(&mut self, len: usize) -> usize {
+        let at = self.used;
+        self.used = (at + len).next_multiple_of(8).min(self.len);
+        at
+    }
+}
+
 /// Words that JavaScript reads after a call, so that a call can give more than one value.
-pub const WORDS: usize = 8 + 4 * crate::batch::MOST;
+pub const WORDS: usize = crate::batch::WORDS;
 
 /// What the addon keeps for one environment.
 pub struct State {
@@ -167,6 +240,25 @@ impl State {
             // SAFETY: `begin` was given WORDS words, in an array that JavaScript keeps to itself
             // and holds for as long as the environment lives.
             unsafe { *words.add(index) = word };
+        }
+    }
+    /// Writes a number for JavaScript into two words, the first of which has an even index.
+    #[inline]
+    pub fn tell_number(&self, index: usize, number: f64) {
+        let [low, high] = [0, 32].map(|shift| (number.to_bits() >> shift) as u32);
+        self.tell(index, low);
+        self.tell(index + 1, high);
+    }
+
+    /// A word that JavaScript has written before the call.
+    #[inline]
+    pub fn told(&self, index: usize) -> u32 {
+        let words = self.words.get();
+        if index < WORDS && !words.is_null() {
+            // SAFETY: as in `tell`.
+            unsafe { *words.add(index) }
+        } else {
+            0
         }
     }
 }

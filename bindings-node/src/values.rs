@@ -124,7 +124,7 @@ impl ValueBuffer {
 
 /// Writes the units as bytes; whether all of them are ASCII.
 #[inline]
-fn narrow(units: &[u16], bytes: &mut [MaybeUninit<u8>]) -> bool {
+pub fn narrow(units: &[u16], bytes: &mut [MaybeUninit<u8>]) -> bool {
     let mut seen = 0;
     for (unit, byte) in units.iter().zip(bytes) {
         seen |= unit;
@@ -151,20 +151,54 @@ pub fn count(call: Call<'_>, value: u64) -> Js<Value<'_>> {
     }
 }
 
+/// What bytes of a type stand for.
+pub enum Plain {
+    /// Text.
+    Text,
+    /// A number.
+    Number(f64),
+    /// A bigint.
+    BigInt(i64),
+    /// A boolean.
+    Bool(bool),
+    /// Null.
+    Null,
+    /// Bytes, or what JavaScript has to decode from them.
+    Bytes,
+}
+
+/// What bytes of a type stand for.
+#[inline]
+pub fn plain(kind: u32, bytes: &[u8]) -> Plain {
+    match (kind, bytes) {
+        (hc::HC_TYPE_STRING, _) => Plain::Text,
+        (hc::HC_TYPE_INT64, &[a, b, c, d, e, f, g, h]) => {
+            let value = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
+            if value.unsigned_abs() <= MAX_SAFE as u64 {
+                Plain::Number(value as f64)
+            } else {
+                Plain::BigInt(value)
+            }
+        }
+        (hc::HC_TYPE_FLOAT64, &[a, b, c, d, e, f, g, h]) => {
+            Plain::Number(f64::from_le_bytes([a, b, c, d, e, f, g, h]))
+        }
+        (hc::HC_TYPE_BOOL, &[flag]) => Plain::Bool(flag != 0),
+        (hc::HC_TYPE_NULL, []) => Plain::Null,
+        _ => Plain::Bytes,
+    }
+}
+
 /// The value of bytes that need no decoding by JavaScript; None for those that do.
 #[inline]
 pub fn to_value<'a>(call: Call<'a>, kind: u32, bytes: &[u8]) -> Js<Option<Value<'a>>> {
-    let value = match (kind, bytes) {
-        (hc::HC_TYPE_STRING, text) => call.utf8(text)?,
-        (hc::HC_TYPE_INT64, &[a, b, c, d, e, f, g, h]) => {
-            integer(call, i64::from_le_bytes([a, b, c, d, e, f, g, h]))?
-        }
-        (hc::HC_TYPE_FLOAT64, &[a, b, c, d, e, f, g, h]) => {
-            call.number(f64::from_le_bytes([a, b, c, d, e, f, g, h]))?
-        }
-        (hc::HC_TYPE_BOOL, &[flag]) => call.boolean(flag != 0)?,
-        (hc::HC_TYPE_NULL, []) => call.null()?,
-        _ => return Ok(None),
+    let value = match plain(kind, bytes) {
+        Plain::Text => call.utf8(bytes)?,
+        Plain::Number(number) => call.number(number)?,
+        Plain::BigInt(value) => call.bigint(value)?,
+        Plain::Bool(flag) => call.boolean(flag)?,
+        Plain::Null => call.null()?,
+        Plain::Bytes => return Ok(None),
     };
     Ok(Some(value))
 }

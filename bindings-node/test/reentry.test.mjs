@@ -56,6 +56,41 @@ for (const [kind, make] of Object.entries(KEYS)) {
   });
 }
 
+test('a key that closes the cache and opens another one while it is read', () => {
+  for (const [name, call] of Object.entries(CALLS)) {
+    const cache = new Cache({ maxBytes: '8MiB' });
+    let other;
+    const key = KEYS.array(() => {
+      if (other !== undefined) return;
+      cache.close();
+      other = new Cache({ maxBytes: '8MiB' });
+      other.set(['k'], 'of the other');
+    });
+    assert.throws(() => call(cache, key), CLOSED, name);
+    assert.deepEqual([...other], [[['k'], 'of the other']], name);
+    other.close();
+  }
+});
+
+test('a list of keys that changes, and asks for others, while it is read', () => {
+  const cache = new Cache({ maxBytes: '8MiB' });
+  for (let i = 0; i < 200; i++) cache.set(`k${i}`, i % 2 ? `text ${i}` : Buffer.from(`bytes ${i}`));
+  const others = Array.from({ length: 64 }, (_, i) => `k${100 + i}`);
+  const list = (change) => {
+    const keys = ['k1', 'k2', 'k3', 'k4', 'k5'];
+    return Object.defineProperty(keys, 2, { configurable: true, get: () => (change(keys), 'k3') });
+  };
+  const expected = (keys) => keys.map((key) => cache.get(key));
+  const read = cache.getMany(list(() => assert.deepEqual(cache.getMany(others), expected(others))));
+  assert.deepEqual(read, expected(['k1', 'k2', 'k3', 'k4', 'k5']));
+  assert.deepEqual(cache.getMany(list((keys) => { keys.length = 3; cache.getMany(others); })), expected(['k1', 'k2', 'k3']));
+  for (const change of [(keys) => keys.push(...others), (keys) => keys.push(['k7'])]) {
+    const found = cache.getMany(list((keys) => { change(keys); cache.getMany(others); }));
+    assert.deepEqual(found.slice(0, 5), expected(['k1', 'k2', 'k3', 'k4', 'k5']));
+  }
+  assert.throws(() => cache.getMany(list(() => cache.close())), CLOSED);
+});
+
 test('a later key of a batch that takes the memory of an earlier value away', () => {
   const cache = new Cache({ maxBytes: '64MiB' });
   const value = new Uint8Array(1 << 20).fill(7);

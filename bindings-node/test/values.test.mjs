@@ -50,6 +50,44 @@ test('batches store what single writes store', () => {
   });
 });
 
+test('batches of all kinds of values, in any order and of any size', () => {
+  using(open(), (cache) => {
+    const small = VALUES.filter((value) => typeof value !== 'string' || value.length < 2_000);
+    const long = Array.from({ length: 200 }, (_, i) => String(i).repeat(i * 7 % 400));
+    const all = [...small, ...long, ...long.map((text) => Buffer.from(text)), ...long.map((_, i) => i / 8)];
+    for (const name of [(i) => `k${i}`, (i) => `\u00e9${i}`, (i) => `${i}`.padEnd(400), (i) => i, (i) => ['k', i]]) {
+      all.forEach((value, i) => cache.set(name(i), value));
+      const order = all.map((_, i) => (i * 37) % all.length);
+      for (const count of [1, 5, 32, 64, all.length]) {
+        for (let at = 0; at < order.length; at += count) {
+          const part = order.slice(at, at + count);
+          const read = cache.getMany(part.map(name));
+          assert.deepEqual(read, part.map((i) => all[i]));
+          read.forEach((value, i) => assert.ok(!Object.is(all[part[i]], -0) || Object.is(value, -0)));
+        }
+      }
+    }
+  });
+});
+
+test('Buffers and texts of batches are not changed by what is read later', () => {
+  using(open(), (cache) => {
+    for (let i = 0; i < 640; i++) cache.setMany([[`b${i}`, Buffer.alloc(i % 90, i)], [`t${i}`, `text ${i}`]]);
+    const read = [];
+    for (let i = 0; i < 640; i += 32) {
+      const keys = Array.from({ length: 64 }, (_, j) => `${j % 2 ? 'b' : 't'}${i + (j >> 1)}`);
+      const found = cache.getMany(keys);
+      read.push(...found);
+      for (const bytes of found) if (Buffer.isBuffer(bytes)) bytes.fill(bytes[0] ?? 0);
+    }
+    for (let i = 0; i < 640; i++) {
+      assert.equal(read[2 * i], `text ${i}`);
+      assert.deepEqual(read[2 * i + 1], Buffer.alloc(i % 90, i));
+      assert.equal(Object.getPrototypeOf(read[2 * i + 1]), Buffer.prototype);
+    }
+  });
+});
+
 test('values that other languages read have a type of their own', () => {
   using(open(), (cache) => {
     const types = [
