@@ -67,7 +67,10 @@ export interface CacheOptions {
   softTtl?: number;
   /** Entries go that were not read for so many milliseconds, at most 2^32 - 1. */
   idleTtl?: number;
-  /** For so many milliseconds after its time, an old value serves if loading it anew fails. */
+  /**
+   * An old value serves once more for so many milliseconds where `fetch` fails to load it anew. It needs a soft
+   * time (`softTtl`, `staleWhileRevalidate`): what is older than its `ttl` is gone and serves nobody.
+   */
   staleIfError?: number;
   /** Nothing is loaded anew before its time. By default, one of many callers may do so shortly before, so that not all have to wait at once. */
   noEarlyRefresh?: boolean;
@@ -182,20 +185,20 @@ export class Cache<V = any> implements Iterable<[Key, V]> {
   take(key: Key): V | undefined;
   /** Whether there is an entry, without counting a hit. */
   has(key: Key): boolean;
-  /** The values in the order of the keys. */
+  /** The values in the order of the keys, in one call for all: short texts and Buffers share memory, as small Buffers do in Node. */
   getMany(keys: Iterable<Key>): (V | undefined)[];
   /** Milliseconds left, Infinity if it does not expire, undefined if there is none. */
   remainingTtl(key: Key): number | undefined;
   /** The same with lru-cache's name and its 0 for an entry that is not there. */
   getRemainingTTL(key: Key): number;
 
-  /** False if the policy declined the value; the older one is gone then too. Undefined deletes. With `ifVersion`: only if the entry has this version. */
+  /** False if the policy declined the value; the older one is gone then too. A `ttl` of 0 or less, and undefined, delete. With `ifVersion`: only if the entry has this version. */
   set(key: Key, value: V | undefined, options?: SetOptions & { ifVersion?: bigint }): boolean;
   /** Only if there is no entry. */
   add(key: Key, value: V, options?: SetOptions): boolean;
   /** Only if there is one. */
   replace(key: Key, value: V, options?: SetOptions): boolean;
-  /** Stores them one by one and gives the number of those stored. */
+  /** Stores them one by one and gives the number of those stored: those for which `set` would give true. */
   setMany(entries: Iterable<readonly [Key, V]>, options?: SetOptions): number;
   /** Whether there was an entry. */
   delete(key: Key, options?: { ifVersion?: bigint }): boolean;
@@ -331,6 +334,10 @@ export class CuckooFilter {
   add(key: Key): this;
   /** False: certainly not there. */
   has(key: Key): boolean;
+  /** Adds all of them: in one call, some times as fast as one by one. */
+  addMany(keys: Iterable<Key>): this;
+  /** What `has` gives for each, in their order. */
+  hasMany(keys: Iterable<Key>): boolean[];
   /** Removes a key that was added; of one that was not, it may remove another one's trace. */
   delete(key: Key): boolean;
   clear(): void;
@@ -343,7 +350,11 @@ export class CuckooFilter {
   [Symbol.dispose](): void;
 }
 
-/** A failure of the library; `code` is its status in the C interface, such as `HC_ERR_CLOSED`. */
+/**
+ * A failure of the library; `code` is its status in the C interface, such as `HC_ERR_CLOSED`. Arguments of the
+ * wrong kind are refused with a TypeError, and those of the right kind outside of their range with a
+ * RangeError; the message names the argument, what it is, and what is allowed.
+ */
 export class HyperCacheError extends Error {
   constructor(code: string, message: string);
   readonly code: string;

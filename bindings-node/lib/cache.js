@@ -7,10 +7,11 @@ const {
 } = require('./native.js');
 const { getMany } = require('./batch.js');
 const { codecOf, decode, encode, isNative, BYTES } = require('./codec.js');
-const { Waits, fetch } = require('./fetch.js');
+const { Waits, checkFetch, fetch } = require('./fetch.js');
 const { CuckooFilter } = require('./filter.js');
-const { checkOptions } = require('./options.js');
+const { checkFunction, checkIterable, checkOptions, names, refuse } = require('./options.js');
 const { Pool } = require('./pool.js');
+const { Uncloneable } = require('./uncloneable.js');
 
 // The addon's functions as constants: V8 then calls them directly, where a property of an object with
 // so many would first have to be looked up.
@@ -18,11 +19,16 @@ const {
   get, peek, getString, getBuffer, getInto, has, set, put, setMany, delete: remove,
 } = native;
 
-const OPTIONS = new Set([
+const OPTIONS = names(
   'maxBytes', 'minBytes', 'name', 'pool', 'policy', 'policyOptions', 'ttl', 'ttlJitter', 'max',
   'maxEntries', 'maxValueBytes', 'shards', 'hashSeed', 'codec', 'filterFpr', 'latency', 'leaseTime', 'absentTtl',
   'softTtl', 'idleTtl', 'staleIfError', 'noEarlyRefresh',
-]);
+);
+const PUT_OPTIONS = names('ttl', 'session', 'flags', 'softTtl', 'idleTtl', 'type');
+const SET_OPTIONS = names(...PUT_OPTIONS, 'ifVersion');
+const DELETE_OPTIONS = names('ifVersion');
+const INCR_OPTIONS = names('initial', 'ttl');
+const ENTRY_OPTIONS = names('peek', 'raw');
 
 const SET = 0;
 const ADD = 1;
@@ -36,13 +42,22 @@ const OPERATIONS = new Map([['get', 0], ['set', 1], ['delete', 2]]);
 /** A kind of match and its operand; everything where nothing is asked for. */
 function matchOf(match) {
   if (match === undefined) return [0, undefined];
-  const given = Object.entries(Object(match));
+  const allowed = 'one of { prefix }, { glob }, { session }, { type }';
+  if (match === null || typeof match !== 'object') refuse('match', match, allowed);
+  const given = Object.entries(match);
   if (given.length !== 1 || !MATCHES.has(given[0][0])) {
-    throw new TypeError('a match is one of { prefix }, { glob }, { session }, { type }');
+    const found = given.map(([name]) => name).join(', ') || 'nothing';
+    throw new TypeError(`match has ${found}; ${allowed} is allowed`);
   }
   const [[name, operand]] = given;
-  if (operand === undefined) throw new TypeError(`the match has no ${name}`);
+  if (operand === undefined) refuse(name, operand, 'what to match');
   return [MATCHES.get(name), operand];
+}
+
+/** A list of keys. */
+function listOf(keys) {
+  checkIterable('keys', keys, 'keys');
+  return Array.from(keys);
 }
 
 /** Whether the addon stores the value under a type of its own. */
@@ -58,7 +73,7 @@ function isPlain(value) {
 }
 
 /** A cache off the V8 heap, bounded in bytes. */
-class Cache {
+class Cache extends Uncloneable {
   #id = 0;
   #codec;
   #pool;
@@ -67,6 +82,7 @@ class Cache {
   #waits;
 
   constructor(options) {
+    super();
     checkOptions('Cache', options, OPTIONS);
     const { pool, name, max, maxEntries = max, codec, ...rest } = options;
     this.#codec = codecOf(codec);
@@ -138,8 +154,10 @@ class Cache {
     return has(this.#id, key);
   }
 
-  getEntry(key, { peek = false, raw = false } = {}) {
-    return this.#entry(native.entry(this.#id, key, peek ? 1 : 0, raw));
+  getEntry(key, options = {}) {
+    checkOptions('getEntry', options, ENTRY_OPTIONS);
+    const { peek = false, raw = false } = options;
+    return this.#entry(native.entry(this.#id, key, peek ? 1 : 0, Boolean(raw)));
   }
 
   #entry(fields) {
@@ -154,7 +172,7 @@ class Cache {
   }
 
   getMany(keys) {
-    const list = Array.isArray(keys) ? keys : Array.from(keys);
+    const list = Array.isArray(keys) ? keys : listOf(keys);
     if (list.length <= MOST) return getMany(this, this.#id, this.#codec, list);
     const values = [];
     for (let at = 0; at < list.length; at += MOST) {
@@ -174,31 +192,34 @@ class Cache {
   // ---- Writing ---------------------------------------------------------------------------
 
   set(key, value, options) {
-    if (value === undefined) {
-      const deleted = this.delete(key, options);
-      return deleted || options?.ifVersion === undefined;
-    }
     if (options === undefined) {
+      if (value === undefined) {
+        this.delete(key);
+        return true;
+      }
       const status = set(this.#id, key, value);
       if (status !== ENCODE) return status === 0;
+      return this.#put(SET, key, value, {}) === 0;
     }
-    const mode = options?.ifVersion === undefined ? SET : CAS;
-    return this.#put(mode, key, value, options) === 0;
+    checkOptions('set', options, SET_OPTIONS);
+    const { ifVersion } = options;
+    if (value === undefined) return this.delete(key, { ifVersion }) || ifVersion === undefined;
+    return this.#put(ifVersion === undefined ? SET : CAS, key, value, options) === 0;
   }
 
-  add(key, value, options) {
+  add(key, value, options = {}) {
+    checkOptions('add', options, PUT_OPTIONS);
     return this.#put(ADD, key, value, options) === 0;
   }
 
-  replace(key, value, options) {
+  replace(key, value, options = {}) {
+    checkOptions('replace', options, PUT_OPTIONS);
     return this.#put(REPLACE, key, value, options) === 0;
   }
 
-  #put(mode, key, value, { ttl, session, flags, ifVersion, softTtl, idleTtl, type } = {}) {
-    if (value === undefined) throw new TypeError('undefined is no value: it means that there is none');
-    if (type !== undefined && !isUint8Array(value)) {
-      throw new TypeError('a value with a type of its own is a Uint8Array');
-    }
+  #put(mode, key, value, { ttl, session, flags, ifVersion, softTtl, idleTtl, type }) {
+    if (value === undefined) refuse('value', value, 'anything else');
+    if (type !== undefined && !isUint8Array(value)) refuse('value', value, 'with a type of its own, a Uint8Array');
     const store = this.#id;
     const status = put(store, key, value, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, type);
     if (status !== ENCODE) return status;
@@ -208,6 +229,8 @@ class Cache {
   }
 
   setMany(entries, options = {}) {
+    checkIterable('entries', entries, '[key, value]');
+    checkOptions('setMany', options, PUT_OPTIONS);
     const { ttl, ...others } = options;
     const batched = Object.keys(others).length === 0 && !(ttl <= 0);
     let stored = 0;
@@ -216,7 +239,9 @@ class Cache {
       if (pairs.length !== 0) stored += this.#setBatch(pairs, ttl, options);
       pairs = [];
     };
-    for (const [key, value] of entries) {
+    for (const entry of entries) {
+      if (!Array.isArray(entry)) refuse('an entry', entry, '[key, value]');
+      const [key, value] = entry;
       if (batched && isPlain(value)) {
         pairs.push(key, value);
         if (pairs.length === MOST) flush();
@@ -238,11 +263,14 @@ class Cache {
   }
 
   delete(key, options) {
-    return remove(this.#id, key, options?.ifVersion) === 0;
+    if (options === undefined) return remove(this.#id, key, undefined) === 0;
+    checkOptions('delete', options, DELETE_OPTIONS);
+    const { ifVersion } = options;
+    return remove(this.#id, key, ifVersion) === 0;
   }
 
   deleteMany(keys) {
-    const list = Array.from(keys);
+    const list = listOf(keys);
     let deleted = 0;
     for (let at = 0; at < list.length; at += MOST) {
       deleted += native.deleteMany(this.#id, ...list.slice(at, at + MOST));
@@ -250,7 +278,9 @@ class Cache {
     return deleted;
   }
 
-  incr(key, delta = 1, { initial = delta, ttl } = {}) {
+  incr(key, delta = 1, options = {}) {
+    checkOptions('incr', options, INCR_OPTIONS);
+    const { initial = delta, ttl } = options;
     return native.incr(this.#id, key, delta, initial, ttl);
   }
 
@@ -260,21 +290,26 @@ class Cache {
 
   // ---- Read-through ----------------------------------------------------------------------
 
-  fetch(key, loader, options = {}) {
-    if (typeof loader !== 'function') return Promise.reject(new TypeError('the loader is a function'));
+  async fetch(key, loader, options = {}) {
+    checkFunction('loader', loader);
+    const checked = checkFetch('fetch', options);
     this.#waits ??= new Waits(this.#id, this.#codec);
-    return fetch(() => this.#id, this.#waits, this.#codec, key, loader, options);
+    return fetch(() => this.#id, this.#waits, this.#codec, key, loader, checked);
   }
 
-  wrap(fn, { name = fn.name, key, ...options } = {}) {
-    if (typeof fn !== 'function') throw new TypeError('wrap takes a function');
-    if (name === '' && key === undefined) {
+  wrap(fn, options = {}) {
+    checkFunction('fn', fn);
+    const { name, key, ...others } = checkFetch('wrap', options);
+    if (key !== undefined) checkFunction('key', key);
+    if (name !== undefined && typeof name !== 'string') refuse('name', name, 'a string');
+    const prefix = name ?? fn.name;
+    if (prefix === '' && key === undefined) {
       throw new TypeError('the function has no name to tell its keys from others: give `name` or `key`');
     }
-    key ??= (...args) => [name, ...args];
+    const keyOf = key ?? ((...args) => [prefix, ...args]);
     const cache = this;
     return function wrapped(...args) {
-      return cache.fetch(key.apply(this, args), () => fn.apply(this, args), options);
+      return cache.fetch(keyOf.apply(this, args), () => fn.apply(this, args), others);
     };
   }
 
@@ -289,7 +324,7 @@ class Cache {
   // ---- Many entries at once --------------------------------------------------------------
 
   invalidate(match) {
-    if (match === undefined) throw new TypeError('say what to invalidate; clear() removes everything');
+    if (match === undefined) refuse('match', match, 'what to invalidate (clear() removes everything)');
     return native.invalidate(this.#id, ...matchOf(match));
   }
 
@@ -333,6 +368,7 @@ class Cache {
   }
 
   forEach(visit, self) {
+    checkFunction('visit', visit);
     for (const [key, value] of this.entries()) visit.call(self, value, key, this);
   }
 
@@ -360,7 +396,7 @@ class Cache {
 
   latency(operation) {
     const number = OPERATIONS.get(operation);
-    if (number === undefined) throw new TypeError("the operation is 'get', 'set' or 'delete'");
+    if (number === undefined) refuse('operation', operation, "'get', 'set' or 'delete'");
     return native.latency(this.#id, number);
   }
 

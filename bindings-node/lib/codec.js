@@ -5,6 +5,7 @@ const { isUint8Array } = require('node:util').types;
 // Values that have no type of their own in the library: objects, arrays, dates, what else there is.
 
 const v8 = require('node:v8');
+const { refuse, outside } = require('./options.js');
 
 const BYTES = 0;
 const JSON_TYPE = 6;
@@ -26,7 +27,7 @@ function msgpack() {
 
 function toJson(value) {
   const text = JSON.stringify(value);
-  if (text === undefined) throw new TypeError(`JSON has no ${typeof value}`);
+  if (text === undefined) refuse('value', value, 'what JSON has');
   return Buffer.from(text);
 }
 
@@ -52,13 +53,52 @@ function toMsgpack(value) {
   return msgpack().encode(value, MSGPACK_OPTIONS);
 }
 
+class Serializer extends v8.DefaultSerializer {
+  /** Makes the error for what cannot be cloned. */
+  _getDataCloneError(message) {
+    const error = new TypeError(`value holds what cannot be stored: ${message}`);
+    error.code = 'ERR_INVALID_ARG_TYPE';
+    return error;
+  }
+
+  _getSharedArrayBufferId() {
+    throw this._getDataCloneError('memory that is shared is no value');
+  }
+}
+
+class Deserializer extends v8.DefaultDeserializer {
+  /** Typed arrays of their own: Node's show the bytes that are read, which other values share. */
+  _readHostObject() {
+    const view = super._readHostObject();
+    if (Buffer.isBuffer(view)) return Buffer.from(view);
+    if (view instanceof DataView) {
+      return new DataView(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+    }
+    return view.slice();
+  }
+}
+
+function toV8(value) {
+  const serializer = new Serializer();
+  serializer.writeHeader();
+  serializer.writeValue(value);
+  return serializer.releaseBuffer();
+}
+
+function fromV8(bytes) {
+  const deserializer = new Deserializer(bytes);
+  deserializer.readHeader();
+  return deserializer.readValue();
+}
+
 const BUILT_IN = {
-  v8: { type: V8, encode: (value) => v8.serialize(value), decode: (bytes) => v8.deserialize(bytes) },
+  v8: { type: V8, encode: toV8, decode: fromV8 },
   json: { type: JSON_TYPE, encode: toJson, decode: (bytes) => JSON.parse(bytes.toString()) },
   msgpack: {
     type: MSGPACK,
     encode: toMsgpack,
-    decode: (bytes) => msgpack().decode(bytes, MSGPACK_OPTIONS),
+    // A copy, for what is bytes in the value shows those that are read.
+    decode: (bytes) => msgpack().decode(Uint8Array.prototype.slice.call(bytes), MSGPACK_OPTIONS),
   },
 };
 
@@ -73,10 +113,11 @@ function codecOf(option) {
   }
   const { type = 128, encode, decode } = Object(option);
   if (typeof encode !== 'function' || typeof decode !== 'function') {
-    throw new TypeError("the codec is 'v8', 'json', 'msgpack' or { encode, decode, type? }");
+    refuse('codec', option, "'v8', 'json', 'msgpack' or { encode, decode, type? }");
   }
+  if (typeof type !== 'number') refuse("the codec's type", type, 'an integer from 128 to 255');
   if (!Number.isInteger(type) || type < 128 || type > 255) {
-    throw new RangeError(`the type of a codec of one's own is 128 to 255, not ${type}`);
+    outside("the codec's type", type, 'an integer from 128 to 255');
   }
   return { type, encode, decode };
 }
@@ -95,7 +136,7 @@ function decode(codec, type, bytes) {
 /** The bytes of a value, to be stored under the codec's type. */
 function encode(codec, value) {
   const bytes = codec.encode(value);
-  if (!isUint8Array(bytes)) throw new TypeError('the codec has not made a Uint8Array');
+  if (!isUint8Array(bytes)) refuse('what the codec has made', bytes, 'a Uint8Array');
   return bytes;
 }
 

@@ -8,8 +8,10 @@
 
 const { native, words, fromSlab, checkSlab, loaded, waits: byStore, MORE, LARGE, ENCODE } = require('./native.js');
 const { decode, encode, isNative } = require('./codec.js');
+const { isUint8Array } = require('node:util').types;
 const { HyperCacheError } = require('./errors.js');
 const { keptKey, nameOfKey } = require('./key.js');
+const { checkOptions, names, outside, refuse } = require('./options.js');
 
 // Statuses of the C interface.
 const OK = 0;
@@ -40,6 +42,7 @@ class Wait {
   constructor(name) {
     this.name = name;
     this.error = undefined;
+    this.loaded = undefined;
     this.timer = undefined;
     this.ended = new Promise((resolve) => {
       this.resolve = resolve;
@@ -58,10 +61,10 @@ class Wait {
     }
   }
 
-  /** Ends it with what it came to: a status and, for `OK`, a value. */
+  /** Ends it with what it came to, the same object for all who wait: a status and, for `OK`, a value. */
   end(status, value) {
     clearTimeout(this.timer);
-    this.resolve({ status, value, error: this.error });
+    this.resolve({ status, value, error: this.error, loaded: this.loaded });
   }
 }
 
@@ -115,6 +118,12 @@ class Waits {
   explain(key, error) {
     const wait = this.#byName.get(nameOfKey(key));
     if (wait !== undefined) wait.error = error;
+  }
+
+  /** The value that was loaded here and that the library could neither store nor pass on. */
+  keep(key, value) {
+    const wait = this.#byName.get(nameOfKey(key));
+    if (wait !== undefined) wait.loaded = { by: undefined, copies: Promise.resolve(copiesOf(this.#codec, value)) };
   }
 
   /** Waits have ended: says so to each. */
@@ -208,13 +217,13 @@ class Lease {
     this.#number = undefined;
   }
 
-  /** Stores the loaded value, unless the lease is over: then it is already old. */
+  /** Stores the loaded value, unless the lease is over: then it is already old. Gives whether others got it. */
   put(codec, value, ttl, softTtl) {
-    if (this.#number === undefined) return;
-    if (native.leasePut(this.#number, value, ttl, softTtl, undefined) === ENCODE) {
-      native.leasePut(this.#number, encode(codec, value), ttl, softTtl, codec.type);
-    }
+    if (this.#number === undefined) return true;
+    let status = native.leasePut(this.#number, value, ttl, softTtl, undefined);
+    if (status === ENCODE) status = native.leasePut(this.#number, encode(codec, value), ttl, softTtl, codec.type);
     this.#number = undefined;
+    return status === OK;
   }
 }
 
@@ -226,7 +235,7 @@ async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, ab
   try {
     const value = await loader(key, { signal });
     if (value === undefined) lease.drop(ABSENT, absentTtl);
-    else lease.put(codec, value, ttl, softTtl);
+    else if (!lease.put(codec, value, ttl, softTtl)) waits.keep(key, value);
     return value;
   } catch (error) {
     waits.explain(key, error);
@@ -238,12 +247,66 @@ async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, ab
   }
 }
 
+/** What gives a copy of the value each time, as the cache would. */
+function copiesOf(codec, value) {
+  if (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol') return () => value;
+  if (value === null) return () => null;
+  if (isUint8Array(value)) {
+    const bytes = Buffer.from(value);
+    return () => Buffer.from(bytes);
+  }
+  const bytes = Buffer.from(encode(codec, value));
+  return () => decode(codec, codec.type, Buffer.from(bytes));
+}
+
+/**
+ * For those who waited for a value that nothing could hold: one of them loads it for all, unless it was
+ * loaded here.
+ */
+async function loadedForAll(ended, codec, key, loader, signal) {
+  for (;;) {
+    ended.loaded ??= {
+      by: signal,
+      copies: Promise.resolve(loader(key, { signal })).then((value) => copiesOf(codec, value)),
+    };
+    const { by, copies } = ended.loaded;
+    try {
+      return (await until(signal, copies))();
+    } catch (error) {
+      // Who loaded it gave up, not those who wait.
+      if (by === signal || !by?.aborted || signal?.aborted) throw error;
+      if (ended.loaded.by === by) ended.loaded = undefined;
+    }
+  }
+}
+
+const FETCH_OPTIONS = names('ttl', 'staleWhileRevalidate', 'signal', 'absentTtl');
+const WRAP_OPTIONS = names(...FETCH_OPTIONS, 'name', 'key');
+
+const isSignal = (value) =>
+  typeof value?.throwIfAborted === 'function' && typeof value.addEventListener === 'function';
+
+/** The options of a fetch, checked before anything is loaded. */
+function checkFetch(what, options) {
+  checkOptions(what, options, what === 'wrap' ? WRAP_OPTIONS : FETCH_OPTIONS);
+  const checked = { ...options };
+  const { signal } = checked;
+  for (const name of ['ttl', 'staleWhileRevalidate', 'absentTtl']) {
+    const time = checked[name];
+    if (time === undefined) continue;
+    if (typeof time !== 'number') refuse(name, time, 'a number of milliseconds');
+    if (Number.isNaN(time) || (time < 0 && name !== 'ttl')) outside(name, time, 'a number of milliseconds');
+  }
+  if (signal !== undefined && !isSignal(signal)) refuse('signal', signal, 'an AbortSignal');
+  return checked;
+}
+
 /** The options of a fetch with its times as the library takes them: after the soft one, one caller reloads. */
 function timesOf({ ttl, staleWhileRevalidate = 0, ...options }) {
   if (staleWhileRevalidate === 0) return { ...options, ttl, softTtl: undefined };
   for (const [name, time] of Object.entries({ ttl, staleWhileRevalidate })) {
     if (!(typeof time === 'number' && time > 0 && time < Infinity)) {
-      throw new RangeError(`with staleWhileRevalidate, ${name} is a number of milliseconds above 0, not ${time}`);
+      outside(name, time, 'with staleWhileRevalidate, a number of milliseconds above 0');
     }
   }
   return { ...options, ttl: ttl + staleWhileRevalidate, softTtl: Math.ceil(ttl) };
@@ -263,9 +326,10 @@ async function fetch(storeOf, waits, codec, given, loader, settings) {
     signal?.throwIfAborted();
     // What has a soft time of its own or of the cache serves those who do not reload it.
     let [status, value] = claim(storeOf(), codec, key, STALE);
-    let error;
+    let ended;
     if (status === TIMEOUT) {
-      ({ status, value, error } = await waits.of(key).endedOr(signal));
+      ended = await waits.of(key).endedOr(signal);
+      ({ status, value } = ended);
     }
     switch (status) {
       case OK:
@@ -290,10 +354,10 @@ async function fetch(storeOf, waits, codec, given, loader, settings) {
       case NOT_FOUND:
         return undefined;
       case LOAD_FAILED:
-        throw error ?? new HyperCacheError('HC_LOAD_FAILED', 'another caller was loading the key, and failed');
+        throw ended?.error ?? new HyperCacheError('HC_LOAD_FAILED', 'another caller was loading the key, and failed');
       case NOT_ADMITTED:
         // The value could neither be stored nor be passed on.
-        return until(signal, Promise.resolve(loader(key, { signal })));
+        return loadedForAll(ended ?? {}, codec, key, loader, signal);
       default:
         // The lease has ended: look again.
         break;
@@ -301,4 +365,4 @@ async function fetch(storeOf, waits, codec, given, loader, settings) {
   }
 }
 
-module.exports = { Waits, fetch };
+module.exports = { Waits, checkFetch, fetch };

@@ -1,12 +1,20 @@
 'use strict';
 
-const { native, abandoned, FILTER } = require('./native.js');
-const { checkOptions } = require('./options.js');
+const { native, abandoned, FILTER, MOST } = require('./native.js');
+const { checkIterable, checkOptions, names, refuse } = require('./options.js');
 const { Pool } = require('./pool.js');
+const { Uncloneable } = require('./uncloneable.js');
 
-const OPTIONS = new Set(['capacity', 'fpr', 'hashSeed', 'pool']);
+const OPTIONS = names('capacity', 'fpr', 'hashSeed', 'pool');
 
 const poolOf = (options) => (options.pool === undefined ? undefined : Pool.handleOf(options.pool));
+
+/** The keys in lists that one call takes. */
+function* batches(keys) {
+  checkIterable('keys', keys, 'keys');
+  const list = Array.from(keys);
+  for (let at = 0; at < list.length; at += MOST) yield list.slice(at, at + MOST);
+}
 
 /** The number of a filter that was loaded, for the constructor. */
 class Loaded {
@@ -16,10 +24,11 @@ class Loaded {
 }
 
 /** What a set certainly does not contain. */
-class CuckooFilter {
+class CuckooFilter extends Uncloneable {
   #id = 0;
 
   constructor(options) {
+    super();
     if (options instanceof Loaded) {
       this.#id = options.id;
     } else {
@@ -36,13 +45,24 @@ class CuckooFilter {
 
   /** For caches that take it as the keys of their source. */
   static handleOf(filter) {
-    if (!(filter instanceof CuckooFilter)) throw new TypeError('the filter is a CuckooFilter');
+    if (filter === null || typeof filter !== 'object' || !(#id in filter)) refuse('filter', filter, 'a CuckooFilter');
     return filter.#id;
   }
 
   add(key) {
     native.filterAdd(this.#id, key);
     return this;
+  }
+
+  addMany(keys) {
+    for (const batch of batches(keys)) native.filterAddMany(this.#id, ...batch);
+    return this;
+  }
+
+  hasMany(keys) {
+    const found = [];
+    for (const batch of batches(keys)) found.push(...native.filterHasMany(this.#id, ...batch));
+    return found;
   }
 
   has(key) {

@@ -1,6 +1,7 @@
 'use strict';
 
 const { isUint8Array } = require('node:util').types;
+const { refuse } = require('./options.js');
 
 /**
  * A key by its bytes: names what a program in C wrote under bytes that no other key encodes to.
@@ -8,7 +9,7 @@ const { isUint8Array } = require('node:util').types;
  */
 class RawKey {
   constructor(bytes) {
-    if (!isUint8Array(bytes)) throw new TypeError('a raw key is made of a Uint8Array');
+    if (!isUint8Array(bytes)) refuse('bytes', bytes, 'a Uint8Array');
     this.bytes = bytes;
   }
 }

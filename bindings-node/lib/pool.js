@@ -1,16 +1,17 @@
 'use strict';
 
-const { EventEmitter } = require('node:events');
 const { native, abandoned, POOL } = require('./native.js');
-const { checkOptions } = require('./options.js');
+const { checkOptions, names, refuse } = require('./options.js');
+const { UncloneableEmitter } = require('./uncloneable.js');
 
-const OPTIONS = new Set([
+const OPTIONS = names(
   'maxBytes', 'maxBytesEver', 'name', 'pinLimit', 'elevated', 'high', 'critical', 'prefault',
   'zeroOnFree', 'noHugePages', 'pressureOfUsed',
-]);
+);
+const THRESHOLDS = names('elevated', 'high', 'critical');
 
 /** A byte budget and its memory; caches and filters may share one. */
-class Pool extends EventEmitter {
+class Pool extends UncloneableEmitter {
   #id = 0;
   #watched = false;
 
@@ -26,7 +27,7 @@ class Pool extends EventEmitter {
 
   /** For caches and filters that are opened in it. */
   static handleOf(pool) {
-    if (!(pool instanceof Pool)) throw new TypeError('the pool is a Pool');
+    if (pool === null || typeof pool !== 'object' || !(#id in pool)) refuse('pool', pool, 'a Pool');
     return pool.#id;
   }
 
@@ -58,7 +59,9 @@ class Pool extends EventEmitter {
     return native.trim(this.#id, bytes);
   }
 
-  setThresholds({ elevated = 85, high = 90, critical = 95 } = {}) {
+  setThresholds(options = {}) {
+    checkOptions('setThresholds', options, THRESHOLDS);
+    const { elevated = 85, high = 90, critical = 95 } = options;
     native.setThresholds(this.#id, elevated, high, critical);
   }
 

@@ -15,7 +15,7 @@ use crate::keys::KeyBuffer;
 use crate::read::{FULL, SMALL, store};
 use crate::sized;
 use crate::values::{self, Plain, ValueBuffer};
-use crate::write::{ENCODE, outcome, ttl};
+use crate::write::{ENCODE, outcome, too_large, ttl};
 
 /// The most keys of a call; JavaScript cuts longer lists.
 pub const MOST: usize = 64;
@@ -57,7 +57,7 @@ const ALONE: u32 = MISS + 10;
 const NOTHING: hc::hc_slice = hc::hc_slice { data: ptr::null(), len: 0 };
 
 /// Keys of a batch, one after another in memory of their own.
-struct Keys {
+pub struct Keys {
     bytes: Vec<u8>,
     ends: [u32; MOST],
     count: usize,
@@ -78,7 +78,8 @@ impl Keys {
         Ok(())
     }
 
-    fn read<'a>(call: Call<'a>, keys: &[Value<'a>]) -> Js<Self> {
+    /// Reads keys of any kind, [`MOST`] at most.
+    pub fn read<'a>(call: Call<'a>, keys: &[Value<'a>]) -> Js<Self> {
         let mut all = Self::new();
         let mut buffer = KeyBuffer::new();
         for key in keys.iter().take(MOST) {
@@ -87,7 +88,13 @@ impl Keys {
         Ok(all)
     }
 
-    fn slices(&self) -> [hc::hc_slice; MOST] {
+    /// How many there are.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The keys, and nothing behind them.
+    pub fn slices(&self) -> [hc::hc_slice; MOST] {
         let mut slices = [NOTHING; MOST];
         let mut start = 0;
         for (slice, end) in slices.iter_mut().zip(&self.ends[..self.count]) {
@@ -305,8 +312,12 @@ pub fn set_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
         );
     }
     let statuses = &statuses[..entries.len()];
-    if let Some(failed) = statuses.iter().find(|status| **status < 0) {
-        return Err(call.failed(*failed));
+    if let Some((entry, failed)) = entries.iter().zip(statuses).find(|(_, status)| **status < 0) {
+        return Err(if *failed == hc::HC_ERR_TOO_LARGE {
+            too_large(call, store, entry.value.len)
+        } else {
+            call.failed(*failed)
+        });
     }
     let stored = statuses.iter().filter(|status| **status == hc::HC_OK).count();
     call.state.tell(0, stored as u32);

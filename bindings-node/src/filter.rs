@@ -7,6 +7,7 @@ use std::rc::Rc;
 use hypercache_sys as hc;
 use napi_sys as n;
 
+use crate::batch::{Keys, MOST};
 use crate::js::{Call, Js, Kind, Thrown, Value};
 use crate::keys::KeyBuffer;
 use crate::open::{Options, numbered, pool, told};
@@ -68,6 +69,44 @@ pub fn has<'a>(call: Call<'a>, arguments: [Value<'a>; 2]) -> Js<Value<'a>> {
     let status = with_key(call, arguments, hc::hc_filter_contains)?;
     outcome(call, status)?;
     call.boolean(status == hc::HC_OK)
+}
+
+/// `filterAddMany(filter, ...keys)`.
+pub fn add_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
+    let Some((id, keys)) = arguments.split_first() else { return call.undefined() };
+    let keys = Keys::read(call, keys)?;
+    let filter = filter(call, *id)?;
+    for key in keys.slices().iter().take(keys.count()) {
+        // SAFETY: the table holds a reference to the filter; the key lives for the call.
+        let status = unsafe { hc::hc_filter_add(filter, key.data, key.len) };
+        outcome(call, status)?;
+    }
+    call.undefined()
+}
+
+/// `filterHasMany(filter, ...keys)`: an array of what `filterHas` gives.
+pub fn has_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
+    let Some((id, keys)) = arguments.split_first() else { return call.undefined() };
+    let keys = Keys::read(call, keys)?;
+    let filter = filter(call, *id)?;
+    let slices = keys.slices();
+    let mut statuses = [hc::HC_ERR_INTERNAL; MOST];
+    // SAFETY: the table holds a reference to the filter; both arrays have at least `count` elements.
+    let status = unsafe {
+        hc::hc_filter_contains_many(filter, slices.as_ptr(), keys.count(), statuses.as_mut_ptr())
+    };
+    outcome(call, status)?;
+    let mut values = [call.boolean(false)?; MOST];
+    let maybe = call.boolean(true)?;
+    for (value, status) in values.iter_mut().zip(&statuses[..keys.count()]) {
+        if *status < 0 {
+            return Err(call.failed(*status));
+        }
+        if *status == hc::HC_OK {
+            *value = maybe;
+        }
+    }
+    call.call(call.referenced(call.state.collect.get())?, &values[..keys.count()])
 }
 
 /// `filterDelete(filter, key)`.
@@ -147,10 +186,9 @@ unsafe extern "C" fn complete(env: n::napi_env, _: n::napi_status, data: *mut c_
 
 /// Begins to save or load, and gives the promise.
 fn begin<'a>(call: Call<'a>, path: Value<'a>, mut work: Box<FileWork>) -> Js<Value<'a>> {
-    let Some(Ok(path)) = call.string(path).map(CString::new) else {
-        return Err(call.wrong_type("the path is a string without NUL characters"));
-    };
-    work.path = path;
+    const ALLOWED: &str = "a string without NUL characters";
+    let text = call.string(path).ok_or_else(|| call.refused("path", path, ALLOWED))?;
+    work.path = CString::new(text).map_err(|_| call.outside("path", path, ALLOWED))?;
     let (deferred, promise) = call.promise()?;
     work.deferred = deferred;
     let name = call.text("hypercache.filter")?;

@@ -398,6 +398,47 @@ impl<'a> Call<'a> {
         self.string(text).ok_or(Thrown)
     }
 
+    /// The value as a message shows it: in short, and without running any code of its own.
+    pub fn shown(self, value: Value<'a>) -> String {
+        const MOST: usize = 40;
+        match self.type_of(value) {
+            n::ValueType::napi_string => {
+                let text = self.string(value).unwrap_or_default();
+                match text.char_indices().nth(MOST) {
+                    Some((end, _)) => format!("{:?}...", &text[..end]),
+                    None => format!("{text:?}"),
+                }
+            }
+            n::ValueType::napi_number => {
+                self.f64(value).unwrap_or(f64::NAN).to_string().replace("inf", "Infinity")
+            }
+            n::ValueType::napi_bigint => match (self.bigint_i64(value), self.bigint_u64(value)) {
+                (Some(integer), _) => format!("{integer}n"),
+                (None, Some(integer)) => format!("{integer}n"),
+                (None, None) => "a bigint of more than 64 bits".to_owned(),
+            },
+            n::ValueType::napi_boolean => self.bool(value).to_string(),
+            n::ValueType::napi_undefined => "undefined".to_owned(),
+            n::ValueType::napi_null => "null".to_owned(),
+            n::ValueType::napi_symbol => "a symbol".to_owned(),
+            n::ValueType::napi_function => "a function".to_owned(),
+            _ if self.array_len(value).is_some() => "an array".to_owned(),
+            _ => "an object".to_owned(),
+        }
+    }
+
+    /// Refuses a value of a kind that its place does not take: `allowed` says what it takes.
+    #[cold]
+    pub fn refused(self, name: &str, value: Value<'a>, allowed: &str) -> Thrown {
+        self.wrong_type(&format!("{name} is {}; {allowed} is allowed", self.shown(value)))
+    }
+
+    /// Refuses a value of the right kind that is outside of its range.
+    #[cold]
+    pub fn outside(self, name: &str, value: Value<'a>, allowed: &str) -> Thrown {
+        self.out_of_range(&format!("{name} is {}; {allowed} is allowed", self.shown(value)))
+    }
+
     // ---- Values out --------------------------------------------------------------------------
 
     /// `undefined`.

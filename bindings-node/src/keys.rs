@@ -16,8 +16,8 @@ const SHORT: usize = 511;
 /// Units are narrowed so many at a time.
 const LANES: usize = 16;
 
-const WHAT_A_KEY_IS: &str = "a key is a string, a Uint8Array, a safe integer, a bigint, an array of \
-                             these, or a RawKey";
+const WHAT_A_KEY_IS: &str =
+    "a string, a Uint8Array, a safe integer, a bigint, an array of these, or a RawKey";
 
 /// Where the bytes of a key are put.
 pub struct KeyBuffer {
@@ -141,9 +141,7 @@ fn push(call: Call<'_>, out: &mut Vec<u8>, value: Value<'_>, depth: usize) -> Js
             match whole(number) {
                 Some(integer) => out.extend_from_slice(&key::int(integer)),
                 None => {
-                    return Err(call.wrong_type(&format!(
-                        "a number as a key is a safe integer, not {number}; use a string"
-                    )));
+                    return Err(call.outside("key", value, "as a number, a safe integer"));
                 }
             }
             Ok(())
@@ -158,7 +156,7 @@ fn push(call: Call<'_>, out: &mut Vec<u8>, value: Value<'_>, depth: usize) -> Js
             key::push_decimal(out, &decimal).map_err(|error| refuse(call, error))
         }
         ValueType::napi_object => push_object(call, out, value, depth),
-        _ => Err(call.wrong_type(WHAT_A_KEY_IS)),
+        _ => Err(call.refused("key", value, WHAT_A_KEY_IS)),
     }
 }
 
@@ -224,7 +222,7 @@ fn push_object(call: Call<'_>, out: &mut Vec<u8>, value: Value<'_>, depth: usize
             return Ok(());
         }
     }
-    Err(call.wrong_type(WHAT_A_KEY_IS))
+    Err(call.refused("key", value, WHAT_A_KEY_IS))
 }
 
 /// The JavaScript value that a key was put in as. Raw keys are given as the class that names them.

@@ -138,6 +138,8 @@ const EXPORTS_OF_MANY: &[Export] = exports_of_many! {
     c"getMany" => batch::get_many,
     c"setMany" => batch::set_many,
     c"deleteMany" => batch::delete_many,
+    c"filterAddMany" => filter::add_many,
+    c"filterHasMany" => filter::has_many,
 };
 
 /// `begin(fail, collect, wake, RawKey, checkSlab, words, scratch)`: what JavaScript gives, and holds for

@@ -39,12 +39,7 @@ impl<'a> Options<'a> {
 
     /// A size in bytes, as a number or as text; 0 if it is not given.
     pub fn size(self, name: &str) -> Js<u64> {
-        let value = self.get(name)?;
-        if self.call.type_of(value) != ValueType::napi_string {
-            return natural(self.call, value, name, u64::MAX >> 1);
-        }
-        let text = self.call.string(value).ok_or(Thrown)?;
-        bytes::parse(&text).map_err(|error| self.call.out_of_range(&format!("{name}: {error}")))
+        size(self.call, self.get(name)?, name)
     }
 
     /// A number; 0 if it is not given.
@@ -53,13 +48,18 @@ impl<'a> Options<'a> {
         match self.call.type_of(value) {
             ValueType::napi_undefined => Ok(0.0),
             ValueType::napi_number => self.call.f64(value).ok_or(Thrown),
-            _ => Err(self.call.wrong_type(&format!("{name} is a number"))),
+            _ => Err(self.call.refused(name, value, "a number")),
         }
     }
 
     /// A switch.
     pub fn flag(self, name: &str, flag: u32) -> Js<u32> {
-        Ok(if self.call.bool(self.get(name)?) { flag } else { 0 })
+        let value = self.get(name)?;
+        match self.call.type_of(value) {
+            ValueType::napi_undefined => Ok(0),
+            ValueType::napi_boolean => Ok(if self.call.bool(value) { flag } else { 0 }),
+            _ => Err(self.call.refused(name, value, "true or false")),
+        }
     }
 
     /// Text for the library; None if it is not given.
@@ -69,12 +69,28 @@ impl<'a> Options<'a> {
             return Ok(None);
         }
         let Some(text) = self.call.string(value) else {
-            return Err(self.call.wrong_type(&format!("{name} is a string")));
+            return Err(self.call.refused(name, value, "a string"));
         };
         match CString::new(text) {
             Ok(text) => Ok(Some(text)),
-            Err(_) => Err(self.call.out_of_range(&format!("{name} has a NUL character"))),
+            Err(_) => Err(self.call.outside(name, value, "a string without NUL characters")),
         }
+    }
+}
+
+const A_SIZE: &str = "a number of bytes, or text such as \"64MiB\",";
+
+/// A size in bytes, as a number or as text; 0 if it is `undefined`.
+fn size<'a>(call: Call<'a>, value: Value<'a>, name: &str) -> Js<u64> {
+    match call.type_of(value) {
+        ValueType::napi_string => {
+            let text = call.string(value).ok_or(Thrown)?;
+            bytes::parse(&text).map_err(|error| call.out_of_range(&format!("{name}: {error}")))
+        }
+        ValueType::napi_undefined | ValueType::napi_number | ValueType::napi_bigint => {
+            natural(call, value, name, u64::MAX >> 1)
+        }
+        _ => Err(call.refused(name, value, A_SIZE)),
     }
 }
 
@@ -82,9 +98,43 @@ fn pointer(text: Option<&CString>) -> *const std::ffi::c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
 }
 
-/// The bytes of a message.
-fn message(error: &hc::hc_error) -> [u8; 240] {
-    error.message.map(|byte| byte.cast_unsigned())
+/// What JavaScript calls the options that the library's messages name.
+const NAMES: [(&str, &str); 20] = [
+    ("limit_bytes", "maxBytes"),
+    ("limit_max_bytes", "maxBytesEver"),
+    ("pin_limit_bytes", "pinLimit"),
+    ("floor_bytes", "minBytes"),
+    ("value_len_max", "maxValueBytes"),
+    ("limit_entries", "maxEntries"),
+    ("policy_options", "policyOptions"),
+    ("hash_seed", "hashSeed"),
+    ("jitter_pct", "ttlJitter"),
+    ("default_ttl_ms", "ttl"),
+    ("soft_ttl_ms", "softTtl"),
+    ("idle_ttl_ms", "idleTtl"),
+    ("stale_if_error_ms", "staleIfError"),
+    ("negative_ttl_ms", "absentTtl"),
+    ("lease_ms", "leaseTime"),
+    ("filter_fpr", "filterFpr"),
+    ("elevated_pct", "elevated"),
+    ("high_pct", "high"),
+    ("critical_pct", "critical"),
+    ("default_ttl", "ttl"),
+];
+
+/// A message of the library with the options' names as JavaScript has them.
+fn message(error: &hc::hc_error) -> String {
+    let bytes = error.message.map(|byte| byte.cast_unsigned());
+    let said = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let mut text = String::new();
+    for piece in String::from_utf8_lossy(said).split_inclusive(|letter| !is_word(letter)) {
+        let word = piece.trim_end_matches(|letter| !is_word(letter));
+        let name = NAMES.iter().find(|(name, _)| *name == word).map_or(word, |(_, name)| name);
+        text.push_str(name);
+        text.push_str(&piece[word.len()..]);
+    }
+    text
 }
 
 /// Runs a call that fills an error, and throws what it says.
@@ -94,7 +144,7 @@ pub fn told<'a>(
 ) -> Js<i32> {
     let mut error = sized!(hc::hc_error);
     let status = function(&raw mut error);
-    if status < 0 { Err(call.failed_with(status, &message(&error))) } else { Ok(status) }
+    if status < 0 { Err(call.failed_with(status, message(&error).as_bytes())) } else { Ok(status) }
 }
 
 /// The pool of a number that JavaScript holds.
@@ -198,7 +248,9 @@ pub fn open_store<'a>(call: Call<'a>, [pool_id, object, find]: [Value<'a>; 3]) -
     config.flags = options.flag("latency", hc::HC_STORE_LATENCY)?
         | options.flag("noEarlyRefresh", hc::HC_STORE_NO_EARLY)?;
     config.default_ttl_ms = match ttl(call, options.get("ttl")?)? {
-        Some(hc::HC_TTL_KEEP) => return Err(call.wrong_type("the ttl is a number")),
+        Some(hc::HC_TTL_KEEP) => {
+            return Err(call.refused("ttl", options.get("ttl")?, "a number of milliseconds"));
+        }
         Some(ttl) => ttl,
         // As in lru-cache: a ttl of 0 is no ttl.
         None => hc::HC_TTL_NEVER,
@@ -206,7 +258,7 @@ pub fn open_store<'a>(call: Call<'a>, [pool_id, object, find]: [Value<'a>; 3]) -
     if let Some(name) = options.text("policy")? {
         let name = name.to_string_lossy();
         config.policy =
-            policy::parse(&name).map_err(|error| call.out_of_range(&error.to_string()))?;
+            policy::parse(&name).map_err(|error| call.out_of_range(&format!("policy: {error}")))?;
     }
     let mut opened = ptr::null_mut();
     told(call, |error| {
@@ -261,16 +313,17 @@ pub fn clear<'a>(call: Call<'a>, [id]: [Value<'a>; 1]) -> Js<Value<'a>> {
     outcome(call, unsafe { hc::hc_clear(store) })
 }
 
-/// A size that is given beside a number.
-fn size<'a>(call: Call<'a>, value: Value<'a>) -> Js<u64> {
-    let object = call.object()?;
-    call.set(object, "maxBytes", value)?;
-    Options::new(call, object).size("maxBytes")
+/// A size that has to be given.
+fn given_size<'a>(call: Call<'a>, value: Value<'a>, name: &str) -> Js<u64> {
+    if call.is_undefined(value) {
+        return Err(call.refused(name, value, A_SIZE));
+    }
+    size(call, value, name)
 }
 
 /// `resizeStore(store, maxBytes)`.
 pub fn resize_store<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let bytes = size(call, bytes)?;
+    let bytes = given_size(call, bytes, "maxBytes")?;
     let store = store(call, id)?;
     // SAFETY: the table holds a reference to the store.
     outcome(call, unsafe { hc::hc_store_set_limit(store, bytes) })
@@ -278,7 +331,7 @@ pub fn resize_store<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value
 
 /// `resizePool(pool, maxBytes)`.
 pub fn resize_pool<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let bytes = size(call, bytes)?;
+    let bytes = given_size(call, bytes, "maxBytes")?;
     let pool = pool(call, id)?;
     // SAFETY: the table holds a reference to the pool.
     let status = told(call, |error| unsafe { hc::hc_pool_set_limit(pool, bytes, error) })?;
@@ -287,7 +340,7 @@ pub fn resize_pool<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<
 
 /// `trim(pool, bytes)`: how many bytes that freed.
 pub fn trim<'a>(call: Call<'a>, [id, bytes]: [Value<'a>; 2]) -> Js<Value<'a>> {
-    let bytes = size(call, bytes)?;
+    let bytes = size(call, bytes, "bytes")?;
     let pool = pool(call, id)?;
     let mut freed = 0;
     // SAFETY: the table holds a reference to the pool.

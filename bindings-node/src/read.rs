@@ -35,7 +35,11 @@ pub const LARGE: u32 = u32::MAX;
 #[inline]
 pub fn store<'a>(call: Call<'a>, id: Value<'a>) -> Js<*mut hc::hc_store> {
     let store = call.state.stores.get(call.i32(id));
-    if store.is_null() { Err(call.failed(hc::HC_ERR_CLOSED)) } else { Ok(store) }
+    if store.is_null() {
+        Err(call.throw(crate::js::Kind::Status, "HC_ERR_CLOSED", "the cache is closed"))
+    } else {
+        Ok(store)
+    }
 }
 
 /// An output that the library fills.
@@ -309,15 +313,17 @@ pub fn get_into<'a>(call: Call<'a>, [id, key, target, offset]: [Value<'a>; 4]) -
     let mut buffer = KeyBuffer::new();
     let key = buffer.read(call, key)?;
     let store = store(call, id)?;
-    let Some(target) = call.bytes(target) else {
-        return Err(call.wrong_type("the target is a Uint8Array"));
+    let Some(room) = call.bytes(target) else {
+        return Err(call.refused("target", target, "a Uint8Array"));
     };
-    let offset = call.f64(offset).unwrap_or(f64::NAN);
-    if !(offset >= 0.0 && offset <= target.len() as f64 && offset.fract() == 0.0) {
-        let len = target.len();
-        return Err(call.out_of_range(&format!("the offset is {offset}, and may be 0 to {len}")));
+    let allowed = || format!("an integer from 0 to the target's {}", room.len());
+    let Some(at) = call.f64(offset) else {
+        return Err(call.refused("offset", offset, &allowed()));
+    };
+    if !(at >= 0.0 && at <= room.len() as f64 && at.fract() == 0.0) {
+        return Err(call.outside("offset", offset, &allowed()));
     }
-    let offset = offset as usize;
+    let (target, offset) = (room, at as usize);
     let mut len = 0;
     // SAFETY: the table holds a reference to the store; the target has `len - offset` bytes at
     // the offset.
@@ -347,7 +353,7 @@ fn too_small(call: Call<'_>, needed: usize, room: usize) -> Thrown {
     call.throw(
         crate::js::Kind::Range,
         "HC_SMALL_BUFFER",
-        &format!("the value takes {needed} bytes, and the target has {room} from the offset"),
+        &format!("value takes {needed} bytes, and the target has {room} from the offset"),
     )
 }
 

@@ -22,12 +22,19 @@ fn matching<'a>(
     let mut what = sized!(hc::hc_match);
     what.kind = call.i32(kind);
     match what.kind {
-        hc::HC_MATCH_PREFIX | hc::HC_MATCH_GLOB => {
+        kind @ (hc::HC_MATCH_PREFIX | hc::HC_MATCH_GLOB) => {
+            let pattern_name = if kind == hc::HC_MATCH_GLOB { "glob" } else { "prefix" };
             *pattern = match call.bytes(operand) {
                 Some(bytes) => bytes.as_slice().to_vec(),
                 None => match call.string(operand) {
                     Some(text) => text.into_bytes(),
-                    None => return Err(call.wrong_type("a pattern is a string or a Uint8Array")),
+                    None => {
+                        return Err(call.refused(
+                            pattern_name,
+                            operand,
+                            "a string or a Uint8Array",
+                        ));
+                    }
                 },
             };
             what.pattern = hc::hc_slice { data: pattern.as_ptr().cast(), len: pattern.len() };

@@ -29,16 +29,19 @@ macro_rules! sized {
 
 /// A time to live in milliseconds as JavaScript gives it; None if the entry is to go.
 pub fn ttl(call: Call<'_>, value: Value<'_>) -> Js<Option<u64>> {
+    const ALLOWED: &str = "a number of milliseconds or, where there is an entry, \"keep\",";
     match call.type_of(value) {
         ValueType::napi_undefined => Ok(Some(hc::HC_TTL_DEFAULT)),
         ValueType::napi_number => match call.f64(value).and_then(time::from_millis) {
             Some(Ttl::Gone) => Ok(None),
             Some(Ttl::Millis(millis)) => Ok(Some(millis)),
             Some(Ttl::Never) => Ok(Some(hc::HC_TTL_NEVER)),
-            None => Err(call.out_of_range("the ttl is NaN")),
+            None => Err(call.outside("ttl", value, ALLOWED)),
         },
-        _ if call.string(value).as_deref() == Some("keep") => Ok(Some(hc::HC_TTL_KEEP)),
-        _ => Err(call.wrong_type("the ttl is a number of milliseconds, or \"keep\"")),
+        ValueType::napi_string if call.string(value).as_deref() == Some("keep") => {
+            Ok(Some(hc::HC_TTL_KEEP))
+        }
+        _ => Err(call.refused("ttl", value, ALLOWED)),
     }
 }
 
@@ -50,19 +53,38 @@ pub fn natural(call: Call<'_>, value: Value<'_>, name: &str, most: u64) -> Js<u6
             call.f64(value).and_then(whole).and_then(|integer| u64::try_from(integer).ok())
         }
         ValueType::napi_bigint => call.bigint_u64(value),
-        _ => {
-            return Err(call.wrong_type(&format!("{name} is an integer")));
-        }
+        _ => return Err(call.refused(name, value, &format!("an integer from 0 to {most}"))),
     };
     given
         .filter(|given| *given <= most)
-        .ok_or_else(|| call.out_of_range(&format!("{name} is no integer from 0 to {most}")))
+        .ok_or_else(|| call.outside(name, value, &format!("an integer from 0 to {most}")))
 }
 
 /// A status as a number; failures are thrown.
 #[inline]
 pub fn outcome(call: Call<'_>, status: i32) -> Js<Value<'_>> {
     if status < 0 { Err(call.failed(status)) } else { call.int(status) }
+}
+
+/// The outcome of writing a value of so many bytes.
+#[inline]
+fn written<'a>(call: Call<'a>, store: *mut hc::hc_store, status: i32, len: usize) -> Js<Value<'a>> {
+    if status == hc::HC_ERR_TOO_LARGE {
+        Err(too_large(call, store, len))
+    } else {
+        outcome(call, status)
+    }
+}
+
+/// Says how long a value may be.
+#[cold]
+pub fn too_large(call: Call<'_>, store: *mut hc::hc_store, len: usize) -> Thrown {
+    let mut config = sized!(hc::hc_store_config);
+    // SAFETY: the caller has the store from the table, which holds a reference to it.
+    let _ = unsafe { hc::hc_store_config_get(store, &raw mut config) };
+    let most = config.value_len_max;
+    let message = format!("value takes {len} bytes; up to {most}, with its key, is allowed");
+    call.throw(Kind::Range, "HC_ERR_TOO_LARGE", &message)
 }
 
 /// `set(store, key, value)`.
@@ -87,7 +109,7 @@ pub fn set<'a>(call: Call<'a>, [id, key, value]: [Value<'a>; 3]) -> Js<Value<'a>
             hc::hc_put(store, key_data, key.len(), val_data, len, &raw const options, version)
         }
     };
-    outcome(call, status)
+    written(call, store, status, len)
 }
 
 /// What a write with options is told beside key and value.
@@ -134,7 +156,7 @@ pub fn put<'a>(call: Call<'a>, arguments: [Value<'a>; 11]) -> Js<Value<'a>> {
             std::ptr::null_mut(),
         )
     };
-    outcome(call, status)
+    written(call, store, status, value.bytes.len())
 }
 
 /// A write of a value that is gone at once: what it would replace goes, and nothing comes.
@@ -196,14 +218,13 @@ pub fn touch<'a>(call: Call<'a>, [id, key, ttl_value]: [Value<'a>; 3]) -> Js<Val
 }
 
 fn signed(call: Call<'_>, value: Value<'_>, name: &str) -> Js<i64> {
+    const ALLOWED: &str = "a safe integer, or a bigint of 64 bits,";
     let given = match call.type_of(value) {
         ValueType::napi_number => call.f64(value).and_then(whole),
         ValueType::napi_bigint => call.bigint_i64(value),
-        _ => None,
+        _ => return Err(call.refused(name, value, ALLOWED)),
     };
-    given.ok_or_else(|| {
-        call.wrong_type(&format!("{name} is a safe integer, or a bigint of 64 bits"))
-    })
+    given.ok_or_else(|| call.outside(name, value, ALLOWED))
 }
 
 /// `incr(store, key, delta, initial, ttl)`: the sum.
@@ -217,7 +238,7 @@ pub fn incr<'a>(
     let delta = signed(call, delta, "delta")?;
     let initial = signed(call, initial, "initial")?;
     let Some(ttl) = ttl(call, ttl_value)? else {
-        return Err(call.out_of_range("the ttl of a counter is more than 0"));
+        return Err(call.outside("ttl", ttl_value, "for a counter, more than 0"));
     };
     let mut sum = 0;
     // SAFETY: the table holds a reference to the store.

@@ -35,6 +35,59 @@ test('a thousand fetches at once load once, and later ones not at all', async ()
   cache.close();
 });
 
+test('a value that fits nowhere is loaded once for all who wait in a thread, and each has its own', async () => {
+  const values = [Buffer.alloc(3 << 20, 7), { text: 'x'.repeat(3 << 20) }, 'x'.repeat(3 << 20)];
+  for (const value of values) {
+    const cache = open({ maxBytes: '4MiB' });
+    const loader = counted(() => value);
+    const given = await times(10, () => cache.fetch('k', loader));
+    assert.equal(loader.calls, 1);
+    for (const one of given) assert.deepEqual(one, value);
+    if (typeof value === 'object') assert.equal(new Set(given).size, given.length);
+    assert.equal(cache.has('k'), false);
+    await cache.fetch('k', loader);
+    assert.equal(loader.calls, 2);
+    cache.close();
+  }
+});
+
+test('of those who wait in another thread for a value that fits nowhere, one loads it', async () => {
+  const name = 'fits nowhere';
+  const cache = open({ name, maxBytes: '4MiB' });
+  const worker = new Worker(`
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { Cache } = require(workerData);
+    const cache = new Cache({ name: 'fits nowhere' });
+    let calls = 0;
+    const gone = new AbortController();
+    const loader = (key, { signal }) => new Promise((resolve, reject) => {
+      calls += 1;
+      signal?.addEventListener('abort', () => reject(signal.reason));
+      if (signal !== gone.signal) setTimeout(() => resolve({ text: 'y'.repeat(3 << 20) }), 20);
+      else setTimeout(() => gone.abort(new Error('has gone')), 20);
+    });
+    // The first of them, who is to load, gives up: one of the others then does.
+    const signals = [gone.signal, ...[1, 2, 3].map(() => new AbortController().signal)];
+    const all = signals.map((signal) => cache.fetch('k', loader, { signal }));
+    parentPort.postMessage('waits');
+    Promise.allSettled(all).then((results) => {
+      const said = results.map(({ value, reason }) => reason?.message ?? value.text.length);
+      parentPort.postMessage({ calls, said });
+      cache.close();
+    });
+  `, { eval: true, workerData: entry });
+  const loaded = cache.fetch('k', async () => {
+    await once(worker, 'message');
+    return { text: 'x'.repeat(3 << 20) };
+  });
+  assert.equal((await loaded).text.length, 3 << 20);
+  const [{ calls, said }] = await once(worker, 'message');
+  assert.deepEqual(said, ['has gone', 3 << 20, 3 << 20, 3 << 20]);
+  assert.equal(calls, 2);
+  await once(worker, 'exit');
+  cache.close();
+});
+
 test('a thousand fetches over four worker threads load once', async () => {
   // What fails is not remembered: the load has to last until all have asked for it.
   for (const fails of [false, true]) {

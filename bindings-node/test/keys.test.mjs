@@ -70,11 +70,11 @@ test('what cannot be a key is refused, everywhere', () => {
   ];
   const symbol = Symbol('key');
   for (const call of calls) {
-    for (const key of [undefined, null, true, 1.5, NaN, 2 ** 53, {}, () => 1, symbol, new Date(0), [null],
-      [[1.5]], new Float32Array(1), [new RawKey(Buffer.alloc(1))], '\ud800', 'ok\udfff', ['\ud800']]) {
+    for (const key of [undefined, null, true, {}, () => 1, symbol, new Date(0), [null],
+      [[{}]], new Float32Array(1), [new RawKey(Buffer.alloc(1))], '\ud800', 'ok\udfff', ['\ud800']]) {
       assert.throws(() => call(key), TypeError);
     }
-    for (const key of ['x'.repeat(65_536), 'ü'.repeat(40_000), Buffer.alloc(65_534), 2n ** 300_000n,
+    for (const key of [1.5, NaN, 2 ** 53, [[1.5]], 'x'.repeat(65_536), 'ü'.repeat(40_000), Buffer.alloc(65_534), 2n ** 300_000n,
       ['x'.repeat(65_000), 'x'.repeat(1_000)], nested(33), new RawKey(Buffer.alloc(65_536))]) {
       assert.throws(() => call(key), RangeError);
     }

@@ -84,6 +84,25 @@ test('the filter never forgets a key', () => {
   assert.throws(() => new CuckooFilter({ capacity: 10, fpr: 0.5 }), /fpr/);
 });
 
+test('many keys of a filter at once', () => {
+  const filter = new CuckooFilter({ capacity: 10_000, fpr: 1e-6, hashSeed: 5 });
+  const keys = Array.from({ length: 300 }, (_, i) => [`k${i}`, i, ['k', i], Buffer.from(`b${i}`), 2n ** 70n + BigInt(i)][i % 5]);
+  for (const count of [0, 1, 63, 64, 65, 300]) {
+    filter.clear();
+    assert.equal(filter.addMany(keys.slice(0, count)), filter);
+    assert.equal(filter.stats().keys, count);
+    assert.deepEqual(filter.hasMany(new Set(keys)), keys.map((_, i) => i < count));
+    assert.deepEqual(keys.map((key) => filter.has(key)), filter.hasMany(keys));
+  }
+  for (const call of ['addMany', 'hasMany']) {
+    assert.throws(() => filter[call](['a', {}]), TypeError);
+    assert.throws(() => filter[call]('ab'), TypeError);
+  }
+  filter.close();
+  assert.throws(() => filter.hasMany(['a']), { code: 'HC_ERR_CLOSED' });
+  assert.throws(() => filter.addMany(['a']), { code: 'HC_ERR_CLOSED' });
+});
+
 test('the filter is saved and loaded', async () => {
   const folder = await mkdtemp(path.join(tmpdir(), 'hypercache-'));
   const file = path.join(folder, 'keys.filter');

@@ -36,6 +36,7 @@ const entry: Entry<User> | undefined = cache.getEntry('a', { peek: true });
 const bytes: Buffer | undefined = cache.getEntry('a', { raw: true })?.value;
 const version: bigint | undefined = entry?.version;
 const taken: User | undefined = cache.take('a');
+const inFilter: boolean[] = new CuckooFilter({ capacity: 10 }).addMany(['a', 5]).hasMany(new Set<string>());
 const many: (User | undefined)[] = cache.getMany(new Set(['a', 'b']));
 const left: [number | undefined, number] = [cache.remainingTtl('a'), cache.getRemainingTTL('a')];
 const ttl: Ttl = 'keep';

@@ -144,6 +144,10 @@ test('codecs', async (t) => {
         cache.set('k', big);
         assert.deepEqual(cache.get('k'), big);
       }
+      cache.set('k', { bytes: Buffer.from('b') });
+      cache.get('k').bytes.fill(0);
+      assert.deepEqual(cache.get('k'), { bytes: Buffer.from('b') });
+      assert.notEqual(cache.get('k').bytes.buffer, cache.get('k').bytes.buffer);
       for (const bigger of [2n ** 64n, -(2n ** 63n) - 1n, { a: [1, { b: 2n ** 70n }] }]) {
         assert.throws(() => cache.set('k', bigger), RangeError);
       }
@@ -183,6 +187,33 @@ test('codecs', async (t) => {
       assert.throws(() => cache.set('k', () => 1), /could not be cloned/);
       assert.equal(cache.get('k'), 'before');
     });
+  });
+});
+
+test('typed arrays in values are objects of their own', () => {
+  const value = {
+    doubles: new Float64Array([1, 2]), bytes: Buffer.from('bytes'), view: new DataView(new ArrayBuffer(3)),
+    words: new Uint16Array([1, 2, 3]), big: new BigInt64Array([-1n]), clamped: new Uint8ClampedArray(2),
+    plain: new Uint8Array([7]),
+  };
+  using(open(), (cache) => {
+    for (const shift of ['', 'x', 'xy', 'xyz']) {
+      cache.set('k', { shift, ...value });
+      cache.set('large', { shift, ...value, long: 'x'.repeat(10_000) });
+      for (const read of [() => cache.get('k'), () => cache.getMany(['a', 'k'])[1], () => cache.get('large')]) {
+        const [first, second] = [read(), read()];
+        for (const [name, part] of Object.entries(value)) {
+          assert.deepEqual(first[name], part);
+          assert.equal(Object.getPrototypeOf(first[name]), Object.getPrototypeOf(part));
+          if (name !== 'bytes') assert.equal(first[name].buffer.byteLength, part.byteLength, name);
+          assert.notEqual(first[name].buffer, second[name === 'bytes' ? 'plain' : name].buffer);
+        }
+        first.doubles[0] = 9;
+        first.bytes.fill(0);
+        structuredClone(first.words, { transfer: [first.words.buffer] });
+        assert.deepEqual(read(), { ...second });
+      }
+    }
   });
 });
 
