@@ -6,31 +6,12 @@
 // memory that is cut into Buffers, as Node does it for small ones; the addon writes a value behind
 // those that were cut off, so a Buffer costs no second copy.
 
-const path = require('node:path');
 const { markAsUntransferable } = require('node:worker_threads');
 const { fail } = require('./errors.js');
 const { RawKey } = require('./key.js');
+const { load } = require('./platform.js');
 
-const libc = process.platform === 'linux' ? '-gnu' : '';
-const name = `@hypercache/${process.platform}-${process.arch}${libc}`;
-
-function load() {
-  try {
-    return require(name);
-  } catch (cause) {
-    const missing = cause.code === 'MODULE_NOT_FOUND' && cause.message.includes(name);
-    const message = missing
-      ? `hypercache needs the package ${name}, which is not installed. It exists for 64-bit Linux ` +
-        'with glibc on x64; package managers leave it out where optional dependencies are switched off.'
-      : `hypercache cannot load ${name}: ${cause.message}`;
-    throw new Error(message, { cause });
-  }
-}
-
-const native = load();
-
-/** Where the library lies. */
-const folder = path.dirname(require.resolve(name));
+const { native, folder } = load();
 
 /** What a call gives when there is more to do than it could: no cache holds the global object. */
 const MORE = native.more();

@@ -85,6 +85,57 @@ test('what nobody closed goes with the garbage', async () => {
   assert.deepEqual({ stdout, stderr }, { stdout: 'all gone', stderr: '' });
 });
 
+test('thousands of caches, opened and closed or left, leave no memory and no descriptor behind', async () => {
+  const { stdout, stderr } = await run(`
+    const { readdirSync } = require('node:fs');
+    const pool = new Pool({ maxBytes: '64MiB' });
+    const used = () => ({ rss: process.memoryUsage.rss(), files: readdirSync('/proc/self/fd').length });
+    const rounds = async (count) => {
+      for (let i = 0; i < count; i++) {
+        const cache = new Cache(i % 2 ? { pool } : { maxBytes: '1MiB' });
+        cache.set('k', { i });
+        if (i % 4 < 2) await Promise.all([cache.fetch('l', async () => i), cache.fetch('l', () => i)]);
+        if (i % 5 !== 0) cache.close();
+        if (i % 100 === 0) { gc(); await new Promise(setImmediate); }
+      }
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    (async () => {
+      await rounds(500);
+      const before = used();
+      await rounds(2_000);
+      const after = used();
+      console.log(JSON.stringify({ grown: after.rss - before.rss, files: after.files - before.files, stores: pool.stats().stores }));
+    })();
+  `, '--expose-gc');
+  const { grown, files, stores } = JSON.parse(stdout || `"${stderr}"`);
+  assert.ok(grown < 16 << 20, `the process grew by ${grown} bytes`);
+  assert.ok(files <= 2, `${files} descriptors more`);
+  assert.ok(stores <= 20, `${stores} stores`);
+});
+
+test('a cache that is gone lets those who wait have their values', async () => {
+  const { stdout } = await run(`
+    let cache = new Cache({ maxBytes: '8MiB', leaseTime: 300 });
+    const sleep = (ms, value) => new Promise((resolve) => setTimeout(resolve, ms, value));
+    const said = [];
+    const say = (value) => said.push(value);
+    cache.fetch('never', () => new Promise(() => {}));
+    cache.fetch('never', () => 'after the lease').then(say);
+    cache.fetch('late', () => sleep(100, 'late')).then(say);
+    cache.fetch('late', () => 'not asked').then(say);
+    cache = undefined;
+    const timer = setInterval(gc, 5);
+    (async () => {
+      while (said.length < 3) await sleep(10);
+      clearInterval(timer);
+      console.log(said.join());
+    })();
+  `, '--expose-gc');
+  assert.equal(stdout, 'late,late,after the lease');
+});
+
 test('values stay off the heap', async () => {
   const { stdout } = await run(`
     const cache = new Cache({ maxBytes: '256MiB' });

@@ -63,6 +63,31 @@ test('without the package of the platform it says what is missing', () => {
   assert.match(said, /needs the package @hypercache\/linux-x64-gnu, which is not installed/);
 });
 
+test('on other platforms it says which ones there are', () => {
+  const set = (name, value) => `Object.defineProperty(process, '${name}', { value: '${value}' });`;
+  const missing = `
+    const Module = require('node:module');
+    const resolve = Module._resolveFilename;
+    Module._resolveFilename = function (name, ...rest) {
+      if (name.startsWith('@hypercache/')) throw new Error('cannot relocate it');
+      return resolve.call(this, name, ...rest);
+    };
+  `;
+  const musl = "const report = process.report.getReport(); delete report.header.glibcVersionRuntime; process.report.getReport = () => report;";
+  const cases = [
+    [set('arch', 'arm64'), 'linux-arm64-gnu'], [set('platform', 'darwin'), 'darwin-x64'], [musl + missing, 'linux-x64-musl'],
+    [set('platform', 'win32') + set('arch', 'arm64'), 'win32-arm64'],
+  ];
+  for (const [program, platform] of cases) {
+    const text = `${program} try { require('hypercache'); } catch (error) { console.log(error.message); }`;
+    const said = execFileSync(process.execPath, ['-e', text], { cwd: __dirname, encoding: 'utf8' });
+    assert.equal(said, `hypercache has no package for ${platform}; there is one for linux-x64-gnu (64-bit Linux with glibc on x64)\n`);
+  }
+  const broken = `${missing} try { require('hypercache'); } catch (error) { console.log(error.message); }`;
+  const said = execFileSync(process.execPath, ['-e', broken], { cwd: __dirname, encoding: 'utf8' });
+  assert.equal(said, 'hypercache cannot load @hypercache/linux-x64-gnu: cannot relocate it\n');
+});
+
 test('evaluated twice, both copies work', async () => {
   const entry = require.resolve('hypercache');
   const folder = path.dirname(entry);
