@@ -184,7 +184,12 @@ impl StoreInner {
             };
             let share =
                 entries / u64::from(shards) + u64::from(number < entries % u64::from(shards));
-            made.push(Shard::new(table, tail, policy.clone(), share, random_u64()));
+            // With a fixed hash the dice of the policies fall the same way in every run too.
+            let dice = match inner.config.hash_seed {
+                0 => random_u64(),
+                seed => seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            };
+            made.push(Shard::new(table, tail, policy.clone(), share, dice));
         }
         inner.shards = made.into();
         if let Some(limits) = policy.sessions() {
