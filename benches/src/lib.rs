@@ -5,6 +5,7 @@ pub mod c_interface;
 pub mod cache;
 pub mod commands;
 pub mod drive;
+pub mod gate;
 pub mod measure;
 pub mod miss_ratio;
 pub mod report;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{
-    all, churn, filter, leases, limit, miss_ratio, raw, sessions, speed, tail,
+    all, churn, filter, gate, leases, limit, miss_ratio, raw, sessions, speed, tail,
 };
 use hypercache_bench::miss_ratio::equal;
 
@@ -29,6 +29,7 @@ enum Command {
     Sessions(sessions::Args),
     Leases(leases::Args),
     Filter(filter::Args),
+    Gate(gate::Args),
     Replay(replay::Args),
     MissRatio(miss_ratio::Args),
     #[command(hide = true)]
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Sessions(args) => sessions::run(&args),
         Command::Leases(args) => leases::run(&args),
         Command::Filter(args) => filter::run(&args),
+        Command::Gate(args) => return gate::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::MissRatio(args) => miss_ratio::run(&args),
         Command::MissRatioChild(args) => equal::run_child(&args),

@@ -22,7 +22,7 @@ const PYTHON: &str = "python";
 const ALL: &str = "all";
 
 /// Subcommands that compare HyperCache with no other cache.
-const ALONE: [&str; 4] = ["raw", "replay", "sessions", "leases"];
+const ALONE: [&str; 5] = ["raw", "replay", "sessions", "leases", "gate"];
 
 /// How the comparison of miss ratios is asked for, beside its name as a subcommand.
 const MISS_RATIO: (&str, &str) = ("--miss-ratio", "miss-ratio");
@@ -48,7 +48,9 @@ pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
         bail!("`{}` {}", process::line_of(&cargo), process::ended(status));
     }
     let status = process::in_the_open(program(tree).args(args))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // The program's own status says more than failed or not.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// `--miss-ratio`, wherever it stands, as the subcommand that it means; the whole run where there is

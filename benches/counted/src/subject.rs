@@ -17,7 +17,8 @@ impl Subject {
     /// An empty one with this limit.
     pub fn new(limit: u64, policy: PolicyKind) -> Result<Self> {
         let pool = Pool::create(&PoolConfig::new(limit))?;
-        let config = StoreConfig { policy, hash_seed: SEED, ..StoreConfig::default() };
+        // As many shards on every machine; by default their number goes by the cores.
+        let config = StoreConfig { policy, shards: 4, hash_seed: SEED, ..StoreConfig::default() };
         let store = pool.open_store(&config)?;
         Ok(Self { store })
     }

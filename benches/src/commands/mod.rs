@@ -3,6 +3,7 @@
 pub mod all;
 pub mod churn;
 pub mod filter;
+pub mod gate;
 pub mod leases;
 pub mod limit;
 pub mod miss_ratio;

@@ -6,6 +6,8 @@
 //!
 //! A new suite is a line in [`SUITES`]: the whole run, its page and `--only` know no other list.
 
+pub mod counts;
+
 use std::fmt;
 
 use crate::commands::{churn, filter, limit, raw, speed, tail};
