@@ -55,6 +55,13 @@ impl Checkout {
         let mut build = Command::new(cargo);
         build.current_dir(&self.root).stdin(Stdio::null()).args(["build", "--release"]);
         build.args(["--package", PROGRAM, "--target-dir"]).arg(&self.target);
+        // What `cargo xtask` says of itself would look like settings of this build.
+        for (name, _) in std::env::vars_os() {
+            let is_outer = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
+            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|outer| is_outer(outer)) {
+                build.env_remove(&name);
+            }
+        }
         let status = build.status().context("cannot run cargo")?;
         if !status.success() {
             bail!("building {PROGRAM} in {} failed ({status})", self.root.display());

@@ -5,6 +5,7 @@
 //! tests in the test profile, the library in the release profile.
 
 mod fuzz;
+mod gate;
 mod headers;
 mod installed;
 mod links;
@@ -60,6 +61,8 @@ fn rust_steps(tree: &Tree, args: &TestArgs, steps: &mut Steps) {
     steps.step("documentation", READ_AND_RERUN, |progress| rust::documentation(tree, progress));
     steps.step("fuzz corpora", READ_AND_RERUN, |progress| fuzz::replay(tree, progress));
     steps.step("models (loom)", READ_AND_RERUN, |progress| rust::models(tree, progress));
+    steps.step("benchmarks gate", gate::NEXT, |progress| gate::check(tree, progress));
+    steps.step("benchmarks gate closes", READ_AND_RERUN, |progress| gate::proof(tree, progress));
 }
 
 /// A check of the installed tree.
