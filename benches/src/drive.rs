@@ -6,10 +6,12 @@
 
 use std::hint::black_box;
 use std::sync::Barrier;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cache::Cache;
 use crate::measure::{pin_to_core, thread_cpu_ns};
+use crate::scenario::plan::Request;
+use crate::scenario::serve::{self, Rush, Tally, Terms};
 use crate::workload::{ABSENT, KEY_LEN, Rng, ValueBytes, key_of};
 
 /// How many keys one batched read takes.
@@ -113,6 +115,12 @@ pub trait Subject: Cache {
 
     /// Sets the ids of a range.
     fn fill(&self, ids: std::ops::Range<u64>, len: usize, values: &ValueBytes);
+
+    /// As [`serve::paced`], which is compiled around this cache.
+    fn paced(&self, requests: &[Request], start: u64, terms: &Terms<'_>, tally: &mut Tally) -> u64;
+
+    /// As [`serve::rushed`].
+    fn rushed(&self, requests: &[Request], duration: Duration, terms: &Terms<'_>) -> Rush;
 }
 
 impl<C: Cache> Subject for C {
@@ -153,6 +161,14 @@ impl<C: Cache> Subject for C {
             self.set(&key_of(id), values.get(id, len));
         }
         self.settle();
+    }
+
+    fn paced(&self, requests: &[Request], start: u64, terms: &Terms<'_>, tally: &mut Tally) -> u64 {
+        serve::paced(self, requests, start, terms, tally)
+    }
+
+    fn rushed(&self, requests: &[Request], duration: Duration, terms: &Terms<'_>) -> Rush {
+        serve::rushed(self, requests, duration, terms)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod measure;
 pub mod miss_ratio;
 pub mod report;
+pub mod scenario;
 pub mod suite;
 pub mod trace;
 pub mod workload;

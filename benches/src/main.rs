@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{
-    all, churn, filter, gate, leases, limit, miss_ratio, raw, sessions, speed, tail,
+    all, churn, filter, gate, leases, limit, miss_ratio, raw, scenario, sessions, speed, tail,
 };
 use hypercache_bench::miss_ratio::equal;
 
@@ -30,6 +30,7 @@ enum Command {
     Leases(leases::Args),
     Filter(filter::Args),
     Gate(gate::Args),
+    Scenario(scenario::Args),
     Replay(replay::Args),
     MissRatio(miss_ratio::Args),
     #[command(hide = true)]
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Leases(args) => leases::run(&args),
         Command::Filter(args) => filter::run(&args),
         Command::Gate(args) => return gate::run(&args),
+        Command::Scenario(args) => scenario::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::MissRatio(args) => miss_ratio::run(&args),
         Command::MissRatioChild(args) => equal::run_child(&args),

@@ -434,6 +434,9 @@ fn wrong_arguments_are_named() {
         (&["miss-ratio", "--no-peers", "--traces", "/nowhere"], "/nowhere"),
         (&["miss-ratio", "--policies", "clever"], "clever"),
         (&["miss-ratio", "--policies", "lru:speed=11"], "speed"),
+        (&["scenario", "no-such"], "web-cache, session-store"),
+        (&["scenario", "--caches", "varnish"], "memcached"),
+        (&["scenario", "--seconds", "0"], "--seconds is 0"),
         (&["dance"], "dance"),
         #[cfg(not(feature = "peers"))]
         (&["churn", "--caches", "moka"], "built without the feature `peers`"),
@@ -444,5 +447,60 @@ fn wrong_arguments_are_named() {
         let done = Command::new(program).args(args).output().unwrap();
         let err = String::from_utf8_lossy(&done.stderr);
         assert!(!done.status.success() && err.contains(named), "{args:?}: {err}");
+    }
+}
+
+/// Every standard scenario, for a fraction of a second.
+#[test]
+fn scenarios() {
+    let csv = Scratch::new("scenarios");
+    let caches = if cfg!(feature = "peers") { "moka,quick_cache,hypercache" } else { "hypercache" };
+    let tiny = ["--seconds", "0.2", "--rushes", "2", "--millis", "2", "--caches", caches];
+    let out = run(&[&["scenario", "--csv", csv.path()], &tiny[..]].concat());
+    let listed = run(&["scenario", "--list"]);
+    let names = ["web-cache", "session-store", "flash-crowd", "morning-rush", "batch-scan"];
+    let rows = csv.rows();
+    for name in names {
+        assert!(out.contains(&format!("{name}: ")) && listed.contains(name), "{out}\n{listed}");
+        for cache in caches.split(',').chain(["(loop)"]) {
+            let value = |metric: &str| {
+                let is_it = |row: &&HashMap<String, String>| {
+                    row["scenario"] == name && row["cache"] == cache && row["metric"] == metric
+                };
+                number(rows.iter().find(is_it).unwrap(), "value")
+            };
+            let percentiles = ["p50", "p95", "p99", "p99.9", "max"].map(value);
+            assert!(percentiles.is_sorted() && percentiles[0] > 0.0, "{name} {cache}");
+            assert!(["rate", "cpu", "wall", "capacity"].map(value).iter().all(|&it| it > 0.0));
+            if cache != "(loop)" {
+                assert!((0.2..=1.0).contains(&value("hits")), "{name} {cache}");
+            }
+        }
+    }
+}
+
+/// A file, and what is said of one that is wrong.
+#[test]
+fn a_scenario_of_ones_own() {
+    let file = Scratch::new("scenario-file");
+    let text = "about = 'mine'\nlimit = '2MiB'\nthreads = 3\nseconds = 0.05\nwarm_up_seconds = 0\n\
+                load = { pattern = 'constant', rate = 20000, arrivals = 'even' }\n\
+                keys = { distribution = 'uniform', count = 500 }\n\
+                values = { lengths = 'fixed', bytes = 100 }\n\
+                mix = { read = 1, write = 1 }\n";
+    std::fs::write(file.path(), text).unwrap();
+    let csv = Scratch::new("scenario-own");
+    let args = ["scenario", file.path(), "--caches", "hypercache", "--csv", csv.path()];
+    let out = run(&args);
+    assert!(out.contains("mine") && out.contains("20,000 requests a second, 3 threads"), "{out}");
+    let rows = csv.rows();
+    let hits = rows.iter().find(|row| row["metric"] == "hits").unwrap();
+    assert_eq!(number(hits, "value"), 1.0, "all keys fit and were stored");
+
+    std::fs::write(file.path(), text.replace("count", "amount")).unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_hypercache-bench")).args(args).output().unwrap();
+    let err = String::from_utf8_lossy(&done.stderr);
+    for word in [file.path(), "amount", "`count`"] {
+        assert!(!done.status.success() && err.contains(word), "no {word} in {err}");
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! The peers are built with the feature `peers`, since most of what there is to compile is theirs.
 
+pub mod loopback;
 mod null;
 pub mod ours;
 #[cfg(feature = "peers")]
 mod peers;
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -25,6 +27,12 @@ pub trait Cache: Send + Sync {
 
     /// Stores a copy.
     fn set(&self, key: &[u8], value: &[u8]);
+
+    /// Stores a copy for so long; `false`: the cache has no times to live and stored it for good.
+    fn set_for(&self, key: &[u8], value: &[u8], _ttl: Duration) -> bool {
+        self.set(key, value);
+        false
+    }
 
     /// Removes.
     fn remove(&self, key: &[u8]);
@@ -52,6 +60,19 @@ pub trait Cache: Send + Sync {
     /// Changes the budget; `false`: it cannot.
     fn resize(&self, _budget: u64) -> bool {
         false
+    }
+
+    /// Processor time in nanoseconds that other processes have spent for it since they began.
+    fn elsewhere_ns(&self) -> u64 {
+        0
+    }
+
+    /// What went wrong where a cache can only answer with a miss.
+    ///
+    /// # Errors
+    /// The first failure since it was built.
+    fn health(&self) -> Result<()> {
+        Ok(())
     }
 
     /// What it says of its own writing, if it does.
@@ -101,6 +122,8 @@ pub struct Spec {
     pub entry_bytes: u64,
     /// Commit all memory first, where the cache can.
     pub prefault: bool,
+    /// Entries with a time to live will come: caches that must be told are.
+    pub expires: bool,
 }
 
 impl Spec {
@@ -108,7 +131,13 @@ impl Spec {
     #[must_use]
     pub fn new(budget: u64, value_len: u64) -> Self {
         let entry_bytes = crate::workload::KEY_LEN as u64 + value_len;
-        Self { budget, entries: (budget / entry_bytes).max(1), entry_bytes, prefault: false }
+        Self {
+            budget,
+            entries: (budget / entry_bytes).max(1),
+            entry_bytes,
+            prefault: false,
+            expires: false,
+        }
     }
 }
 
@@ -171,6 +200,8 @@ impl Kind {
         match self {
             Self::Ours => Ok(Box::new(ours::Ours::new(spec)?)),
             #[cfg(feature = "peers")]
+            Self::Moka if spec.expires => Ok(Box::new(peers::Moka::expiring(spec))),
+            #[cfg(feature = "peers")]
             Self::Moka => Ok(Box::new(peers::Moka::new(spec))),
             #[cfg(feature = "peers")]
             Self::Quick => Ok(Box::new(peers::Quick::new(spec)?)),
@@ -222,6 +253,25 @@ mod tests {
             assert_eq!(&buf[..8], b"second!\x07", "{kind}");
             cache.remove(&one);
             assert_eq!(cache.get(&one, &mut buf), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_live_ends_an_entry_or_is_refused() {
+        for &kind in Kind::BUILT {
+            let spec = Spec { expires: true, ..Spec::new(4 << 20, 64) };
+            let cache = kind.build(&spec).unwrap();
+            let mut buf = [0; 64];
+            let [short, long, none] = [1, 2, 3].map(key_of);
+            let expires = cache.set_for(&short, b"short", Duration::from_secs(1));
+            cache.set_for(&long, b"long", Duration::from_secs(3_600));
+            cache.set(&none, b"none");
+            // Segcache counts whole seconds on a clock that it looks at once a second.
+            std::thread::sleep(Duration::from_millis(if expires { 2_500 } else { 0 }));
+            assert_eq!(cache.get(&short, &mut buf).is_none(), expires, "{kind}");
+            assert_eq!(cache.get(&long, &mut buf), Some(4), "{kind}");
+            assert_eq!(cache.get(&none, &mut buf), Some(4), "{kind}");
+            assert_eq!(expires, matches!(kind, Kind::Moka | Kind::Segcache | Kind::Ours), "{kind}");
         }
     }
 }

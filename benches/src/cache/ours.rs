@@ -2,10 +2,11 @@
 
 use std::mem::MaybeUninit;
 use std::slice;
+use std::time::Duration;
 
 use anyhow::Result;
 use hypercache_core::store::{BatchRead, Copied};
-use hypercache_core::{Pool, PoolConfig, Read, Store, StoreConfig};
+use hypercache_core::{Pool, PoolConfig, PutOptions, Read, Store, StoreConfig, Ttl};
 
 use super::{Cache, Peek, Spec, Written};
 
@@ -75,6 +76,14 @@ impl Cache for Ours {
     fn set(&self, key: &[u8], value: &[u8]) {
         // A refusal leaves a miss behind, which the hit counts of the tables show.
         let _ = self.store.set(key, value);
+    }
+
+    #[inline]
+    fn set_for(&self, key: &[u8], value: &[u8], ttl: Duration) -> bool {
+        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+        let options = PutOptions { ttl: Ttl::Millis(millis), ..PutOptions::default() };
+        let _ = self.store.put(key, value, &options);
+        true
     }
 
     fn remove(&self, key: &[u8]) {

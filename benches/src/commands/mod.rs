@@ -9,6 +9,7 @@ pub mod limit;
 pub mod miss_ratio;
 pub mod raw;
 pub mod replay;
+pub mod scenario;
 pub mod sessions;
 pub mod speed;
 pub mod tail;

@@ -389,6 +389,7 @@ pub fn run_child(args: &ChildArgs) -> Result<()> {
         entries: (args.setting / mean).max(1),
         entry_bytes: mean,
         prefault: false,
+        expires: false,
     };
     let values = ValueBytes::new(longest, 1);
     let mut buf = vec![1; longest];

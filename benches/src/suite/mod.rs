@@ -6,7 +6,9 @@
 //!
 //! A new suite is a line in [`SUITES`]: the whole run, its page and `--only` know no other list.
 
+pub mod concurrency;
 pub mod counts;
+pub mod latency;
 
 use std::fmt;
 
@@ -59,6 +61,24 @@ pub const SUITES: &[Suite] = &[
         about: "the cuckoo filter beside the filters of other crates",
         axis: "",
         run: filter::suite,
+    },
+    Suite {
+        name: "concurrency",
+        about: "operations a second by threads, on one cache that all share",
+        axis: "threads",
+        run: concurrency::run,
+    },
+    Suite {
+        name: "latency",
+        about: "how long requests of the standard scenarios take, from the moment they were due",
+        axis: "",
+        run: latency::run,
+    },
+    Suite {
+        name: "counts",
+        about: "instructions, allocations and bytes an entry, which every run repeats",
+        axis: "",
+        run: counts::run,
     },
 ];
 

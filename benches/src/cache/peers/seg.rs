@@ -51,6 +51,13 @@ impl Cache for Seg {
         let _ = self.0.insert(key, value, None, Duration::ZERO);
     }
 
+    fn set_for(&self, key: &[u8], value: &[u8], ttl: Duration) -> bool {
+        // It counts in seconds, and 0 of them are for good.
+        let whole = Duration::from_secs(ttl.as_secs().max(1));
+        let _ = self.0.insert(key, value, None, whole);
+        true
+    }
+
     fn remove(&self, key: &[u8]) {
         self.0.delete(key);
     }

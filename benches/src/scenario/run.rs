@@ -1,0 +1,374 @@
+//! Runs a scenario: all caches in turns, each on a clock of its own.
+//!
+//! The time of a scenario is cut into slices. Every cache serves a slice, then every cache serves
+//! the next, in rotating order; a neighbour on the machine that wakes up disturbs all of them. A
+//! cache's clock stands still while the others have their turn. What it has not served by the end
+//! of a slice it serves to the end, and begins the next slice as late as it ended this one, so that
+//! a queue lives on across slices and is paid for by every request in it.
+//!
+//! Beside the caches runs one that does nothing. What it shows is what the loop and the machine add
+//! to every figure; where it falls behind, the generator cannot keep up with the load, and that is
+//! said.
+//!
+//! After the slices, closed loops over the same requests show what a request costs in processor
+//! time and how many a second there can be.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use indicatif::ProgressBar;
+
+use super::entrant::Entrant;
+use super::file::Scenario;
+use super::plan::{Drawer, Lengths, Op, Request, stock};
+use super::serve::{Rush, Tally, Terms};
+use crate::cache::{Null, Spec};
+use crate::drive::Subject;
+use crate::measure::{Ticker, pin_to_core};
+use crate::workload::{ValueBytes, key_of};
+
+/// What the cache that does nothing is called in results.
+pub const CONTROL: &str = "(loop)";
+
+/// How a scenario is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Turns of closed loops a cache.
+    pub rushes: u32,
+    /// How long such a turn is.
+    pub rush: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 1, rushes: 7, rush: Duration::from_millis(40) }
+    }
+}
+
+/// What became of one cache.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which cache.
+    pub name: String,
+    /// What its figures stand for, where they are not those of calls within the process.
+    pub measures: Option<String>,
+    /// What it did, all lanes together.
+    pub tally: Tally,
+    /// How late it was at the end, in seconds: of its slowest lane.
+    pub behind: f64,
+    /// Its turns of closed loops, all lanes of one together: times are sums.
+    pub rushes: Vec<Rush>,
+    /// Processor time that other processes spent for it in those, in nanoseconds.
+    pub elsewhere: Vec<u64>,
+}
+
+/// A scenario that was run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Which.
+    pub scenario: Scenario,
+    /// The control first, then the caches in the order asked for.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Outcome {
+    fn new(name: String, measures: Option<String>) -> Self {
+        Self {
+            name,
+            measures,
+            tally: Tally::default(),
+            behind: 0.0,
+            rushes: Vec::new(),
+            elsewhere: Vec::new(),
+        }
+    }
+}
+
+/// A cache at work.
+struct Contender {
+    cache: Box<dyn Subject>,
+    outcome: Outcome,
+    /// How late each lane is, in ticks.
+    behind: Vec<u64>,
+}
+
+/// The shortest and the longest slice, in seconds; in between, a run has thirty.
+const SLICES: f64 = 30.0;
+const SLICE: (f64, f64) = (0.01, 0.25);
+
+/// How long a cache is brought back into those of the processor before its turn, at most.
+const TOUCHING: Duration = Duration::from_millis(3);
+
+/// Runs a scenario.
+///
+/// # Errors
+/// A cache cannot be built, fails, or returns other bytes than were stored.
+pub fn run(
+    scenario: &Scenario,
+    entrants: &[Entrant],
+    options: &Options,
+    bar: &ProgressBar,
+) -> Result<Run> {
+    let values = ValueBytes::new(scenario.values.longest() as usize, options.seed);
+    let mut contenders = field(scenario, entrants, options, &values, bar)?;
+    let terms = terms(scenario, &values, contenders.len());
+    let mut drawers = drawers(scenario, options);
+
+    let whole = scenario.warm_up_seconds + scenario.seconds;
+    let slices = (whole / (whole / SLICES).clamp(SLICE.0, SLICE.1)).ceil().max(1.0) as u32;
+    let turns = u64::from(slices) + u64::from(options.rushes);
+    bar.inc_length(turns * contenders.len() as u64);
+    let moment = |slice: u32| whole * f64::from(slice) / f64::from(slices);
+    for slice in 0..slices {
+        let (from, to) = (moment(slice), moment(slice + 1));
+        let lanes: Vec<Vec<Request>> =
+            drawers.iter_mut().map(|drawer| drawer.slice(from, to)).collect();
+        in_turns(&mut contenders, slice, &scenario.name, bar, |contender| {
+            contender.serve(&lanes, to - from, &terms)
+        })?;
+    }
+    closed(&mut contenders, &mut drawers, whole, scenario, options, &terms, bar)?;
+    let outcomes = contenders.into_iter().map(|contender| contender.finish(&terms)).collect();
+    Ok(Run { scenario: scenario.clone(), outcomes })
+}
+
+/// Runs the requests of a scenario in closed loops only, with these numbers of threads one after
+/// the other. The outcomes of each are as those of [`run`], with nothing in their tallies.
+///
+/// # Errors
+/// As [`run`].
+pub fn by_threads(
+    scenario: &Scenario,
+    threads: &[usize],
+    entrants: &[Entrant],
+    options: &Options,
+    bar: &ProgressBar,
+) -> Result<Vec<Run>> {
+    let values = ValueBytes::new(scenario.values.longest() as usize, options.seed);
+    let mut contenders = field(scenario, entrants, options, &values, bar)?;
+    let terms = terms(scenario, &values, contenders.len());
+    bar.inc_length((threads.len() * contenders.len()) as u64 * u64::from(options.rushes));
+    let mut runs = Vec::new();
+    for &threads in threads {
+        let scenario = Scenario { threads, ..scenario.clone() };
+        let mut drawers = drawers(&scenario, options);
+        closed(&mut contenders, &mut drawers, 0.0, &scenario, options, &terms, bar)?;
+        let outcomes = contenders.iter_mut().map(Contender::take).collect();
+        runs.push(Run { scenario, outcomes });
+    }
+    Ok(runs)
+}
+
+/// The control and the entrants, with the scenario's entries in them.
+fn field(
+    scenario: &Scenario,
+    entrants: &[Entrant],
+    options: &Options,
+    values: &ValueBytes,
+    bar: &ProgressBar,
+) -> Result<Vec<Contender>> {
+    let lengths = Lengths::new(scenario, options.seed);
+    let mut contenders = vec![Contender::new(scenario, Box::new(Null), CONTROL, None)];
+    for entrant in entrants {
+        bar.set_message(format!("{}: fill {}", scenario.name, entrant.name()));
+        let cache = entrant
+            .build(&spec(scenario), scenario.threads)
+            .with_context(|| format!("{} for scenario {}", entrant.name(), scenario.name))?;
+        for id in stock(scenario) {
+            cache.set(&key_of(id), values.get(id, lengths.of(id) as usize));
+        }
+        cache.settle();
+        contenders.push(Contender::new(scenario, cache, entrant.name(), entrant.measures()));
+    }
+    Ok(contenders)
+}
+
+fn terms<'a>(scenario: &Scenario, values: &'a ValueBytes, turns: usize) -> Terms<'a> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Terms {
+        values,
+        longest: (scenario.values.longest() as usize).max(1),
+        // In a cache's own time: the others' turns pass meanwhile.
+        ttl: Duration::from_secs_f64(scenario.mix.ttl_seconds * turns as f64),
+        fill_misses: scenario.mix.fill_misses,
+        crowded: scenario.threads > cores,
+        ticker: Ticker::calibrate(),
+    }
+}
+
+fn drawers(scenario: &Scenario, options: &Options) -> Vec<Drawer> {
+    (0..scenario.threads).map(|lane| Drawer::new(scenario, lane, options.seed)).collect()
+}
+
+/// One turn of each contender, in rotated order.
+fn in_turns(
+    contenders: &mut [Contender],
+    turn: u32,
+    what: &str,
+    bar: &ProgressBar,
+    mut run: impl FnMut(&mut Contender) -> Result<()>,
+) -> Result<()> {
+    let count = contenders.len();
+    for nth in 0..count {
+        let contender = &mut contenders[(nth + turn as usize) % count];
+        bar.set_message(format!("{what}: {}", contender.outcome.name));
+        run(contender)?;
+        contender.check()?;
+        bar.inc(1);
+    }
+    Ok(())
+}
+
+/// The closed loops, over requests as of the moment `at`.
+fn closed(
+    contenders: &mut [Contender],
+    drawers: &mut [Drawer],
+    at: f64,
+    scenario: &Scenario,
+    options: &Options,
+    terms: &Terms<'_>,
+    bar: &ProgressBar,
+) -> Result<()> {
+    let lanes: Vec<Vec<Request>> =
+        drawers.iter_mut().map(|drawer| (0..RUSHED).map(|_| drawer.draw(at)).collect()).collect();
+    let what = format!("{}, {} threads", scenario.name, lanes.len());
+    for turn in 0..options.rushes {
+        in_turns(contenders, turn, &what, bar, |contender| {
+            contender.rush(&lanes, options.rush, terms)
+        })?;
+    }
+    Ok(())
+}
+
+/// How many requests a lane of a closed loop goes round.
+const RUSHED: usize = 100_000;
+
+/// What a scenario's caches are built for.
+fn spec(scenario: &Scenario) -> Spec {
+    let held = Spec::new(scenario.limit, scenario.values.mean() as u64);
+    Spec {
+        entries: held.entries.min(scenario.keys.count()),
+        expires: scenario.mix.write_ttl > 0.0,
+        ..held
+    }
+}
+
+impl Contender {
+    fn new(
+        scenario: &Scenario,
+        cache: Box<dyn Subject>,
+        name: &str,
+        measures: Option<String>,
+    ) -> Self {
+        let outcome = Outcome::new(name.to_owned(), measures);
+        Self { cache, outcome, behind: vec![0; scenario.threads] }
+    }
+
+    /// One slice of `seconds`.
+    fn serve(&mut self, lanes: &[Vec<Request>], seconds: f64, terms: &Terms<'_>) -> Result<()> {
+        let cache = &*self.cache;
+        let behind = &self.behind;
+        let length = terms.ticker.ticks(seconds * 1e9);
+        // Close enough that nobody waits for long, and far enough that all lanes are ready.
+        let lead = terms.ticker.ticks(20_000.0);
+        let began = AtomicU64::new(0);
+        let served = in_lanes(lanes.len(), &|lane, barrier| {
+            touch(cache, &lanes[lane], terms);
+            if barrier.wait().is_leader() {
+                began.store(Ticker::now() + lead, Ordering::Release);
+            }
+            barrier.wait();
+            let start = began.load(Ordering::Acquire).wrapping_sub(behind[lane]);
+            let mut tally = Tally::default();
+            let ended = cache.paced(&lanes[lane], start, terms, &mut tally);
+            (tally, ended.saturating_sub(start.wrapping_add(length)))
+        })?;
+        for (lane, (tally, behind)) in served.into_iter().enumerate() {
+            self.outcome.tally.merge(&tally);
+            self.behind[lane] = behind;
+        }
+        Ok(())
+    }
+
+    /// One turn of the closed loop.
+    fn rush(&mut self, lanes: &[Vec<Request>], length: Duration, terms: &Terms<'_>) -> Result<()> {
+        let cache = &*self.cache;
+        let elsewhere = cache.elsewhere_ns();
+        let rushes = in_lanes(lanes.len(), &|lane, barrier| {
+            touch(cache, &lanes[lane], terms);
+            barrier.wait();
+            cache.rushed(&lanes[lane], length, terms)
+        })?;
+        let total = rushes.iter().fold(Rush::default(), |sum, rush| Rush {
+            requests: sum.requests + rush.requests,
+            cpu_ns: sum.cpu_ns + rush.cpu_ns,
+            wall_ns: sum.wall_ns + rush.wall_ns,
+        });
+        self.outcome.rushes.push(total);
+        self.outcome.elsewhere.push(cache.elsewhere_ns() - elsewhere);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let (name, tally) = (&self.outcome.name, &self.outcome.tally);
+        ensure!(
+            tally.wrong == 0 || name == CONTROL,
+            "{name} returned other bytes than were stored: {} of {} values compared",
+            tally.wrong,
+            tally.checked
+        );
+        self.cache.health().with_context(|| name.clone())
+    }
+
+    /// What there is of it so far; it begins anew.
+    fn take(&mut self) -> Outcome {
+        let Outcome { name, measures, .. } = &self.outcome;
+        let fresh = Outcome::new(name.clone(), measures.clone());
+        std::mem::replace(&mut self.outcome, fresh)
+    }
+
+    fn finish(self, terms: &Terms<'_>) -> Outcome {
+        let behind = self.behind.iter().copied().max().unwrap_or(0);
+        Outcome { behind: terms.ticker.ns(behind) / 1e9, ..self.outcome }
+    }
+}
+
+/// Reads what the turn will ask for, so that it does not begin in a processor's cache full of
+/// another's entries. Nothing of it counts.
+fn touch(cache: &dyn Subject, requests: &[Request], terms: &Terms<'_>) {
+    let mut buf = vec![0; terms.longest];
+    let most = terms.ticker.ticks(TOUCHING.as_nanos() as f64);
+    let began = Ticker::now();
+    for request in requests.iter().filter(|request| request.op == Op::Read) {
+        if Ticker::now().wrapping_sub(began) > most {
+            return;
+        }
+        cache.get(&key_of(request.id), &mut buf);
+    }
+}
+
+/// Runs one closure a lane, each on a thread and a core of its own; a single one on the caller's.
+fn in_lanes<T: Send>(lanes: usize, run: &(dyn Fn(usize, &Barrier) -> T + Sync)) -> Result<Vec<T>> {
+    let barrier = Barrier::new(lanes);
+    if lanes == 1 {
+        return Ok(vec![run(0, &barrier)]);
+    }
+    std::thread::scope(|scope| {
+        let barrier = &barrier;
+        let threads: Vec<_> = (0..lanes)
+            .map(|lane| {
+                scope.spawn(move || {
+                    pin_to_core(lane);
+                    run(lane, barrier)
+                })
+            })
+            .collect();
+        (threads.into_iter())
+            .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a lane of the load panicked")))
+            .collect()
+    })
+}
