@@ -58,7 +58,7 @@ impl Checkout {
         // What `cargo xtask` says of itself would look like settings of this build.
         for (name, _) in std::env::vars_os() {
             let is_outer = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
-            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|outer| is_outer(outer)) {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(is_outer) {
                 build.env_remove(&name);
             }
         }
