@@ -16,6 +16,8 @@ pub struct Origin {
     pub changed: bool,
     /// When, in seconds since 1970.
     pub taken: u64,
+    /// How it was asked for: the program's arguments, as typed.
+    pub asked: String,
     /// The machine, for people: instructions do not depend on it.
     pub machine: String,
     /// What instructions depend on beside the code.
@@ -56,6 +58,7 @@ impl Origin {
             commit,
             changed,
             taken: now.map_or(0, |since| since.as_secs()),
+            asked: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
             machine: machine(),
             tools: Tools::here(),
         }

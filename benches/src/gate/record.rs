@@ -107,6 +107,7 @@ pub(super) mod tests {
             commit: Some("0123456789abcdef".to_owned()),
             changed: false,
             taken: 1,
+            asked: "gate".to_owned(),
             machine: "2 x test".to_owned(),
             tools: Tools {
                 rustc: "1.95.0 (abc)".to_owned(),

@@ -12,7 +12,7 @@ pub fn print(title: &str, figures: &[Figure], compared: &Comparison, runs: &[Rec
     let mut table =
         Table::new(title, &["<case", "<what", "baseline", "now", "change", "<", "<trend"]);
     let mut none = 0;
-    let mut last = "";
+    let mut last = None;
     for figure in figures {
         let verdict = compared.verdicts.iter().find(|verdict| verdict.now == *figure);
         let severity = verdict.map_or(Severity::Same, |verdict| verdict.severity);
@@ -21,10 +21,9 @@ pub fn print(title: &str, figures: &[Figure], compared: &Comparison, runs: &[Rec
             none += 1;
             continue;
         }
-        if !last.is_empty() && last != figure.metric {
+        if last.replace(figure.unit).is_some_and(|last| last != figure.unit) {
             table.rule();
         }
-        last = &figure.metric;
         let trend = history::trend(runs, figure);
         let trend = &trend[trend.len().saturating_sub(BARS)..];
         let cells = vec![
