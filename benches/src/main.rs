@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use hypercache_bench::commands::replay;
 use hypercache_bench::commands::{
-    all, churn, filter, gate, leases, limit, miss_ratio, raw, scenario, sessions, speed, tail,
+    all, churn, filter, gate, leases, limit, memory, miss_ratio, raw, scenario, sessions, speed,
+    stress, tail,
 };
 use hypercache_bench::miss_ratio::equal;
+use hypercache_bench::suite::child;
 
 #[derive(Parser)]
 #[command(version, about, long_about = None)]
@@ -25,9 +27,11 @@ enum Command {
     #[command(hide = true)]
     LimitChild(limit::ChildArgs),
     Churn(churn::Args),
+    Memory(memory::Args),
     Raw(raw::Args),
     Sessions(sessions::Args),
     Leases(leases::Args),
+    Stress(stress::Args),
     Filter(filter::Args),
     Gate(gate::Args),
     Scenario(scenario::Args),
@@ -35,6 +39,11 @@ enum Command {
     MissRatio(miss_ratio::Args),
     #[command(hide = true)]
     MissRatioChild(equal::ChildArgs),
+    #[command(hide = true, name = child::SUBCOMMAND)]
+    SuiteChild {
+        /// What to do, as JSON
+        job: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -45,15 +54,18 @@ fn main() -> ExitCode {
         Command::Limit(args) => limit::run(&args),
         Command::LimitChild(args) => limit::run_child(&args),
         Command::Churn(args) => churn::run(&args),
+        Command::Memory(args) => memory::run(&args),
         Command::Raw(args) => raw::run(&args),
         Command::Sessions(args) => sessions::run(&args),
         Command::Leases(args) => leases::run(&args),
+        Command::Stress(args) => stress::run(&args),
         Command::Filter(args) => filter::run(&args),
         Command::Gate(args) => return gate::run(&args),
         Command::Scenario(args) => scenario::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::MissRatio(args) => miss_ratio::run(&args),
         Command::MissRatioChild(args) => equal::run_child(&args),
+        Command::SuiteChild { job } => child::serve(&job),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

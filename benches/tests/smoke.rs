@@ -27,9 +27,9 @@ impl Scratch {
         let header: Vec<&str> = lines.next().unwrap().split(',').collect();
         lines
             .map(|line| {
-                let cells: Vec<&str> = line.split(',').collect();
+                let cells = cells(line);
                 assert_eq!(cells.len(), header.len(), "{line}");
-                header.iter().zip(cells).map(|(&k, v)| (k.to_owned(), v.to_owned())).collect()
+                header.iter().zip(cells).map(|(&k, v)| (k.to_owned(), v)).collect()
             })
             .collect()
     }
@@ -39,6 +39,20 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// The cells of a line of CSV, quoted or not; none of ours has a quote in it.
+fn cells(line: &str) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    for letter in line.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            _ => cells.last_mut().unwrap().push(letter),
+        }
+    }
+    cells
 }
 
 fn run(args: &[&str]) -> String {
@@ -502,5 +516,57 @@ fn a_scenario_of_ones_own() {
     let err = String::from_utf8_lossy(&done.stderr);
     for word in [file.path(), "amount", "`count`"] {
         assert!(!done.status.success() && err.contains(word), "no {word} in {err}");
+    }
+}
+
+/// Figures of a suite by case and metric, of HyperCache.
+fn figures(csv: &Scratch) -> HashMap<(String, String), f64> {
+    let ours = csv.rows().into_iter().filter(|row| row["cache"] == "hypercache");
+    ours.map(|row| ((row["case"].clone(), row["metric"].clone()), number(&row, "value"))).collect()
+}
+
+#[test]
+fn memory() {
+    let csv = Scratch::new("memory");
+    let parts = "entry,leaks,allocations,views";
+    let out = run(&["memory", "--quick", "--csv", csv.path(), "--parts", parts]);
+    for title in
+        ["Bytes an entry", "Left when", "Calls of the process's allocator", "to make a view"]
+    {
+        assert!(out.contains(title), "no {title:?} in\n{out}");
+    }
+    let figures = figures(&csv);
+    let of = |case: &str, metric: &str| figures[&(case.to_owned(), metric.to_owned())];
+    assert!((104.0..115.0).contains(&of("values of 64 B", "bytes an entry")));
+    for ((case, metric), &value) in &figures {
+        match metric.as_str() {
+            // No operation on an entry asks the process's allocator for memory.
+            "calls" => assert_eq!(value, 0.0, "{case}"),
+            "heap" | "blocks" | "open files" | "address space" | "charged for stores gone" => {
+                assert_eq!(value, 0.0, "{case}: {metric}");
+            }
+            "resident" => assert!(value <= f64::from(64 << 10), "{case}: {value}"),
+            "tables of the pool" => assert!(value <= f64::from(76 << 10), "{case}: {value}"),
+            _ => assert!(value >= 0.0, "{case}: {metric}"),
+        }
+    }
+}
+
+/// The suite's own processes, and that it says so where failures of memory cannot be injected.
+#[test]
+fn stress() {
+    let csv = Scratch::new("stress");
+    let short = ["--quick", "--minutes", "0.01", "--threads", "30", "--csv", csv.path()];
+    let parts = ["--parts", "endurance,herd,faults"];
+    let out = run(&[&["stress"][..], &short, &parts].concat());
+    let figures = figures(&csv);
+    let of = |case: &str, metric: &str| figures.get(&(case.to_owned(), metric.to_owned())).copied();
+    assert_eq!(of("30 threads", "loads of a missing key"), Some(1.0));
+    assert!(of("0.6 s, then closed", "operations").is_some_and(|rate| rate > 0.0), "{out}");
+    let is_built = !out.contains("hypercache-bench-faults is not beside this program");
+    assert!(is_built || !cfg!(feature = "faults"), "{out}");
+    for share in [1, 5, 10, 20] {
+        let failures = of(&format!("{share} % of them"), "failures");
+        assert_eq!(failures.is_some_and(|n| n > 0.0), is_built, "{out}");
     }
 }

@@ -22,7 +22,10 @@ const PYTHON: &str = "python";
 const ALL: &str = "all";
 
 /// Subcommands that compare HyperCache with no other cache.
-const ALONE: [&str; 5] = ["raw", "replay", "sessions", "leases", "gate"];
+const ALONE: [&str; 6] = ["raw", "replay", "sessions", "leases", "gate", STRESS];
+
+/// The subcommand of which a part runs in a program of its own, in which failures are injected.
+const STRESS: &str = "stress";
 
 /// How the comparison of miss ratios is asked for, beside its name as a subcommand.
 const MISS_RATIO: (&str, &str) = ("--miss-ratio", "miss-ratio");
@@ -42,10 +45,15 @@ pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
             || name == MISS_RATIO.1 && args.iter().any(|arg| arg == NO_PEERS)
     });
     let peers = if alone { Peers::Without } else { Peers::With };
-    let mut cargo = building(tree, peers);
-    let status = process::in_the_open(&mut cargo)?;
-    if !status.success() {
-        bail!("`{}` {}", process::line_of(&cargo), process::ended(status));
+    let mut builds = vec![building(tree, peers)];
+    if args.first().is_some_and(|name| name == STRESS || name == ALL) {
+        builds.push(building_faults(tree));
+    }
+    for mut cargo in builds {
+        let status = process::in_the_open(&mut cargo)?;
+        if !status.success() {
+            bail!("`{}` {}", process::line_of(&cargo), process::ended(status));
+        }
     }
     let status = process::in_the_open(program(tree).args(args))?;
     // The program's own status says more than failed or not.
@@ -83,6 +91,15 @@ pub fn building(tree: &Tree, peers: Peers) -> Command {
     if peers == Peers::With {
         cargo.args(["--features", "peers"]);
     }
+    cargo
+}
+
+/// Builds the program in which failures are injected: with the hooks of the engine's tests, and so
+/// apart from all that is measured.
+pub fn building_faults(tree: &Tree) -> Command {
+    let mut cargo = process::cargo(&tree.root);
+    cargo.args(["build", "--release", "--package", PROGRAM, "--features", "faults"]);
+    cargo.args(["--bin", "hypercache-bench-faults"]);
     cargo
 }
 

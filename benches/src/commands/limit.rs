@@ -90,13 +90,13 @@ const SLACK: u64 = 4 << 20;
 
 /// What a child says after each step.
 #[derive(Clone, Debug)]
-struct Step {
-    name: String,
-    limit: u64,
-    peak: u64,
-    now: u64,
-    entries: u64,
-    payload: u64,
+pub(crate) struct Step {
+    pub name: String,
+    pub limit: u64,
+    pub peak: u64,
+    pub now: u64,
+    pub entries: u64,
+    pub payload: u64,
 }
 
 impl Step {
@@ -333,6 +333,29 @@ fn child(
         bail!("the child that measures {kind} ended with {status}");
     }
     Ok(steps)
+}
+
+/// The steps of one cache in a process of its own: the phases, then a shrink to a quarter where the
+/// cache can, then the end.
+pub(crate) fn steps_of(
+    kind: Kind,
+    limit: u64,
+    phases: &[&str],
+    budgets: u64,
+    settle_seconds: u64,
+) -> Result<Vec<Step>> {
+    let args = Args {
+        caches: Caches::default(),
+        limit,
+        phases: phases.iter().map(|&phase| phase.to_owned()).collect(),
+        budgets,
+        settle_seconds,
+        sweep: 0,
+        sweep_caches: Vec::new(),
+        policy: PolicyKind::Default,
+        csv: None,
+    };
+    child(kind, limit, &args, Some(settle_seconds), &ProgressBar::hidden(), 0)
 }
 
 /// Lengths of a phase's values.

@@ -3,15 +3,18 @@
 pub mod all;
 pub mod churn;
 pub mod filter;
+mod findings;
 pub mod gate;
 pub mod leases;
 pub mod limit;
+pub mod memory;
 pub mod miss_ratio;
 pub mod raw;
 pub mod replay;
 pub mod scenario;
 pub mod sessions;
 pub mod speed;
+pub mod stress;
 pub mod tail;
 
 use anyhow::{Result, bail};
@@ -46,7 +49,7 @@ macro_rules! shown_as_typed {
 use shown_as_typed;
 
 /// Which caches a comparison takes.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Caches {
     /// Caches to compare, separated by commas [default: those of the table that are built in]
     #[arg(long, value_enum, value_delimiter = ',')]

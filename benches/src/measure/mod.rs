@@ -1,13 +1,15 @@
 //! Clocks, histograms, memory: what is measured with.
 
 mod clock;
+mod counting;
 mod histogram;
 mod memory;
 mod place;
 
 pub use clock::{OwnTime, Ticker, pin_to_core, thread_cpu_ns, thread_switches};
+pub use counting::{Counting, Heap};
 pub use histogram::Histogram;
-pub use memory::{Resident, resident_bytes};
+pub use memory::{Mappings, Resident, available_bytes, resident_bytes};
 pub use place::{Place, now_utc};
 
 /// The middle one; the mean of the middle two for an even number; NaN for none.

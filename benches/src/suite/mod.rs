@@ -6,9 +6,12 @@
 //!
 //! A new suite is a line in [`SUITES`]: the whole run, its page and `--only` know no other list.
 
+pub mod child;
 pub mod concurrency;
 pub mod counts;
 pub mod latency;
+pub mod memory;
+pub mod stress;
 
 use std::fmt;
 
@@ -79,6 +82,18 @@ pub const SUITES: &[Suite] = &[
         about: "instructions, allocations and bytes an entry, which every run repeats",
         axis: "",
         run: counts::run,
+    },
+    Suite {
+        name: "memory",
+        about: "resident memory by limit, bytes an entry, leaks, allocations, views, drift",
+        axis: "limit, bytes",
+        run: memory::run,
+    },
+    Suite {
+        name: "stress",
+        about: "memory pressure, endurance, failing memory, a crowd on one key",
+        axis: "",
+        run: stress::run,
     },
 ];
 

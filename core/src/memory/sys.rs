@@ -320,6 +320,7 @@ pub mod testing {
     thread_local! {
         static COUNTDOWN: Cell<u64> = const { Cell::new(0) };
         static STRUCK: Cell<bool> = const { Cell::new(false) };
+        static SHARE: Cell<Share> = const { Cell::new(Share { below: 0, dice: 0, failures: 0 }) };
     }
     static PROTECT: AtomicBool = AtomicBool::new(false);
     static STRICT: AtomicBool = AtomicBool::new(false);
@@ -337,10 +338,41 @@ pub mod testing {
         STRUCK.get()
     }
 
+    /// Which operations fail by chance.
+    #[derive(Clone, Copy)]
+    struct Share {
+        /// Those whose throw is below.
+        below: u64,
+        dice: u64,
+        failures: u64,
+    }
+
+    /// Makes this share (0 to 1) of the calling thread's charges, commits and reservations fail from
+    /// now on; which of them, follows from `seed`.
+    pub fn fail_share(share: f64, seed: u64) {
+        SHARE.set(Share { below: (share * 2_f64.powi(64)) as u64, dice: seed | 1, failures: 0 });
+    }
+
+    /// How many have failed since [`fail_share`].
+    #[must_use]
+    pub fn failures() -> u64 {
+        SHARE.get().failures
+    }
+
+    fn strikes_by_chance() -> bool {
+        let mut share = SHARE.get();
+        // A linear congruential generator (Knuth's MMIX), of which the upper bits are compared.
+        share.dice = share.dice.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+        let strikes = share.dice < share.below;
+        share.failures += u64::from(strikes);
+        SHARE.set(share);
+        strikes
+    }
+
     pub(crate) fn strike() -> bool {
         let left = COUNTDOWN.get();
         if left == 0 {
-            return false;
+            return SHARE.get().below != 0 && strikes_by_chance();
         }
         COUNTDOWN.set(left - 1);
         STRUCK.set(left == 1);
@@ -404,6 +436,19 @@ mod tests {
     fn more_than_there_is_is_refused() {
         assert_eq!(Reservation::new(1 << 50).unwrap_err().kind(), ErrorKind::NoMemory);
         assert_eq!(Reservation::new(u64::MAX).unwrap_err().kind(), ErrorKind::NoMemory);
+    }
+
+    #[test]
+    fn a_share_of_the_operations_fails() {
+        let space = Reservation::new(1 << 20).unwrap();
+        for share in [0.01, 0.2] {
+            testing::fail_share(share, 7);
+            let failed = (0..10_000).filter(|_| space.commit(0, 4_096).is_err()).count();
+            assert_eq!(testing::failures(), failed as u64);
+            assert!((failed as f64 / 1e4 / share - 1.0).abs() < 0.3, "{failed} of 10,000");
+        }
+        testing::fail_share(0.0, 0);
+        assert!((0..1_000).all(|_| space.commit(0, 4_096).is_ok()));
     }
 
     #[test]

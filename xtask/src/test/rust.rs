@@ -39,8 +39,9 @@ pub fn tests(tree: &Tree, progress: &Progress, quick: bool) -> Result<Outcome> {
         cargo.env("PROPTEST_CASES", "256");
     } else {
         cargo.args(["--workspace", "--exclude", "xtask", "--exclude", super::fuzz::PACKAGE]);
-        // The peers too: that they do the same work as this cache is tested like all else.
-        cargo.args(["--features", "hypercache-bench/peers"]);
+        // The peers too: that they do the same work as this cache is tested like all else. And that
+        // failures of memory are survived under load; the hooks are in the tests' build anyway.
+        cargo.args(["--features", "hypercache-bench/peers,hypercache-bench/faults"]);
     }
     let said = progress.run(cargo.arg("--no-fail-fast"))?;
     passed(format!("{} tests", counted(&said)))

@@ -1,0 +1,41 @@
+//! `stress`: the suite of that name alone, with a table a part.
+
+use anyhow::Result;
+use clap::Args as ClapArgs;
+
+use super::findings::{Asked, print, record};
+use super::shown_as_typed;
+use crate::suite::Findings;
+use crate::suite::stress::{self, Part, Wish};
+
+shown_as_typed!(Part);
+
+/// Load HyperCache where it hurts, and verify every value
+#[derive(ClapArgs, Clone, Debug)]
+pub struct Args {
+    /// Parts to run
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::ALL)]
+    parts: Vec<Part>,
+    /// Minutes of the endurance [default: 2; a twelfth of one with --quick]
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Threads of the herd [default: 1000]
+    #[arg(long)]
+    threads: Option<usize>,
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// Runs the parts and prints their tables.
+pub fn run(args: &Args) -> Result<()> {
+    let mut csv = args.asked.csv()?;
+    let wish = Wish { minutes: args.minutes, threads: args.threads };
+    for &part in &args.parts {
+        let mut findings = Findings::default();
+        let done = stress::run_part(part, &args.asked.plan(), wish, &mut findings);
+        record(&mut csv, &findings)?;
+        print(part.title(), &findings);
+        done?;
+    }
+    Ok(())
+}
