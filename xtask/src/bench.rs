@@ -124,11 +124,6 @@ mod tests {
             assert_eq!(with_subcommand(&words(typed)), words(meant));
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_subcommand;
 
     #[test]
     fn without_a_subcommand_everything_is_run() {
