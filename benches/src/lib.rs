@@ -8,6 +8,7 @@ pub mod drive;
 pub mod gate;
 pub mod measure;
 pub mod miss_ratio;
+pub mod profile;
 pub mod report;
 pub mod scenario;
 pub mod suite;

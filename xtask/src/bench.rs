@@ -45,7 +45,11 @@ pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
             || name == MISS_RATIO.1 && args.iter().any(|arg| arg == NO_PEERS)
     });
     let peers = if alone { Peers::Without } else { Peers::With };
-    let mut builds = vec![building(tree, peers)];
+    let mut program_build = building(tree, peers);
+    if let Some(feature) = profile_feature(&args) {
+        program_build.args(["--features", feature]);
+    }
+    let mut builds = vec![program_build];
     if args.first().is_some_and(|name| name == STRESS || name == ALL) {
         builds.push(building_faults(tree));
     }
@@ -73,6 +77,17 @@ fn with_subcommand(args: &[String]) -> Vec<String> {
         }
         Some(first) if is_about_all(first) || !first.starts_with('-') => args.to_vec(),
         Some(_) | None => std::iter::once(ALL.to_owned()).chain(rest()).collect(),
+    }
+}
+
+/// The feature of the program that a profile takes, if it takes one.
+fn profile_feature(args: &[String]) -> Option<&'static str> {
+    let at = args.iter().position(|arg| arg == "--profile");
+    let apart = at.and_then(|at| args.get(at + 1)).map(String::as_str);
+    match apart.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--profile="))) {
+        Some("cpu") => Some("profile-cpu"),
+        Some("heap") => Some("profile-heap"),
+        Some(_) | None => None,
     }
 }
 
@@ -110,7 +125,7 @@ pub fn program(tree: &Tree) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::with_subcommand;
+    use super::{profile_feature, with_subcommand};
 
     #[test]
     fn the_option_is_the_subcommand() {
@@ -127,16 +142,28 @@ mod tests {
 
     #[test]
     fn without_a_subcommand_everything_is_run() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         for (typed, meant) in [
-            (&[][..], &["all"][..]),
-            (&["--quick"], &["all", "--quick"]),
-            (&["--only", "speed"], &["all", "--only", "speed"]),
-            (&["speed", "--quick"], &["speed", "--quick"]),
-            (&["--csv", "f", "--miss-ratio"], &["miss-ratio", "--csv", "f"]),
-            (&["--help"], &["--help"]),
+            ("", "all"),
+            ("--quick", "all --quick"),
+            ("--only speed,tail", "all --only speed,tail"),
+            ("speed --csv f", "speed --csv f"),
+            ("--help", "--help"),
         ] {
-            let typed: Vec<String> = typed.iter().map(|&arg| arg.to_owned()).collect();
-            assert_eq!(with_subcommand(&typed), meant);
+            assert_eq!(with_subcommand(&words(typed)), words(meant));
+        }
+    }
+
+    #[test]
+    fn profiles_are_features() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (typed, feature) in [
+            ("speed --profile cpu", Some("profile-cpu")),
+            ("--profile=heap tail", Some("profile-heap")),
+            ("speed --profile instructions", None),
+            ("speed --ops hit", None),
+        ] {
+            assert_eq!(profile_feature(&words(typed)), feature);
         }
     }
 }

@@ -13,6 +13,7 @@ mod install;
 mod node;
 mod process;
 mod python;
+mod screenshot;
 mod showcase;
 mod steps;
 mod test;
@@ -47,8 +48,11 @@ enum Task {
     Dist,
     /// Prove that include/hypercache.h is what the library defines
     Header,
-    /// Measure: runs `hypercache-bench` with what follows (try `cargo xtask bench --help`)
+    /// Measure everything; with arguments, runs `hypercache-bench` with them (try `cargo xtask bench
+    /// --help`)
     Bench(BenchArgs),
+    /// Take a picture of the benchmarks' page for the README (needs Chromium)
+    Screenshot(ScreenshotArgs),
 }
 
 #[derive(Args)]
@@ -106,6 +110,13 @@ struct BenchArgs {
     args: Vec<String>,
 }
 
+#[derive(Args)]
+struct ScreenshotArgs {
+    /// The page [default: the one that the last `cargo xtask bench` left]
+    #[arg(value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = tree::Tree::find().and_then(|tree| match cli.task {
@@ -115,6 +126,7 @@ fn main() -> ExitCode {
         Task::Dist => dist::run(&tree),
         Task::Header => header::run(&tree),
         Task::Bench(args) => bench::run(&tree, &args.args),
+        Task::Screenshot(args) => screenshot::run(&tree, args.page),
     });
     match done {
         Ok(code) => code,

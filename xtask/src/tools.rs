@@ -43,6 +43,12 @@ pub const PKG_CONFIG: Tool = Tool {
 };
 pub const VALGRIND: Tool =
     Tool { names: &["valgrind"], variable: None, what: "valgrind", package: "valgrind" };
+pub const BROWSER: Tool = Tool {
+    names: &["chromium", "chromium-browser", "google-chrome"],
+    variable: Some("CHROMIUM"),
+    what: "Chromium",
+    package: "chromium",
+};
 pub const READELF: Tool =
     Tool { names: &["readelf"], variable: None, what: "readelf", package: "binutils" };
 pub const PYTHON: Tool = Tool {

@@ -146,7 +146,8 @@ impl Args {
 }
 
 /// `target/bench` of the source tree, or of the folder that cargo builds into.
-fn default_folder() -> PathBuf {
+#[must_use]
+pub fn default_folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     tree.join(target.unwrap_or_else(|| PathBuf::from("target"))).join("bench")

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 
-use super::shown_as_typed;
-use crate::miss_ratio::contender::{Contender, Shards};
+use super::{shown_as_typed, typed};
+use crate::miss_ratio::contender::{Contender, Peer, Shards};
 use crate::miss_ratio::grid::Wanted;
 use crate::miss_ratio::results::Results;
 use crate::miss_ratio::run::{self, Plan};
 use crate::miss_ratio::summary::{self, Cells, Sizes};
 use crate::miss_ratio::{equal, page};
+use crate::report::grid::OURS;
 use crate::report::progress;
+use crate::suite::{self, Extent, Findings};
 use crate::trace::{self, Figure, TraceFile, Unit};
 
 /// Compare miss ratios on a folder of traces, with libraries and with its reference.csv
@@ -71,31 +73,59 @@ pub enum UnitArg {
 }
 shown_as_typed!(UnitArg);
 
+/// Traces that the quick form of the suite replays: short ones that differ.
+const QUICK: &str = "lirs_cs,lirs_gli,web07,cpu_gcc";
+/// The default policy and the libraries.
+const COMPARED: &str = "default,moka,quick_cache,foyer-s3fifo";
+
+/// The default policy beside the libraries, capacities in objects; all recorded traces in the full
+/// form. Without a folder of traces nothing is measured.
+pub fn suite(plan: &suite::Plan, findings: &mut Findings) -> Result<()> {
+    let folder = trace::default_folder();
+    if !folder.exists() {
+        let folder = folder.display();
+        findings.note(format!("Not measured: no traces in {folder} (HYPERCACHE_TRACES)."));
+        return Ok(());
+    }
+    let policies = if cfg!(feature = "peers") { COMPARED } else { "default" };
+    let mut options = vec!["--policies", policies, "--unit", "objects", "--real-only"];
+    if plan.extent == Extent::Quick {
+        options.extend(["--only", QUICK]);
+    }
+    let args: Args = typed(&options)?;
+    let asked = args.plan(&folder)?;
+    let mut results = Results::open(None)?;
+    let bar = progress(1, "miss ratios");
+    let done = run::run(&asked, &mut results, &bar);
+    bar.finish_and_clear();
+    for note in done?.notes {
+        findings.note(note);
+    }
+    for row in results.rows() {
+        let ours = !Peer::ALL.iter().any(|peer| peer.name() == row.policy);
+        let cache = if ours { OURS } else { &row.policy };
+        let case = format!("{}, {} % of objects", row.trace, row.fraction * 100.0);
+        let unit = crate::report::Unit::Ratio;
+        let figure =
+            crate::report::Figure::new("hits", &case, cache, "miss ratio", unit, row.miss_ratio);
+        findings.figure(figure.at(row.fraction * 100.0));
+    }
+    Ok(())
+}
+
 /// Runs what is missing and prints the tables.
 pub fn run(args: &Args) -> Result<()> {
-    let contenders = args.contenders()?;
-    let threads = match args.threads {
-        Some(0) => bail!("--threads is 0; at least 1 is allowed"),
-        Some(threads) => threads,
-        None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-    };
     let folder = args.traces.clone().unwrap_or_else(trace::default_folder);
-    let files = args.files(&folder)?;
+    let plan = args.plan(&folder)?;
     if args.equal_memory {
         return equal::run(&equal::Plan {
-            files,
+            files: plan.files,
             policies: args.policies.clone(),
             with_peers: !args.no_peers,
-            threads,
+            threads: plan.threads,
             csv: args.csv.clone(),
         });
     }
-    let unit = args.unit.map(|unit| match unit {
-        UnitArg::Objects => Unit::Objects,
-        UnitArg::Bytes => Unit::Bytes,
-    });
-    let wanted = Wanted { unit, min_objects: args.min_objects };
-    let plan = Plan { files, contenders, wanted, threads };
     let mut results = Results::open(args.csv.as_deref())?;
     let bar = progress(1, "miss ratios");
     let done = run::run(&plan, &mut results, &bar);
@@ -109,6 +139,21 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 impl Args {
+    fn plan(&self, folder: &Path) -> Result<Plan> {
+        let contenders = self.contenders()?;
+        let threads = match self.threads {
+            Some(0) => bail!("--threads is 0; at least 1 is allowed"),
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        };
+        let unit = self.unit.map(|unit| match unit {
+            UnitArg::Objects => Unit::Objects,
+            UnitArg::Bytes => Unit::Bytes,
+        });
+        let wanted = Wanted { unit, min_objects: self.min_objects };
+        Ok(Plan { files: self.files(folder)?, contenders, wanted, threads })
+    }
+
     fn contenders(&self) -> Result<Vec<Contender>> {
         let shards = if self.default_shards { Shards::Chosen } else { Shards::AtMost(self.shards) };
         let with_peers = !self.no_peers;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::svg::Round;
+
 /// What a figure counts in, and so how it is written and which way is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +31,20 @@ impl Unit {
         match self {
             Self::PerSecond | Self::Share => true,
             Self::Ns | Self::Bytes | Self::Instructions | Self::Count | Self::Ratio => false,
+        }
+    }
+
+    /// Which of its values are round.
+    #[must_use]
+    pub const fn round(self) -> Round {
+        match self {
+            Self::Bytes => Round::Binary,
+            Self::Ns
+            | Self::PerSecond
+            | Self::Instructions
+            | Self::Count
+            | Self::Share
+            | Self::Ratio => Round::Decimal,
         }
     }
 

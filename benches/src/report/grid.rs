@@ -13,7 +13,7 @@ const BESIDE: [&str; 7] =
     ["wall time", "wall", "hits", "rate", "behind", "response", "live payload"];
 
 /// How controls begin, such as a loop without a cache: they are shown and beaten by nobody.
-const CONTROL: char = '(';
+pub const CONTROL: char = '(';
 
 /// Within this of 1 neither side is called better.
 const EVEN: f64 = 0.03;

@@ -15,19 +15,30 @@ pub struct Scale {
     values: (f64, f64),
     places: (f64, f64),
     logarithmic: bool,
+    round: Round,
+}
+
+/// Which values are round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Round {
+    /// 1, 2, 5, 10, ...
+    #[default]
+    Decimal,
+    /// 1, 2, 4, 8, ...: bytes.
+    Binary,
 }
 
 impl Scale {
     /// A linear scale.
     #[must_use]
     pub const fn linear(values: (f64, f64), places: (f64, f64)) -> Self {
-        Self { values, places, logarithmic: false }
+        Self { values, places, logarithmic: false, round: Round::Decimal }
     }
 
     /// A logarithmic scale of values above 0.
     #[must_use]
     pub const fn logarithmic(values: (f64, f64), places: (f64, f64)) -> Self {
-        Self { values, places, logarithmic: true }
+        Self { values, places, logarithmic: true, round: Round::Decimal }
     }
 
     /// Where a value stands; the nearer end for one beyond the range, the first for no number.
@@ -47,10 +58,21 @@ impl Scale {
         self.places
     }
 
+    /// The same with other values as the round ones.
+    #[must_use]
+    const fn rounded(self, round: Round) -> Self {
+        Self { round, ..self }
+    }
+
     /// A scale that holds all values and ends at ticks: logarithmic where they span more than a
     /// factor of eight, else linear, from 0 if `from_zero`. Without any value, 0 to 1.
     #[must_use]
-    pub fn around(values: impl Iterator<Item = f64>, from_zero: bool, places: (f64, f64)) -> Self {
+    pub fn around(
+        values: impl Iterator<Item = f64>,
+        from_zero: bool,
+        round: Round,
+        places: (f64, f64),
+    ) -> Self {
         let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite()) {
             (least, most) = (least.min(value), most.max(value));
@@ -59,25 +81,34 @@ impl Scale {
             return Self::linear((0.0, 1.0), places);
         }
         if least > 0.0 && most / least > 8.0 && !from_zero {
-            let inner = Self::logarithmic((least, most), places);
+            let inner = Self::logarithmic((least, most), places).rounded(round);
             let ticks = inner.round_values();
             let low = ticks.iter().rev().find(|tick| **tick <= least).copied().unwrap_or(least);
             let high = ticks.iter().find(|tick| **tick >= most).copied().unwrap_or(most);
-            return Self::logarithmic((low, high), places);
+            return Self::logarithmic((low, high), places).rounded(round);
         }
-        let low = if from_zero || least > 0.0 && least < 0.5 * most { 0.0 } else { least };
-        let step = step_for(most - low);
+        let (least, most) = if from_zero { (least.min(0.0), most.max(0.0)) } else { (least, most) };
+        let low = if least > 0.0 && least < 0.5 * most { 0.0 } else { least };
+        let step = round.step(most - low);
         let low = (low / step).floor() * step;
         let high = ((most / step).ceil() * step).max(low + step);
-        Self::linear((low, high), places)
+        Self::linear((low, high), places).rounded(round)
     }
 
-    /// 1, 2 and 5 of every power of ten from below the range to beyond it.
+    /// Round values from below the range to beyond it.
     fn round_values(&self) -> Vec<f64> {
         let (low, high) = self.values;
-        let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-        let of = |power: i32| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power));
-        (first..=last).flat_map(of).collect()
+        match self.round {
+            Round::Decimal => {
+                let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+                let of = |power: i32| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power));
+                (first..=last).flat_map(of).collect()
+            }
+            Round::Binary => {
+                let (first, last) = (low.log2().floor() as i32, high.log2().ceil() as i32);
+                (first..=last).map(|power| 2_f64.powi(power)).collect()
+            }
+        }
     }
 
     /// Round values within the range, some four to eight of them.
@@ -89,11 +120,26 @@ impl Scale {
             let all: Vec<f64> = self.round_values().into_iter().filter(within).collect();
             let is_power = |tick: &f64| (tick.log10() - tick.log10().round()).abs() < 1e-9;
             let powers: Vec<f64> = all.iter().copied().filter(is_power).collect();
-            return if all.len() > 8 && powers.len() >= 2 { powers } else { all };
+            let every = all.len().div_ceil(8);
+            return match self.round {
+                Round::Decimal if all.len() > 8 && powers.len() >= 2 => powers,
+                Round::Decimal => all,
+                Round::Binary => all.into_iter().step_by(every).collect(),
+            };
         }
-        let step = step_for(high - low);
+        let step = self.round.step(high - low);
         let count = ((high - low) / step).round().clamp(1.0, 50.0) as i32;
         (0..=count).map(|nth| step.mul_add(f64::from(nth), low)).collect()
+    }
+}
+
+impl Round {
+    /// A round distance between ticks, for four or so of them.
+    fn step(self, range: f64) -> f64 {
+        match self {
+            Self::Decimal => step_for(range),
+            Self::Binary => 2_f64.powf((range / 4.0).max(1e-9).log2().ceil()),
+        }
     }
 }
 
@@ -260,8 +306,11 @@ mod tests {
             vec![0.2, 900.0],
             vec![-1.0, 1.0],
         ] {
-            for from_zero in [false, true] {
-                let scale = Scale::around(values.iter().copied(), from_zero, (0.0, 100.0));
+            let kinds = [Round::Decimal, Round::Binary];
+            for (from_zero, round) in [false, true].into_iter().flat_map(|z| kinds.map(|r| (z, r)))
+            {
+                let values_of = || values.iter().copied();
+                let scale = Scale::around(values_of(), from_zero, round, (0.0, 100.0));
                 let ticks = scale.ticks();
                 assert!((2..=12).contains(&ticks.len()), "{values:?}: {ticks:?}");
                 assert!(ticks.iter().all(|tick| tick.is_finite()));

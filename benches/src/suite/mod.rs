@@ -15,7 +15,7 @@ pub mod stress;
 
 use std::fmt;
 
-use crate::commands::{churn, filter, limit, raw, speed, tail};
+use crate::commands::{churn, filter, limit, miss_ratio, raw, speed, tail};
 use crate::report::Figure;
 
 /// One suite.
@@ -94,6 +94,12 @@ pub const SUITES: &[Suite] = &[
         about: "memory pressure, endurance, failing memory, a crowd on one key",
         axis: "",
         run: stress::run,
+    },
+    Suite {
+        name: "hits",
+        about: "miss ratios on recorded traces, every cache with the same number of objects",
+        axis: "capacity, % of the trace's objects",
+        run: miss_ratio::suite,
     },
 ];
 

@@ -9,7 +9,7 @@ use crate::report::size;
 use crate::report::svg::escape;
 
 /// How many times better or worse fills a meter.
-const FULL: f64 = 8.0;
+const FULL: f64 = 5.0;
 
 pub fn head(out: &mut String, run: &Run) {
     out.push_str("<h1>HyperCache, measured</h1>\n");
@@ -125,11 +125,14 @@ pub fn verdict(versus: &Match<'_>) -> String {
     format!("<td class=\"{class}\">{}{word}</td>", times(versus.factor))
 }
 
-/// A bar that is half full where both are even.
+/// A bar from the middle: to the right as far as ours is better, to the left as far as it is worse.
 fn meter(factor: f64) -> String {
-    let share = 50.0 + 50.0 * (factor.clamp(1.0 / FULL, FULL).ln() / FULL.ln());
-    let class = if factor < 1.0 { " class=\"lost\"" } else { "" };
-    format!("<span class=\"meter\"><i{class} style=\"width:{share:.0}%\"></i><u></u></span>")
+    let share = 50.0 * (factor.clamp(1.0 / FULL, FULL).ln() / FULL.ln());
+    let (class, left) = if share < 0.0 { (" class=\"lost\"", 50.0 + share) } else { ("", 50.0) };
+    let width = share.abs().max(0.5);
+    format!(
+        "<span class=\"meter\"><i{class} style=\"left:{left:.1}%;width:{width:.1}%\"></i><u></u></span>"
+    )
 }
 
 fn lost(out: &mut String, matches: &[Match<'_>]) {
@@ -143,7 +146,7 @@ fn lost(out: &mut String, matches: &[Match<'_>]) {
         return;
     }
     lost.sort_by(|a, b| a.factor.total_cmp(&b.factor));
-    let open = if lost.len() <= 12 { " open" } else { "" };
+    let open = if lost.len() <= 20 { " open" } else { "" };
     let _ = writeln!(
         out,
         "<details{open}><summary>Lost cells: {} of {}, the worst first</summary>\n<div \

@@ -12,7 +12,7 @@ mod style;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::plot::{Look, looks};
+use super::plot::Look;
 use super::run::Run;
 use super::svg::{Shape, escape};
 pub use style::STYLE;
@@ -20,7 +20,6 @@ pub use style::STYLE;
 /// The page.
 #[must_use]
 pub fn page(run: &Run) -> String {
-    let looks = looks(run.figures.iter().map(|figure| figure.cache.as_str()));
     let mut out = String::with_capacity(1 << 18);
     out.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
@@ -30,11 +29,8 @@ pub fn page(run: &Run) -> String {
         escape(&run.began)
     );
     head::head(&mut out, run);
-    if !run.figures.is_empty() {
-        legend(&mut out, &looks);
-    }
     for part in &run.suites {
-        section::section(&mut out, run, part, &looks);
+        section::section(&mut out, run, part);
     }
     method(&mut out);
     out.push_str("</body>\n</html>\n");

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::head::verdict;
-use super::mark;
+use super::{legend, mark};
 use crate::report::grid::{Grid, OURS, Row, grids};
-use crate::report::plot::{Curve, Lines, Look, bars, curve_look, dots, lines, told};
+use crate::report::plot::{Axis, Curve, Look, bars, curve_look, dots, lines, looks, told};
 use crate::report::run::{Part, Run, State};
 use crate::report::svg::escape;
 use crate::report::{Figure, Unit};
@@ -18,7 +18,7 @@ const BY_LIMIT: &str = "resident by limit";
 /// A curve over percentiles, in per cent.
 const RESPONSE: &str = "response";
 
-pub fn section(out: &mut String, run: &Run, part: &Part, looks: &BTreeMap<String, Look>) {
+pub fn section(out: &mut String, run: &Run, part: &Part) {
     let figures = run.of(&part.name);
     if figures.is_empty() && part.notes.is_empty() && part.state == State::Waiting {
         return;
@@ -43,13 +43,17 @@ pub fn section(out: &mut String, run: &Run, part: &Part, looks: &BTreeMap<String
         out.push_str("</ul>\n");
     }
     let grids = grids(&figures);
+    let looks = looks(figures.iter().map(|figure| figure.cache.as_str()));
+    if looks.len() > 1 {
+        legend(out, &looks);
+    }
     out.push_str("<div class=\"plots\">\n");
-    plots(out, &grids, part, looks);
+    plots(out, &grids, part, &looks);
     out.push_str("</div>\n");
     if !grids.is_empty() {
         let _ = writeln!(out, "<details><summary>All {} figures</summary>", figures.len());
         for grid in &grids {
-            table(out, grid, looks);
+            table(out, grid, &looks);
         }
         out.push_str("</details>\n");
     }
@@ -146,7 +150,10 @@ fn axis(grid: &Grid<'_>) -> String {
         Unit::Share => "share",
         Unit::Ratio => "ratio",
     };
-    format!("{} ({unit}); {better}", grid.metric)
+    match grid.metric {
+        "time" => format!("{unit}; {better}"),
+        metric => format!("{metric} ({unit}); {better}"),
+    }
 }
 
 /// The share above a percentile: "p99.9" is 0.001; "max" has none.
@@ -227,10 +234,9 @@ impl Curves {
     fn draw(self, out: &mut String, case: &str, axes: (&str, &str), ticks: &[(f64, String)]) {
         let mut curves: Vec<Curve> = self.0.into_values().collect();
         curves.sort_by_key(|curve| curve.name == OURS);
-        let (show, show_at) = (&|ns| Unit::Ns.show_tick(ns), &|at: f64| at.to_string());
-        figure(out, &capital(case), |out| {
-            lines(out, &Lines { said: case, curves: &curves, axes, ticks, show, show_at });
-        });
+        let across = Axis { name: axes.0, unit: None, ticks };
+        let up = Axis { name: axes.1, unit: Some(Unit::Ns), ticks: &[] };
+        figure(out, &capital(case), |out| lines(out, case, &curves, (&across, &up)));
     }
 }
 
@@ -266,29 +272,19 @@ fn over_axis(out: &mut String, grid: &Grid<'_>, part: &Part, looks: &BTreeMap<St
         places.sort_by(f64::total_cmp);
         places.dedup();
         let in_bytes = part.axis.contains("byte");
-        let name = |at: f64| if in_bytes { Unit::Bytes.show_tick(at) } else { at.to_string() };
-        let few: Vec<(f64, String)> = places.iter().map(|&at| (at, name(at))).collect();
-        let ticks = if few.len() <= 6 && !in_bytes { few } else { Vec::new() };
-        let show_at = |at: f64| name(at);
-        let vertical = axis(grid);
-        let caption = if stem.is_empty() {
-            grid.metric.to_owned()
-        } else {
-            format!("{stem}: {}", grid.metric)
+        let near = places.iter().all(|at| at.abs() <= 16.0);
+        let few: Vec<(f64, String)> = match places.len() {
+            2..=6 if near => places.iter().map(|&at| (at, at.to_string())).collect(),
+            _ => Vec::new(),
         };
-        figure(out, &capital(&caption), |out| {
-            lines(
-                out,
-                &Lines {
-                    said: &caption,
-                    curves: &curves,
-                    axes: (&part.axis, &vertical),
-                    ticks: &ticks,
-                    show: &|value| grid.unit.show_tick(value),
-                    show_at: &show_at,
-                },
-            );
-        });
+        let unit = in_bytes.then_some(Unit::Bytes);
+        let across = Axis { name: &part.axis, unit, ticks: &few };
+        let up = Axis { name: &axis(grid), unit: Some(grid.unit), ticks: &[] };
+        let caption = match stem.as_str() {
+            "" => grid.metric.to_owned(),
+            stem => format!("{stem}: {}", grid.metric),
+        };
+        figure(out, &capital(&caption), |out| lines(out, &caption, &curves, (&across, &up)));
     }
 }
 

@@ -30,8 +30,7 @@ code { background: var(--card); border-radius: 4px; font-size: .88em; padding: .
 .tile b { display: block; font-size: 1.7rem; font-variant-numeric: tabular-nums; line-height: 1.2; }
 .tile.good b { color: var(--good); } .tile.bad b { color: var(--bad); }
 .banner { border: 1px solid var(--bad); border-radius: 8px; color: var(--bad); padding: .5rem .9rem; }
-.legend { background: var(--paper); border-bottom: 1px solid var(--line); padding: .5rem 0;
-  position: sticky; top: 0; z-index: 1; }
+.legend { margin: .6rem 0; }
 .legend span { display: inline-block; margin-right: 1.1rem; white-space: nowrap; }
 .legend svg { display: inline-block; height: 14px; margin-right: .35rem; vertical-align: -2px;
   width: 34px; }
@@ -49,6 +48,7 @@ svg .curve { fill: none; stroke-width: 1.7; } svg .curve.ours { stroke-width: 2.
 svg .dash1 { stroke-dasharray: 7 3; } svg .dash2 { stroke-dasharray: 2 3; }
 svg .dash3 { stroke-dasharray: 9 3 2 3; } svg .dash4 { stroke-dasharray: 4 2; }
 svg .dash5 { stroke-dasharray: 12 4; }
+.mark { display: inline-block; height: 10px; width: 10px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
 th { color: var(--faint); font-weight: 600; }
@@ -60,10 +60,9 @@ td.ours { font-weight: 650; } .won { color: var(--good); } .lost { color: var(--
 .head { font-size: .95rem; width: 100%; } .head td { padding-bottom: .35rem; padding-top: .35rem; }
 .meter { background: var(--line); border-radius: 3px; display: inline-block; height: 8px;
   position: relative; vertical-align: 1px; width: 9rem; }
-.meter i { background: var(--good); border-radius: 3px; display: block; height: 8px; }
+.meter i { background: var(--good); border-radius: 3px; height: 8px; position: absolute; }
 .meter i.lost { background: var(--bad); } .meter u { background: var(--ink); height: 14px; left: 50%;
   position: absolute; top: -3px; width: 1px; }
 details { margin-top: 1rem; } summary { color: var(--faint); cursor: pointer; }
 ul { max-width: 48rem; padding-left: 1.2rem; } li { margin: .2rem 0; }
-@media print { .legend { position: static; } details { display: block; } }
 ";

@@ -33,7 +33,7 @@ pub fn bars(
     let bottom = height - FOOT;
     let values = grid.rows.iter().flat_map(|row| row.all()).map(|figure| figure.value);
     let values = values.chain(limit.map(|(at, _)| at));
-    let scale = Scale::around(values, true, (margin + 8.0, WIDTH - 64.0));
+    let scale = Scale::around(values, true, grid.unit.round(), (margin + 8.0, WIDTH - 64.0));
     svg::open(out, (WIDTH, height), &format!("{}, {}: {axis}", grid.suite, grid.metric));
     for tick in scale.ticks() {
         let x = scale.at(tick);

@@ -24,7 +24,7 @@ pub fn dots(
     let height = TOP + ROW * grid.rows.len() as f64 + FOOT;
     let bottom = height - FOOT;
     let values = grid.rows.iter().flat_map(|row| row.all()).map(|figure| figure.value);
-    let scale = Scale::around(values, false, (margin + 8.0, WIDTH - 16.0));
+    let scale = Scale::around(values, false, grid.unit.round(), (margin + 8.0, WIDTH - 28.0));
     svg::open(out, (WIDTH, height), &format!("{}, {}: {axis}", grid.suite, grid.metric));
     for tick in scale.ticks() {
         let x = scale.at(tick);

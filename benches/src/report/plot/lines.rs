@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::Look;
-use crate::report::svg::{self, Scale};
+use crate::report::Unit;
+use crate::report::svg::{self, Round, Scale};
 
 const SIZE: (f64, f64) = (540.0, 300.0);
 const LEFT: f64 = 66.0;
@@ -22,59 +23,69 @@ pub struct Curve {
     pub points: Vec<(f64, f64, String)>,
 }
 
-/// What a plot of curves is made of.
-pub struct Lines<'a> {
-    /// What it shows, for those who do not see it.
-    pub said: &'a str,
-    /// The curves.
-    pub curves: &'a [Curve],
-    /// The names of both axes.
-    pub axes: (&'a str, &'a str),
-    /// Ticks of the horizontal axis, with their names; round values where there are none.
+/// One axis: its name and its ticks.
+#[derive(Clone, Debug)]
+pub struct Axis<'a> {
+    /// Its name, with the unit.
+    pub name: &'a str,
+    /// What its values count in; `None`: bare numbers.
+    pub unit: Option<Unit>,
+    /// Ticks with names of their own on a linear axis, the first and last at its ends; round values
+    /// where there are none.
     pub ticks: &'a [(f64, String)],
-    /// How a value on the vertical axis is written.
-    pub show: &'a dyn Fn(f64) -> String,
-    /// How a place on the horizontal axis is written, where there are no ticks.
-    pub show_at: &'a dyn Fn(f64) -> String,
 }
 
-/// Draws curves. Points that are no numbers are left out; a curve without points is too.
-pub fn lines(out: &mut String, lines: &Lines<'_>) {
-    let is_point = |point: &&(f64, f64, String)| point.0.is_finite() && point.1.is_finite();
-    let all = || lines.curves.iter().flat_map(|curve| curve.points.iter().filter(is_point));
-    let places = (LEFT + 8.0, SIZE.0 - RIGHT - 8.0);
-    let x = match (lines.ticks.first(), lines.ticks.last()) {
-        (Some((first, _)), Some((last, _))) if first < last => {
-            Scale::linear((*first, *last), places)
+impl Axis<'_> {
+    fn scale(&self, values: impl Iterator<Item = f64>, places: (f64, f64)) -> Scale {
+        match (self.ticks.first(), self.ticks.last()) {
+            (Some((first, _)), Some((last, _))) if first < last => {
+                Scale::linear((*first, *last), places)
+            }
+            _ => {
+                let round = self.unit.map_or(Round::Decimal, Unit::round);
+                Scale::around(values, false, round, places)
+            }
         }
-        _ => Scale::around(all().map(|point| point.0), false, places),
-    };
+    }
+
+    fn ticks(&self, scale: &Scale) -> Vec<(f64, String)> {
+        if !self.ticks.is_empty() {
+            return self.ticks.to_vec();
+        }
+        let name = |at: f64| self.unit.map_or_else(|| at.to_string(), |unit| unit.show_tick(at));
+        scale.ticks().into_iter().map(|at| (at, name(at))).collect()
+    }
+}
+
+/// Draws curves. Points that are no numbers are left out; a curve without points is too. `said` is
+/// for those who do not see it.
+pub fn lines(out: &mut String, said: &str, curves: &[Curve], (across, up): (&Axis<'_>, &Axis<'_>)) {
+    let is_point = |point: &&(f64, f64, String)| point.0.is_finite() && point.1.is_finite();
+    let all = || curves.iter().flat_map(|curve| curve.points.iter().filter(is_point));
+    let x = across.scale(all().map(|point| point.0), (LEFT + 8.0, SIZE.0 - RIGHT - 8.0));
     let bottom = SIZE.1 - FOOT;
-    let y = Scale::around(all().map(|point| point.1), false, (bottom, TOP));
-    svg::open(out, SIZE, lines.said);
-    for tick in y.ticks() {
+    let y = up.scale(all().map(|point| point.1), (bottom, TOP));
+    svg::open(out, SIZE, said);
+    for (tick, name) in up.ticks(&y) {
         let at = y.at(tick);
         svg::line(out, (LEFT, at), (SIZE.0 - RIGHT, at), "axis");
-        svg::text(out, (LEFT - 6.0, at + 4.0), "end", "faint", &(lines.show)(tick));
+        svg::text(out, (LEFT - 6.0, at + 4.0), "end", "faint", &name);
     }
-    let round =
-        || x.ticks().into_iter().map(|tick| (tick, (lines.show_at)(tick))).collect::<Vec<_>>();
-    let ticks = if lines.ticks.is_empty() { round() } else { lines.ticks.to_vec() };
-    for (tick, name) in &ticks {
-        let at = x.at(*tick);
+    for (tick, name) in across.ticks(&x) {
+        let at = x.at(tick);
         svg::line(out, (at, bottom), (at, bottom + 4.0), "axis");
-        svg::text(out, (at, bottom + 17.0), "middle", "faint", name);
+        svg::text(out, (at, bottom + 17.0), "middle", "faint", &name);
     }
     let middle = f64::midpoint(LEFT, SIZE.0 - RIGHT);
-    svg::text(out, (middle, SIZE.1 - 6.0), "middle", "name", lines.axes.0);
+    svg::text(out, (middle, SIZE.1 - 6.0), "middle", "name", across.name);
     let _ = write!(
         out,
         "<text transform=\"translate(12 {:.1}) rotate(-90)\" text-anchor=\"middle\" \
          class=\"name\">{}</text>",
         f64::midpoint(TOP, bottom),
-        svg::escape(lines.axes.1)
+        svg::escape(up.name)
     );
-    for Curve { look, points, .. } in lines.curves {
+    for Curve { look, points, .. } in curves {
         let mut points: Vec<_> = points.iter().filter(is_point).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let path: Vec<String> =
@@ -115,10 +126,8 @@ mod tests {
             vec![curve(&[(1.0, 0.0)]), curve(&[(1.0, 5.0), (64.0, -3.0)])],
         ] {
             let mut out = String::new();
-            let show = |value: f64| value.to_string();
-            let axes = ("x", "y");
-            let (said, ticks, show_at) = ("", &[][..], &show);
-            lines(&mut out, &Lines { said, curves: &curves, axes, ticks, show: &show, show_at });
+            let axis = |unit| Axis { name: "x", unit, ticks: &[] };
+            lines(&mut out, "", &curves, (&axis(None), &axis(Some(Unit::Bytes))));
             assert!(!out.contains("NaN") && !out.contains("inf"), "{out}");
             assert!(out.starts_with("<svg") && out.ends_with("</svg>\n"));
         }

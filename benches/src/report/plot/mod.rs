@@ -4,13 +4,13 @@ mod bars;
 mod dots;
 mod lines;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use bars::bars;
 pub use dots::{dots, told};
-pub use lines::{Curve, Lines, lines};
+pub use lines::{Axis, Curve, lines};
 
-use super::grid::OURS;
+use super::grid::{CONTROL, OURS};
 use super::svg::Shape;
 
 /// How a cache is drawn in every plot of a page.
@@ -31,24 +31,42 @@ const COLOURS: usize = 8;
 /// Dashes that the style has; ours is drawn through.
 const DASHES: [&str; 5] = ["dash1", "dash2", "dash3", "dash4", "dash5"];
 
-/// A look for each cache: HyperCache's own, and the others' in the order of their names, so that
-/// runs that measured the same caches look the same.
+/// Caches that look the same in every plot, whatever stands beside them.
+const KNOWN: [&str; 7] =
+    ["quick_cache", "moka", "foyer", "lru-mtx", "segcache", "memcached", "valkey"];
+
+/// A look for each name of a suite: HyperCache's own, those that are known, controls in grey, and
+/// the others in the order of their names.
 #[must_use]
-pub fn looks<'a>(caches: impl Iterator<Item = &'a str>) -> BTreeMap<String, Look> {
-    let mut looks: BTreeMap<String, Look> = BTreeMap::new();
-    let ours = Look { colour: "var(--c0)".to_owned(), shape: Shape::Disc, dash: "", large: true };
-    for cache in caches {
-        looks.insert(cache.to_owned(), ours.clone());
+pub fn looks<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<String, Look> {
+    let names: BTreeSet<&str> = names.collect();
+    let is_known = |name: &str| KNOWN.contains(&name);
+    let mut free = (0..COLOURS - 1).filter(|&at| !names.contains(KNOWN[at])).cycle();
+    let mut looks = BTreeMap::new();
+    for &name in &names {
+        let at = match KNOWN.iter().position(|known| *known == name) {
+            _ if name == OURS || name.starts_with(CONTROL) => None,
+            None if !is_known(name) => free.next(),
+            known => known,
+        };
+        looks.insert(name.to_owned(), look(name, at));
     }
-    for (at, (_, look)) in looks.iter_mut().filter(|(cache, _)| *cache != OURS).enumerate() {
-        *look = Look {
-            colour: format!("var(--c{})", 1 + at % (COLOURS - 1)),
+    looks
+}
+
+fn look(name: &str, at: Option<usize>) -> Look {
+    match at {
+        None if name == OURS => {
+            Look { colour: "var(--c0)".to_owned(), shape: Shape::Disc, dash: "", large: true }
+        }
+        None => plain(),
+        Some(at) => Look {
+            colour: format!("var(--c{})", at + 1),
             shape: Shape::ALL[1 + at % (Shape::ALL.len() - 1)],
             dash: DASHES[at % DASHES.len()],
             large: false,
-        };
+        },
     }
-    looks
 }
 
 /// How a name is drawn that no look was made for.
@@ -85,13 +103,15 @@ mod tests {
 
     #[test]
     fn looks_differ_without_colour() {
-        let names = ["moka", OURS, "foyer", "quick_cache", "lru-mtx", "segcache", "a", "b"];
+        let names = ["moka", OURS, "foyer", "quick_cache", "lru-mtx", "segcache", "a", "(b)"];
         let looks = looks(names.into_iter());
         assert_eq!(looks[OURS].colour, "var(--c0)");
         let mut shapes: Vec<String> =
             looks.values().map(|look| format!("{:?}", look.shape)).collect();
         shapes.sort();
         shapes.dedup();
-        assert_eq!(shapes.len(), names.len());
+        // The control and what it may stand beside share the last one.
+        assert!(shapes.len() >= names.len() - 1, "{shapes:?}");
+        assert_eq!(super::looks(["moka"].into_iter())["moka"], looks["moka"]);
     }
 }
