@@ -5,6 +5,7 @@ use clap::Args as ClapArgs;
 
 use super::findings::{Asked, print, record};
 use super::shown_as_typed;
+use crate::report::progress;
 use crate::suite::Findings;
 use crate::suite::memory::{self, Part};
 
@@ -23,11 +24,15 @@ pub struct Args {
 /// Runs the parts and prints their tables.
 pub fn run(args: &Args) -> Result<()> {
     let mut csv = args.asked.csv()?;
+    let bar = progress(args.parts.len() as u64, "memory");
     for &part in &args.parts {
+        bar.set_message(format!("memory: {part}"));
         let mut findings = Findings::default();
         memory::run_part(part, &args.asked.plan(), &mut findings)?;
         record(&mut csv, &findings)?;
-        print(part.title(), &findings);
+        bar.inc(1);
+        bar.suspend(|| print(part.title(), &findings));
     }
+    bar.finish_and_clear();
     Ok(())
 }

@@ -5,6 +5,7 @@ use clap::Args as ClapArgs;
 
 use super::findings::{Asked, print, record};
 use super::shown_as_typed;
+use crate::report::progress;
 use crate::suite::Findings;
 use crate::suite::stress::{self, Part, Wish};
 
@@ -30,12 +31,16 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut csv = args.asked.csv()?;
     let wish = Wish { minutes: args.minutes, threads: args.threads };
+    let bar = progress(args.parts.len() as u64, "stress");
     for &part in &args.parts {
+        bar.set_message(format!("stress: {part}"));
         let mut findings = Findings::default();
         let done = stress::run_part(part, &args.asked.plan(), wish, &mut findings);
         record(&mut csv, &findings)?;
-        print(part.title(), &findings);
+        bar.inc(1);
+        bar.suspend(|| print(part.title(), &findings));
         done?;
     }
+    bar.finish_and_clear();
     Ok(())
 }

@@ -9,6 +9,7 @@
 pub mod child;
 pub mod concurrency;
 pub mod counts;
+mod emptied;
 pub mod latency;
 pub mod memory;
 pub mod stress;

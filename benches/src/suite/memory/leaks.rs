@@ -18,7 +18,7 @@ use hypercache_core::{
 use super::ours;
 use crate::measure::{Heap, Mappings};
 use crate::report::Unit;
-use crate::suite::Findings;
+use crate::suite::{Findings, emptied::emptied};
 use crate::workload::{Rng, ValueBytes, key_of};
 
 const LIMIT: u64 = 8 << 20;
@@ -127,14 +127,7 @@ fn use_pool(pool: &Pool, values: &ValueBytes, rng: &mut Rng) -> Result<u64> {
     pool.validate().context("a pool after a shrink")?;
     stores.pop().iter().for_each(Store::destroy);
     drop(stores);
-    pool.trim(0).context("an empty pool")?;
-    pool.validate().context("an empty pool")?;
-    let stats = pool.stats();
-    ensure!(
-        (stats.stores, stats.pinned_bytes, stats.app_bytes) == (0, 0, 0),
-        "stores, views and blocks are gone, and the pool still counts some: {stats:?}"
-    );
-    Ok(stats.used_bytes)
+    emptied(pool)
 }
 
 fn use_store(store: &Store, values: &ValueBytes, rng: &mut Rng) -> hypercache_core::Result<()> {

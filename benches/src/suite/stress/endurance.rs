@@ -44,7 +44,7 @@ pub(super) fn run(seed: u64, time: Duration, findings: &mut Findings) -> Result<
     say("operations", Unit::PerSecond, tally.operations as f64 / time.as_secs_f64());
     say("resident by limit", Unit::Ratio, outside.worst);
     say("hits", Unit::Share, tally.hits as f64 / (tally.operations as f64));
-    say("refused", Unit::Ratio, tally.refused as f64 / tally.operations.max(1) as f64);
+    say("refused", Unit::Count, tally.refused as f64);
     say("charged after", Unit::Bytes, charged as f64);
     say("resident after", Unit::Bytes, outside.left() as f64);
     Ok(())

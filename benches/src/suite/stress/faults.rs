@@ -69,7 +69,7 @@ pub(super) fn run(seed: u64, operations: u64, share: u32, findings: &mut Finding
     };
     say("operations", Unit::PerSecond, tally.operations as f64 / seconds);
     say("failures", Unit::Count, injected as f64);
-    say("refused", Unit::Ratio, tally.refused as f64 / tally.operations.max(1) as f64);
+    say("refused", Unit::Count, tally.refused as f64);
     say("refused afterwards", Unit::Count, refused_after as f64);
     say("charged after", Unit::Bytes, charged as f64);
     ensure!(injected > 0, "nothing was made to fail");

@@ -18,7 +18,7 @@ use std::mem::MaybeUninit;
 use super::{figure, value};
 use crate::measure::median;
 use crate::report::Unit;
-use crate::suite::Findings;
+use crate::suite::{Findings, emptied::emptied};
 use crate::workload::key_of;
 
 /// Bytes of the value: long enough to be torn, short enough to be copied by a view.
@@ -51,13 +51,7 @@ pub(super) fn run(
     findings.figure(after.of_samples(&times));
     pool.validate().context("after the herd")?;
     drop(store);
-    pool.trim(0).context("an empty pool")?;
-    let stats = pool.stats();
-    ensure!(
-        (stats.stores, stats.pinned_bytes, stats.app_bytes) == (0, 0, 0),
-        "stores and views are gone, and the pool still counts some: {stats:?}"
-    );
-    pool.validate().context("an empty pool")
+    emptied(&pool).map(drop)
 }
 
 /// Starts a crowd, and has the calling thread do something beside it. The first failure is the

@@ -56,7 +56,7 @@ pub(super) fn run(seed: u64, time: Duration, findings: &mut Findings) -> Result<
     let case = format!("{WORKERS} threads, 4 to 64 MiB");
     let mut say = |metric, unit, value| findings.figure(figure(&case, metric, unit, value));
     say("operations", Unit::PerSecond, tally.operations as f64 / seconds);
-    say("refused", Unit::Ratio, tally.refused as f64 / tally.operations.max(1) as f64);
+    say("refused", Unit::Count, tally.refused as f64);
     say("limits", Unit::PerSecond, done.limits as f64 / seconds);
     say("stores", Unit::PerSecond, done.stores as f64 / seconds);
     say("critical", Unit::PerSecond, done.critical as f64 / seconds);

@@ -18,6 +18,7 @@ use hypercache_core::{
 
 use super::value;
 use crate::measure::Resident;
+use crate::suite::emptied::emptied;
 use crate::workload::{KEY_LEN, Rng, key_of, mix};
 
 /// Keys of a batch.
@@ -114,14 +115,7 @@ impl World {
         let Self { pool, store, .. } = self;
         pool.validate().context("after the load")?;
         drop(store);
-        pool.trim(0).context("an empty pool")?;
-        pool.validate().context("an empty pool")?;
-        let stats = pool.stats();
-        ensure!(
-            (stats.stores, stats.pinned_bytes, stats.app_bytes) == (0, 0, 0),
-            "stores, views and blocks are gone, and the pool still counts some: {stats:?}"
-        );
-        Ok(stats.used_bytes)
+        emptied(&pool)
     }
 }
 
