@@ -339,7 +339,8 @@ typedef struct hc_store_config {
     uint64_t    idle_ttl_ms;      /* 0: none; expire so long after the last access        */
     uint64_t    stale_if_error_ms;/* 0: none; keep an old value on after a failed load    */
     uint64_t    negative_ttl_ms;  /* 0: 1,000; how long a key is known to be absent       */
-    uint64_t    lease_ms;         /* 0: 10,000; then another caller may load              */
+    uint64_t    lease_ms;         /* 0: 10,000; at most a day (86,400,000); then another
+                                     caller may load                                      */
     uint32_t    negative_pct;     /* 0: 5; share of the limit that absent keys may take   */
     uint32_t    reserved;
 } hc_store_config;
@@ -580,6 +581,7 @@ HC_API void                  hc_abandon(hc_draft *draft /* [nullable] */);
  * *view is written for HC_OK only, *lease for HC_CLAIMED only. Whoever waits when the lease ends
  * otherwise (a value was stored; the key was written or invalidated) looks again: a hit, or a
  * new lease. A lease ends by itself lease_ms after it was granted; then another caller gets one.
+ * After a fault that was caught under the lock (HC_ERR_POISONED) all who wait are told at once.
  * It may end earlier when more keys are being loaded at once than the store keeps leases for.
  * A lease is a value, not memory: using one that has ended is HC_CONFLICT, never undefined. */
 typedef struct hc_lease {

@@ -419,7 +419,7 @@ public:
     store_config &stale_if_error(std::chrono::milliseconds longer) noexcept {
         return raw_.stale_if_error_ms = count(longer), *this;
     }
-    /* A holder of a lease that does not come back blocks others for so long. */
+    /* A holder of a lease that does not come back blocks others for so long; at most a day. */
     store_config &lease_time(std::chrono::milliseconds longest) noexcept {
         return raw_.lease_ms = count(longest), *this;
     }

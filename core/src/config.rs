@@ -262,7 +262,8 @@ pub struct StoreConfig {
     pub stale_if_error_ms: u64,
     /// Claims load no entry anew before its time is over.
     pub no_early_refresh: bool,
-    /// Milliseconds that a lease lasts; then another caller may load. 0: 10,000.
+    /// Milliseconds that a lease lasts, up to [`LEASE_MAX_MS`]; then another caller may load. 0:
+    /// 10,000.
     pub lease_ms: u64,
     /// Milliseconds for which it is remembered that the source has no such key, where the call names
     /// none. 0: 1,000.
@@ -273,6 +274,8 @@ pub struct StoreConfig {
 
 /// The longest time without an access that an entry may be given, in milliseconds: some 49 days.
 pub const IDLE_TTL_MAX_MS: u64 = u32::MAX as u64;
+/// The longest that a lease may last, in milliseconds: a day.
+pub const LEASE_MAX_MS: u64 = 86_400_000;
 /// What [`StoreConfig::lease_ms`] is where it is not set.
 pub const LEASE_MS: u64 = 10_000;
 /// What [`StoreConfig::negative_ttl_ms`] is where it is not set.
@@ -311,6 +314,9 @@ impl StoreConfig {
         }
         if self.idle_ttl_ms > IDLE_TTL_MAX_MS {
             check_range("idle_ttl_ms", self.idle_ttl_ms, 0, IDLE_TTL_MAX_MS)?;
+        }
+        if self.lease_ms > LEASE_MAX_MS {
+            check_range("lease_ms", self.lease_ms, 1, LEASE_MAX_MS)?;
         }
         if self.negative_pct > 100 {
             check_range("negative_pct", u64::from(self.negative_pct), 0, 100)?;

@@ -170,6 +170,8 @@ impl World<'_> {
     /// A write failed: what it was to replace is gone.
     fn failed(&mut self, wanted: &Wanted<'_>) {
         let key = wanted.key;
+        // Whatever was not stored was newer than what is being loaded.
+        self.twin_mut().loads.end(key);
         match wanted.options.mode {
             PutMode::Set | PutMode::Replace => self.twin_mut().removed(key),
             PutMode::CompareAndSet(_) => {

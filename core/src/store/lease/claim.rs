@@ -19,9 +19,10 @@ use crate::store::{Store, StoreInner, View};
 #[cfg(doc)]
 use crate::types::Info;
 use crate::types::{Read, check_key};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -182,6 +183,20 @@ impl Store {
         }
     }
 
+    /// A claim that has waited for a load that failed: whatever there is, however old.
+    pub(super) fn after_failure(&self, key: &[u8], options: ClaimOptions) -> Result<Claim<View>> {
+        let store = &*self.0;
+        match store.look_to_pin(store.hash.of(key), key, options.stale, Look::Anything)? {
+            Looked::Found(view) => Ok(Claim::Value(view)),
+            Looked::Old(mut view) => {
+                store.counters.read_add(slot(), ReadTally::StaleHits, 1);
+                view.set_old();
+                Ok(Claim::Value(view))
+            }
+            Looked::Nothing | Looked::Early => Ok(Claim::LoadFailed),
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn claim_after(
@@ -274,6 +289,11 @@ impl Store {
 }
 
 impl StoreInner {
+    /// Somebody waits for another's load.
+    pub(super) fn count_wait(&self) {
+        self.counters.read_add(slot(), ReadTally::LeaseWaits, 1);
+    }
+
     #[inline(always)]
     fn look_to_pin(&self, hash: u64, key: &[u8], stale: bool, look: Look) -> Result<Looked<View>> {
         let hold = Hold { store: self, peek: look != Look::First };
@@ -357,7 +377,7 @@ impl StoreInner {
                 Ok(Asked::Deadlock) => return Err(DEADLOCK),
                 Ok(Asked::Present) => {}
                 Ok(Asked::Wait { record, seen, left_ms }) => {
-                    self.counters.read_add(slot(), ReadTally::LeaseWaits, 1);
+                    self.count_wait();
                     let Some((outcome, handed)) =
                         self.wait_for_lease(hash, &mut patience, record, seen, left_ms)
                     else {
@@ -492,10 +512,19 @@ impl Patience {
     }
 }
 
-/// A number that no other living thread of the system has.
+/// A number that no other thread has had, until 2^32 threads have claimed something; never 0. The
+/// system's own numbers take a system call, and go to new threads when old ones end.
 fn thread() -> u32 {
-    // SAFETY: reads the thread's number.
-    unsafe { libc::gettid() }.cast_unsigned()
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    thread_local! {
+        static MINE: Cell<u32> = const { Cell::new(0) };
+    }
+    MINE.with(|mine| {
+        while mine.get() == 0 {
+            mine.set(NEXT.fetch_add(1, Relaxed));
+        }
+        mine.get()
+    })
 }
 
 impl<'a> Writer<'a> {

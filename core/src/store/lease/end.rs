@@ -82,6 +82,7 @@ impl StoreInner {
         options: &PutOptions,
     ) -> Result<AtOnce> {
         let Some(shard) = self.shard_of_lease(lease) else {
+            self.check_open()?;
             return Ok(AtOnce::Ended(PutOutcome::Conflict));
         };
         let mut writer = shard.lock(self)?;
@@ -99,7 +100,7 @@ impl StoreInner {
         writer.begin(hash, bytes);
         #[cfg(any(test, feature = "testing"))]
         crate::store::testing::maybe_panic(hash);
-        let took_us = (now_ns - record.granted_ns.load(Relaxed)) / 1_000;
+        let took_us = now_ns.saturating_sub(record.granted_ns.load(Relaxed)) / 1_000;
         let step = writer.put_loaded(hash, key, Source::Inline(value), options, took_us.max(1));
         let Ok(Step::Done(outcome @ PutOutcome::Stored(_))) = step else { return Ok(not) };
         let woken = writer.end_quietly(number, State::Again);
@@ -132,7 +133,7 @@ impl StoreInner {
                 return Ok(Step::Done(PutOutcome::Conflict));
             };
             let record = writer.record(number);
-            let took_ns = monotonic_ns() - record.granted_ns.load(Relaxed);
+            let took_ns = monotonic_ns().saturating_sub(record.granted_ns.load(Relaxed));
             let key = writer.key_of(record);
             let step = writer.put_loaded(hash, key, source, options, (took_ns / 1_000).max(1))?;
             if let Step::Done(PutOutcome::Stored(_)) = step {
@@ -193,7 +194,7 @@ impl StoreInner {
 
     fn drop_lease(&self, lease: Lease, reason: DropReason) -> Result<()> {
         fork::check(self.generation)?;
-        let Some(shard) = self.shard_of_lease(lease) else { return Ok(()) };
+        let Some(shard) = self.shard_of_lease(lease) else { return self.check_open() };
         let mut writer = shard.lock(self)?;
         let Some(number) = writer.held_record(lease) else { return Ok(()) };
         let record = writer.record(number);
@@ -287,7 +288,7 @@ impl Writer<'_> {
         record.generation.store(0, Relaxed);
         record.words.turn(State::Offered);
         if record.words.waiters() == 0 {
-            waits::end_one(record);
+            self.end_one_wait(record);
         }
     }
 }

@@ -76,9 +76,9 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
 impl<E: fmt::Debug + fmt::Display> std::error::Error for LoadError<E> {}
 
 /// A lease that is given up when it is not ended otherwise: the load unwound.
-struct Held<'a> {
-    store: &'a Store,
-    lease: Lease,
+pub struct Held<'a> {
+    pub store: &'a Store,
+    pub lease: Lease,
 }
 
 impl Held<'_> {
@@ -124,23 +124,32 @@ impl Store {
             }
             Claim::Claimed(lease) => lease,
         };
-        let held = Held { store: self, lease };
-        match load() {
-            Ok(Some(value)) => {
-                std::mem::forget(held);
-                let put = PutOptions { mode: PutMode::Set, ..options.put };
-                // Whatever the store makes of it, the value is there.
-                let _ = self.lease_put(lease, value.as_ref(), &put);
-                Ok(Some(Loaded::Own(value)))
-            }
-            Ok(None) => {
-                held.drop_as(DropReason::Absent { ttl_ms: options.absent_ms });
-                Ok(None)
-            }
-            Err(error) => {
-                held.drop_as(DropReason::Failed { retry_ms: options.retry_ms });
-                Err(LoadError::Load(error))
-            }
+        finish(Held { store: self, lease }, options, load())
+    }
+}
+
+/// Ends the lease of a load with what came of it.
+pub fn finish<V: AsRef<[u8]>, E>(
+    held: Held<'_>,
+    options: &LoadOptions,
+    loaded: Result<Option<V>, E>,
+) -> Result<Option<Loaded<V>>, LoadError<E>> {
+    match loaded {
+        Ok(Some(value)) => {
+            let put = PutOptions { mode: PutMode::Set, ..options.put };
+            let (store, lease) = (held.store, held.lease);
+            std::mem::forget(held);
+            // Whatever the store makes of it, the value is there.
+            let _ = store.lease_put(lease, value.as_ref(), &put);
+            Ok(Some(Loaded::Own(value)))
+        }
+        Ok(None) => {
+            held.drop_as(DropReason::Absent { ttl_ms: options.absent_ms });
+            Ok(None)
+        }
+        Err(error) => {
+            held.drop_as(DropReason::Failed { retry_ms: options.retry_ms });
+            Err(LoadError::Load(error))
         }
     }
 }

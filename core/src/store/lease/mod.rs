@@ -15,6 +15,8 @@
 //!   out how;
 //! - all of it is charged to the pool, bounded, and takes O(1) a call; no thread watches the time.
 //!
+//! Who waits does so as a thread (`claim.rs`), through a descriptor (`waits.rs`) or as a task (`task.rs`).
+//!
 //! A lease is two numbers and not memory: one that has ended, belongs to another store, or was made
 //! up, is a conflict.
 //!
@@ -33,6 +35,7 @@ pub(super) mod fresh;
 pub(super) mod handed;
 mod load;
 pub(super) mod table;
+mod task;
 mod waits;
 #[doc(hidden)]
 pub mod word;

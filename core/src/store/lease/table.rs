@@ -118,10 +118,12 @@ pub struct Leases {
     /// Bytes of the records of each list, and of the blocks of their long keys.
     bytes: [u64; 3],
     grants: u64,
+    /// Tasks that are to be woken once the lock is free.
+    pub wakes: *mut Wait,
 }
 
 // SAFETY: the chunks are memory of the pool that the table alone refers to, but for records that
-// waiters of the same store look at through shared references.
+// waiters of the same store look at through shared references; waits are reached under the lock.
 unsafe impl Send for Leases {}
 
 impl Leases {
@@ -133,6 +135,7 @@ impl Leases {
         lists: [List { oldest: 0, newest: 0, len: 0 }; 3],
         bytes: [0; 3],
         grants: 0,
+        wakes: std::ptr::null_mut(),
     };
 
     /// Whether a key can be found here.
@@ -480,8 +483,9 @@ impl<'a> Writer<'a> {
     /// A generation that no other lease of the process has.
     fn next_generation(&mut self) -> u64 {
         let grants = &mut self.state.leases.grants;
-        *grants += 1;
-        u64::from(self.store.id) << 40 | *grants & ((1 << 40) - 1)
+        // Never 0, however often it is asked.
+        *grants = *grants % ((1 << 40) - 1) + 1;
+        u64::from(self.store.id) << 40 | *grants
     }
 
     /// Makes the record the one of a lease that begins now; returns its generation.
@@ -506,7 +510,7 @@ impl<'a> Writer<'a> {
         record.until_ms.store(until_ms, Relaxed);
         self.delist(number);
         self.enlist(number, In::Remembered);
-        Self::announce(record, state);
+        self.announce(record, state);
         let most = self.store.remembered_max();
         while self.state.leases.bytes[In::Remembered as usize] > most {
             let oldest = self.state.leases.lists[In::Remembered as usize].oldest;
@@ -527,7 +531,7 @@ impl<'a> Writer<'a> {
         self.unlink(number);
         self.delist(number);
         self.drop_key(record);
-        Self::announce(record, state);
+        self.announce(record, state);
         if record.words.waiters() == 0 {
             self.put_free(number);
             return Woken(None);
@@ -537,11 +541,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Announces how a lease ended. What was remembered has announced it already.
-    fn announce(record: &Record, state: State) {
+    fn announce(&mut self, record: &Record, state: State) {
         match record.words.see().state() {
             State::Held | State::Offered => {
                 record.words.turn(state);
-                super::waits::end_all(record, state);
+                self.end_waits(record, state);
             }
             // Nobody has come to wait since.
             State::Failed | State::Absent => {}
@@ -594,6 +598,21 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Has whoever waits find out that the shard is out of service. The lists may be broken, the
+    /// records are not.
+    #[cold]
+    pub fn wake_all_waiters(&mut self) {
+        for number in 1..=self.state.leases.touched {
+            let record = self.record(number);
+            let state = record.words.see().state();
+            if matches!(state, State::Held | State::Offered) {
+                record.words.turn(state);
+                self.end_waits(record, State::Again);
+                Woken(Some(record)).wake();
+            }
+        }
+    }
+
     /// Ends everything after the shard was taken out of service, when the lists may be broken:
     /// whatever the records hold is found by going through them.
     #[cold]
@@ -609,7 +628,7 @@ impl<'a> Writer<'a> {
             record.head.store(0, Relaxed);
             record.list.store(In::Free as u8, Relaxed);
             self.drop_key(record);
-            Self::announce(record, State::Again);
+            self.announce(record, State::Again);
             if record.words.waiters() == 0 {
                 self.put_free(number);
             } else {

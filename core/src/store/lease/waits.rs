@@ -18,30 +18,55 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memory::fork;
 use crate::memory::lock::FutexMutex;
 use crate::pool::Owner;
+use crate::store::writer::Writer;
 use crate::store::{Store, StoreInner, View};
 use crate::types::check_key;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
 
 /// Waits of one object, at most.
 const WAITS_MAX: u32 = 1 << 20;
 
-/// One wait. Under the shard's lock: the place in the lease's list; under that of its `Waits`, all
-/// else.
+/// One wait. Under the shard's lock: the place in the lease's list, and all of a task's; under that of
+/// its `Waits`, all else.
 pub struct Wait {
+    /// NULL: a task.
     owner: *const Inner,
     cookie: u64,
     shard: u16,
-    record: Number,
+    pub record: Number,
     /// The lease's list.
     next: *mut Wait,
     before: *mut Wait,
-    /// The list of those still waiting, or the queue of the ended.
-    later: *mut Wait,
-    earlier: *mut Wait,
+    /// The list of those still waiting, or the queue of the ended; of a task, the queue of those to
+    /// be woken.
+    pub later: *mut Wait,
+    pub earlier: *mut Wait,
     /// How it ended; [`State::Held`]: it has not.
-    state: State,
-    handed: *mut Handed,
+    pub state: State,
+    pub handed: *mut Handed,
+    /// Of a task that waits.
+    pub waker: Option<Waker>,
+}
+
+impl Wait {
+    /// One for a task, in no list.
+    pub fn new(shard: u16, record: Number) -> Self {
+        Self {
+            owner: null(),
+            cookie: 0,
+            shard,
+            record,
+            next: null_mut(),
+            before: null_mut(),
+            later: null_mut(),
+            earlier: null_mut(),
+            state: State::Held,
+            handed: null_mut(),
+            waker: None,
+        }
+    }
 }
 
 struct Lists {
@@ -122,13 +147,11 @@ impl Waits {
         check_key(key)?;
         let store = &self.store.0;
         store.check_open()?;
-        let bytes = size_of::<Wait>();
         let refused = || Error::fixed(ErrorKind::NoSpace, "the pool has no room for another wait");
         if self.inner.lists.lock().len >= WAITS_MAX {
             return Err(refused());
         }
-        let block = store.pool.raw().alloc(store.space(), bytes, 16, Owner::Pin, false)?;
-        let wait = block.ok_or_else(refused)?.cast::<Wait>();
+        let wait = allocate(store)?.ok_or_else(refused)?;
         let added = self.add_to_lease(key, cookie, wait);
         if !matches!(added, Ok(Some(_))) {
             // SAFETY: allocated above, and in no list.
@@ -149,31 +172,21 @@ impl Waits {
             return Ok(None);
         }
         let mut lists = self.inner.lists.lock();
-        let next = record.waits.load(Relaxed);
         let made = Wait {
             owner: &raw const *self.inner,
             cookie,
-            shard: store.number_of(shard),
-            record: number,
-            next,
-            before: null_mut(),
             later: lists.waiting,
-            earlier: null_mut(),
-            state: State::Held,
-            handed: null_mut(),
+            ..Wait::new(store.number_of(shard), number)
         };
         // SAFETY: the block is new and long enough; those that are in the lists are alive, and
         // both locks are held.
         unsafe {
             wait.write(made);
-            if !next.is_null() {
-                (*next).before = wait.as_ptr();
-            }
+            writer.link_wait(record, wait);
             if !lists.waiting.is_null() {
                 (*lists.waiting).earlier = wait.as_ptr();
             }
         }
-        record.waits.store(wait.as_ptr(), Relaxed);
         lists.waiting = wait.as_ptr();
         lists.len += 1;
         Ok(Some(left))
@@ -208,19 +221,27 @@ impl Waits {
         drop(lists);
         // SAFETY: it is in no list any more.
         unsafe { free(store, wait) };
-        let ended = match (state, NonNull::new(handed)) {
-            // SAFETY: each wait that ended so has a share, taken here and nowhere else.
-            (State::Handed, Some(handed)) => unsafe {
-                Ended::Value(Handed::take(handed, &store.pool))
-            },
-            (State::Failed, _) => Ended::LoadFailed,
-            (State::Absent, _) => Ended::Absent,
-            (State::Declined, _) => Ended::Declined,
-            (State::Free | State::Held | State::Offered | State::Again | State::Handed, _) => {
-                Ended::Again
-            }
-        };
+        // SAFETY: each wait that ended so has a share, taken here and nowhere else.
+        let ended = unsafe { outcome(store, state, handed) };
         Ok(Some((cookie, ended)))
+    }
+
+    /// Forgets what ended and was not told. What one of them was offered goes to the next.
+    fn forget_ended(&self) {
+        let store = &*self.store.0;
+        loop {
+            let first = self.inner.lists.lock().first;
+            // SAFETY: an ended wait is this object's alone, and alive until it is told.
+            let Some((shard, record, state)) =
+                (unsafe { first.as_ref() }).map(|wait| (wait.shard, wait.record, wait.state))
+            else {
+                return;
+            };
+            let _ = self.next();
+            if state == State::Again {
+                store.shards[usize::from(shard)].lock_any(store).pass_offer_on(record);
+            }
+        }
     }
 
     /// Takes one that still waits out of its lease's list and frees it; false if there is none.
@@ -243,15 +264,7 @@ impl Waits {
         // as well as that of this object's lists.
         unsafe {
             let wait = &*first;
-            let record = writer.record(wait.record);
-            if wait.before.is_null() {
-                record.waits.store(wait.next, Relaxed);
-            } else {
-                (*wait.before).next = wait.next;
-            }
-            if !wait.next.is_null() {
-                (*wait.next).before = wait.before;
-            }
+            writer.unlink_wait(wait);
             lists.waiting = wait.later;
             if !wait.later.is_null() {
                 (*wait.later).earlier = null_mut();
@@ -272,10 +285,34 @@ impl Drop for Waits {
     fn drop(&mut self) {
         if fork::check(self.store.0.generation).is_ok() {
             while self.remove_one() {}
-            while let Ok(Some(_)) = self.next() {}
+            self.forget_ended();
         }
         // SAFETY: the descriptor is this object's, and nobody writes to it any more.
         unsafe { libc::close(self.inner.fd) };
+    }
+}
+
+/// Room for a wait, if there is any.
+pub fn allocate(store: &StoreInner) -> Result<Option<NonNull<Wait>>> {
+    let bytes = size_of::<Wait>();
+    let block = store.pool.raw().alloc(store.space(), bytes, 16, Owner::Pin, false)?;
+    Ok(block.map(NonNull::cast))
+}
+
+/// What a wait is told; `handed` is its share, if it ended so.
+///
+/// # Safety
+/// The share was not taken yet.
+pub unsafe fn outcome(store: &StoreInner, state: State, handed: *mut Handed) -> Ended {
+    match (state, NonNull::new(handed)) {
+        // SAFETY: as the caller promises.
+        (State::Handed, Some(handed)) => Ended::Value(unsafe { Handed::take(handed, &store.pool) }),
+        (State::Failed, _) => Ended::LoadFailed,
+        (State::Absent, _) => Ended::Absent,
+        (State::Declined, _) => Ended::Declined,
+        (State::Free | State::Held | State::Offered | State::Again | State::Handed, _) => {
+            Ended::Again
+        }
     }
 }
 
@@ -283,39 +320,105 @@ impl Drop for Waits {
 ///
 /// # Safety
 /// It is in no list, and nobody uses it any more.
-unsafe fn free(store: &StoreInner, wait: NonNull<Wait>) {
+pub unsafe fn free(store: &StoreInner, wait: NonNull<Wait>) {
     // SAFETY: the block was allocated for this wait.
     let freed = unsafe { store.pool.raw().free(store.space(), wait.cast(), Owner::Pin) };
     debug_assert!(freed.is_ok());
 }
 
-/// Tells all waits of a lease how it ended. The caller holds the shard's lock.
-pub fn end_all(record: &Record, state: State) {
-    let handed = if state == State::Handed { record.handed.load(Relaxed) } else { null_mut() };
-    let mut wait = record.waits.swap(null_mut(), Relaxed);
-    while !wait.is_null() {
-        // SAFETY: what is in a lease's list under the shard's lock is alive; once it is told, its
-        // owner may free it.
-        wait = unsafe {
-            let next = (*wait).next;
-            end(wait, state, handed);
-            next
-        };
+impl Writer<'_> {
+    /// Tells all waits of a lease how it ended.
+    pub fn end_waits(&mut self, record: &Record, state: State) {
+        let handed = if state == State::Handed { record.handed.load(Relaxed) } else { null_mut() };
+        let mut wait = record.waits.swap(null_mut(), Relaxed);
+        while !wait.is_null() {
+            // SAFETY: what is in a lease's list under the shard's lock is alive; once it is told,
+            // its owner may free it.
+            wait = unsafe {
+                let next = (*wait).next;
+                self.end_wait(wait, state, handed);
+                next
+            };
+        }
     }
-}
 
-/// Has one wait of a lease, if there is one, claim the key again. The caller holds the shard's lock.
-pub fn end_one(record: &Record) {
-    let wait = record.waits.load(Relaxed);
-    if !wait.is_null() {
-        // SAFETY: as in `end_all`.
-        unsafe {
-            let next = (*wait).next;
-            record.waits.store(next, Relaxed);
-            if !next.is_null() {
-                (*next).before = null_mut();
+    /// Has one wait of a lease, if there is one, claim the key again.
+    pub fn end_one_wait(&mut self, record: &Record) {
+        let wait = record.waits.load(Relaxed);
+        if !wait.is_null() {
+            // SAFETY: as in `end_waits`.
+            unsafe {
+                let next = (*wait).next;
+                record.waits.store(next, Relaxed);
+                if !next.is_null() {
+                    (*next).before = null_mut();
+                }
+                self.end_wait(wait, State::Again, null_mut());
             }
-            end(wait, State::Again, null_mut());
+        }
+    }
+
+    /// Moves a wait to the ended ones: of its object, or of the tasks that are to be woken.
+    ///
+    /// # Safety
+    /// It is of a lease of this shard, was taken out of the lease's list, and has not ended.
+    unsafe fn end_wait(&mut self, wait: *mut Wait, state: State, handed: *mut Handed) {
+        // SAFETY: what waits is alive, and an object takes its waits out of their leases, under the
+        // shard's lock, before it goes.
+        unsafe {
+            (*wait).handed = handed;
+            match (*wait).owner.as_ref() {
+                Some(owner) => end_of(owner, wait, state),
+                None => {
+                    (*wait).state = state;
+                    self.queue_task(wait);
+                }
+            }
+        }
+    }
+
+    /// Puts a wait into a lease's list.
+    ///
+    /// # Safety
+    /// The record is of this shard, and the wait in no list.
+    pub unsafe fn link_wait(&self, record: &Record, wait: NonNull<Wait>) {
+        let next = record.waits.swap(wait.as_ptr(), Relaxed);
+        // SAFETY: what is in a lease's list under the shard's lock is alive, and so is the new one.
+        unsafe {
+            (*wait.as_ptr()).next = next;
+            if !next.is_null() {
+                (*next).before = wait.as_ptr();
+            }
+        }
+    }
+
+    /// Takes a wait that has not ended out of its lease's list.
+    ///
+    /// # Safety
+    /// It is of a lease of this shard, and in its list.
+    pub unsafe fn unlink_wait(&self, wait: &Wait) {
+        if wait.before.is_null() {
+            self.record(wait.record).waits.store(wait.next, Relaxed);
+        } else {
+            // SAFETY: what is in the same list under the shard's lock is alive.
+            unsafe { (*wait.before).next = wait.next };
+        }
+        if !wait.next.is_null() {
+            // SAFETY: as above.
+            unsafe { (*wait.next).before = wait.before };
+        }
+    }
+
+    /// Has the next who waits take what is on offer, where one that was told of it is gone.
+    pub fn pass_offer_on(&mut self, number: Number) {
+        let record = self.record(number);
+        if record.words.see().state() != State::Offered {
+            return;
+        }
+        if record.words.waiters() == 0 {
+            self.end_one_wait(record);
+        } else {
+            crate::memory::wait::wake(record.words.futex(), 1);
         }
     }
 }
@@ -331,14 +434,12 @@ pub fn count(record: &Record) -> u32 {
     count
 }
 
-/// Moves a wait to the ended ones of its owner.
+/// Moves a wait to the ended ones of its object.
 ///
 /// # Safety
 /// It is of a lease whose shard's lock is held, was taken out of the lease's list, and has not
 /// ended.
-unsafe fn end(wait: *mut Wait, state: State, handed: *mut Handed) {
-    // SAFETY: an owner takes its waits out of their leases, under the shard's lock, before it goes.
-    let owner = unsafe { &*(*wait).owner };
+unsafe fn end_of(owner: &Inner, wait: *mut Wait, state: State) {
     let mut lists = owner.lists.lock();
     // SAFETY: both locks are held, and what is in the owner's lists is alive.
     unsafe {
@@ -352,7 +453,6 @@ unsafe fn end(wait: *mut Wait, state: State, handed: *mut Handed) {
             (*later).earlier = earlier;
         }
         (*wait).state = state;
-        (*wait).handed = handed;
         (*wait).later = null_mut();
         if lists.last.is_null() {
             lists.first = wait;

@@ -1,0 +1,137 @@
+//! What leases and what is remembered may take.
+
+use crate::common::*;
+use hypercache_core::memory::sys::testing::{fail_after, has_failed as has_failed_once};
+use hypercache_core::{Claim, DropReason, ErrorKind, Pool, PoolConfig, PutOutcome, StoreConfig};
+
+#[test]
+fn abandoned_leases_leave_nothing_behind() {
+    let pool = Pool::create(&PoolConfig::new(8 << 20)).unwrap();
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let store = pool.open_store(&StoreConfig::default()).unwrap();
+        let mut held = 0;
+        for number in 0..500_000_u32 {
+            granted(store.claim(&number.to_be_bytes(), AT_ONCE).unwrap());
+            match number {
+                100_000 => held = store.stats().used_bytes,
+                400_000 => assert_eq!(store.stats().used_bytes, held),
+                _ => {}
+            }
+        }
+        pool.validate().unwrap();
+        let stats = store.stats();
+        assert_eq!((stats.leases, stats.entries), (500_000, 0));
+        assert!(stats.used_bytes < 1 << 20, "{} bytes", stats.used_bytes);
+        drop(store);
+        left.push(trimmed(&pool));
+    }
+    // The second time, the pool's own tables have grown already.
+    assert_eq!(left[0], left[1]);
+}
+
+#[test]
+fn long_keys_have_blocks_of_their_own() {
+    let pool = Pool::create(&PoolConfig::new(8 << 20)).unwrap();
+    let mut left = Vec::new();
+    for _ in 0..2 {
+        let store = pool.open_store(&StoreConfig::default()).unwrap();
+        for len in [0, 55, 56, 57, 1_000, 65_535] {
+            let key = vec![b'k'; len];
+            let lease = granted(store.claim(&key, AT_ONCE).unwrap());
+            is_busy(store.claim(&key, AT_ONCE).unwrap());
+            pool.validate().unwrap();
+            if len <= 1_000 {
+                let put = store.lease_put(lease, b"v", &SET).unwrap();
+                assert!(matches!(put, PutOutcome::Stored(_)));
+                assert_eq!(value(store.claim(&key, AT_ONCE).unwrap()), b"v");
+            } else {
+                store.lease_drop(lease, DropReason::Absent { ttl_ms: 0 }).unwrap();
+                assert!(matches!(store.claim(&key, AT_ONCE).unwrap(), Claim::Absent));
+            }
+        }
+        pool.validate().unwrap();
+        drop(store);
+        left.push(trimmed(&pool));
+    }
+    assert_eq!(left[0], left[1]);
+}
+
+#[test]
+fn long_keys_are_bounded_by_their_bytes() {
+    let (pool, store) = store();
+    let longest = 10_000;
+    for number in 0..2_000_u32 {
+        let key = [&number.to_be_bytes()[..], &vec![7; longest]].concat();
+        granted(store.claim(&key, AT_ONCE).unwrap());
+    }
+    // A 32nd of the limit, and one lease a shard more.
+    let shards = u64::from(store.config().shards);
+    let most = pool.stats().limit_bytes / 32 + shards * 2 * longest as u64;
+    assert!(pool.stats().held_bytes < most + (1 << 20), "{} bytes", pool.stats().held_bytes);
+    for number in 0..1_000_u32 {
+        let stored = store.set(&number.to_be_bytes(), &[1; 1_000]).unwrap();
+        assert!(matches!(stored, PutOutcome::Stored(_)));
+    }
+    pool.validate().unwrap();
+    store.clear().unwrap();
+    pool.validate().unwrap();
+}
+
+#[test]
+fn a_scan_of_absent_keys_takes_its_share_only() {
+    let pool = Pool::create(&PoolConfig::new(8 << 20)).unwrap();
+    let config = StoreConfig { negative_ttl_ms: 1_000_000, ..StoreConfig::default() };
+    let store = pool.open_store(&config).unwrap();
+    for number in 0..2_000_u32 {
+        store.set(&number.to_be_bytes(), &[1; 100]).unwrap();
+    }
+    let before = store.stats();
+    for number in 1_000_000..1_200_000_u32 {
+        let lease = granted(store.claim(&number.to_be_bytes(), AT_ONCE).unwrap());
+        store.lease_drop(lease, DropReason::Absent { ttl_ms: 0 }).unwrap();
+    }
+    let after = store.stats();
+    assert_eq!((after.entries, after.evicted), (before.entries, 0));
+    // 5 %, rounded up to the runs that records lie in.
+    assert!(after.used_bytes - before.used_bytes < 2 * (8 << 20) * 5 / 100);
+    // The latest are the ones that are known.
+    assert!(matches!(store.claim(&1_199_999_u32.to_be_bytes(), AT_ONCE).unwrap(), Claim::Absent));
+    pool.validate().unwrap();
+}
+
+/// The n-th charge or commit of memory fails, for every n: an answer, and nothing lost.
+#[test]
+fn every_piece_of_memory_may_be_refused() {
+    for long in [false, true] {
+        let mut has_failed = true;
+        let mut n = 0;
+        while has_failed {
+            n += 1;
+            let (pool, store) = store();
+            let waits = store.waits().unwrap();
+            fail_after(n);
+            for number in 0..100_u32 {
+                let mut key = number.to_be_bytes().to_vec();
+                key.resize(if long { 300 } else { 4 }, b'k');
+                match store.claim(&key, AT_ONCE) {
+                    Ok(Claim::Claimed(lease)) => {
+                        let _ = waits.add(&key, 1);
+                        let _ = store.lease_put(lease, &vec![1; number as usize * 300], &SET);
+                    }
+                    Ok(other) => panic!("{other:?} of a new key"),
+                    Err(error) => assert!(
+                        [ErrorKind::NoMemory, ErrorKind::NoSpace].contains(&error.kind()),
+                        "{error}"
+                    ),
+                }
+                while waits.next().unwrap().is_some() {}
+            }
+            has_failed = has_failed_once();
+            fail_after(0);
+            pool.validate().unwrap();
+            assert_eq!(pool.stats().pinned_bytes, 0);
+        }
+        assert!(n > 5, "memory was asked for {n} times only");
+    }
+}
