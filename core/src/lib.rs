@@ -74,6 +74,7 @@ pub mod types;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod memory {
+    pub mod bias;
     pub mod lock;
     pub mod racy;
     pub mod slot;

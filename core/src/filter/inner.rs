@@ -8,7 +8,7 @@ use super::table::{Aim, Table};
 use super::{COPIES_MAX, FilterConfig, FilterStats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::{KeyHash, random_u64};
-use crate::memory::lock::{FutexGuard, FutexMutex};
+use crate::memory::bias::Mutex;
 use crate::memory::{fork, guard};
 use crate::pool::Pool;
 use crate::types::check_key;
@@ -65,7 +65,7 @@ pub struct Inner {
     first: Table,
     count: AtomicU32,
     version: Apart<Version>,
-    writer: Apart<FutexMutex<Writer>>,
+    writer: Apart<Mutex<Writer>>,
     reads: Reads,
     later: [OnceLock<Table>; TABLES_MAX - 1],
     generation: u64,
@@ -106,7 +106,7 @@ impl Inner {
             first,
             count: AtomicU32::new(1),
             version: Apart(Version::new(flags)),
-            writer: Apart(FutexMutex::new(Writer::default())),
+            writer: Apart(Mutex::new(Writer::default())),
             reads: Reads::default(),
             later: [const { OnceLock::new() }; TABLES_MAX - 1],
             generation,
@@ -187,7 +187,7 @@ impl Inner {
     #[inline(never)]
     fn has_surely(&self, hash: u64) -> bool {
         self.has_unlocked(hash).unwrap_or_else(|| {
-            let _writer = self.writer.0.lock();
+            let _writer = self.writer.0.lock_aside();
             self.is_saturated() || self.find(hash)
         })
     }
@@ -304,16 +304,24 @@ impl Inner {
         std::iter::once(&self.first).chain(self.later[..count - 1].iter().filter_map(OnceLock::get))
     }
 
-    pub fn add(&self, hash: u64) -> Result<()> {
+    /// Adds a key, which is not too long.
+    #[inline]
+    pub fn add(&self, key: &[u8]) -> Result<()> {
+        if let Some(mut writer) = self.writer.0.enter() {
+            let hash = self.hash.of(key);
+            return self.insert(&mut writer, hash);
+        }
+        self.add_slowly(key)
+    }
+
+    #[inline(never)]
+    fn add_slowly(&self, key: &[u8]) -> Result<()> {
+        self.check()?;
+        let hash = self.hash.of(key);
+        // While the lock is being waited for.
         self.prefetch(hash);
         let mut writer = self.writer.0.lock();
-        writer.adds += 1;
-        let done = self.insert(&mut writer, hash);
-        if done.is_err() {
-            writer.add_failures += 1;
-            self.version.0.raise(SATURATED);
-        }
-        done
+        self.insert(&mut writer, hash)
     }
 
     fn prefetch(&self, hash: u64) {
@@ -322,22 +330,23 @@ impl Inner {
 
     /// The usual case, an empty slot in the only table, is decided here; everything else is another
     /// function.
-    #[inline]
-    fn insert(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> Result<()> {
-        if self.version.0.flags() & (SATURATED | GROWN) == 0 {
-            let place = self.base.place(hash);
-            let look = self.first.lens().look(place);
-            if let Some(spot) = look.free {
-                // With an empty slot there are fewer copies than slots.
-                self.first.fill(spot.bucket, spot.slot, place.fingerprint);
-                return Ok(());
-            }
+    #[inline(always)]
+    fn insert(&self, writer: &mut Writer, hash: u64) -> Result<()> {
+        writer.adds += 1;
+        // With an empty slot there are fewer copies than slots.
+        if self.version.0.flags() == 0 && self.first.fill_one(self.first.lens().place(hash)) {
+            return Ok(());
         }
-        self.insert_anywhere(writer, hash)
+        let done = self.insert_anywhere(writer, hash);
+        if done.is_err() {
+            writer.add_failures += 1;
+            self.version.0.raise(SATURATED);
+        }
+        done
     }
 
     #[inline(never)]
-    fn insert_anywhere(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> Result<()> {
+    fn insert_anywhere(&self, writer: &mut Writer, hash: u64) -> Result<()> {
         if self.is_saturated() {
             return Err(SATURATED_ERROR);
         }
@@ -383,23 +392,35 @@ impl Inner {
         Ok(table)
     }
 
-    pub fn remove(&self, hash: u64) -> bool {
-        self.prefetch(hash);
-        let mut writer = self.writer.0.lock();
-        writer.removes += 1;
-        if self.version.0.flags() & (SATURATED | GROWN) == 0 {
-            let look = self.first.lens().look(self.base.place(hash));
-            if let Some(spot) = look.copy.filter(|_| !stays(look.copies)) {
-                let _unsettled = self.version.0.unsettle();
-                self.first.empty(spot.bucket, spot.slot);
-                return true;
-            }
+    /// Removes a key, which is not too long.
+    #[inline]
+    pub fn remove(&self, key: &[u8]) -> Result<bool> {
+        if let Some(mut writer) = self.writer.0.enter() {
+            let hash = self.hash.of(key);
+            return Ok(self.take_out(&mut writer, hash));
         }
-        self.remove_anywhere(&mut writer, hash)
+        self.remove_slowly(key)
     }
 
     #[inline(never)]
-    fn remove_anywhere(&self, writer: &mut FutexGuard<'_, Writer>, hash: u64) -> bool {
+    fn remove_slowly(&self, key: &[u8]) -> Result<bool> {
+        self.check()?;
+        let hash = self.hash.of(key);
+        self.prefetch(hash);
+        let mut writer = self.writer.0.lock();
+        Ok(self.take_out(&mut writer, hash))
+    }
+
+    #[inline(always)]
+    fn take_out(&self, writer: &mut Writer, hash: u64) -> bool {
+        writer.removes += 1;
+        let place = self.first.lens().place(hash);
+        self.version.0.flags() == 0 && self.first.empty_one(place, || self.version.0.unsettle())
+            || self.remove_anywhere(writer, hash)
+    }
+
+    #[inline(never)]
+    fn remove_anywhere(&self, writer: &mut Writer, hash: u64) -> bool {
         if self.is_saturated() {
             writer.remove_failures += 1;
             return true;
@@ -423,7 +444,7 @@ impl Inner {
     }
 
     pub fn clear(&self) {
-        let _writer = self.writer.0.lock();
+        let _writer = self.writer.0.lock_aside();
         // Whatever a reader answers meanwhile was true before or is after.
         self.tables().for_each(Table::clear);
         self.version.0.lower(SATURATED);
@@ -433,7 +454,7 @@ impl Inner {
 
     /// Calls `work` with the tables, oldest first, while nobody changes them.
     pub fn frozen<R>(&self, work: impl FnOnce(&[&Table], bool) -> R) -> R {
-        let _writer = self.writer.0.lock();
+        let _writer = self.writer.0.lock_aside();
         let mut tables = [&self.first; TABLES_MAX];
         let mut count = 0;
         for (place, table) in tables.iter_mut().zip(self.tables()) {
@@ -472,7 +493,7 @@ impl Inner {
         let mut slots = 0;
         let mut passes = 1.0;
         {
-            let writer = self.writer.0.lock();
+            let writer = self.writer.0.lock_aside();
             for (number, table) in self.tables().enumerate() {
                 let shape = table.shape();
                 let load = table.used() as f64 / shape.slots() as f64;

@@ -29,7 +29,8 @@
 //! keeps the rate asked for. Every table begun later is a bit wider, so all later ones together err
 //! as often as the first at most.
 //!
-//! **Threads.** One writer at a time, under a lock; readers take none. A fingerprint that moves is
+//! **Threads.** One writer at a time, under a lock that is biased to the first thread that writes and
+//! costs it no atomic operation until another one does (`memory::bias`); readers take none. A fingerprint that moves is
 //! in both places for a moment, so a reader that looks at the old place too late and at the new one
 //! too early would miss it: a writer that moves or removes counts a version up before and another
 //! after, and a reader believes that a key is absent only if the two agree (see `settled`). That one
@@ -131,7 +132,8 @@ impl Filter {
     }
 
     /// Adds a key. Up to [`COPIES_MAX`] adds of one key are counted; one more, and it stays.
-    /// Moves at most five fingerprints; where there is no room, it begins another table.
+    /// Moves at most five fingerprints; where there is no room, it begins another table. The first
+    /// thread that adds or removes does so without an atomic operation until another one does.
     ///
     /// # Errors
     /// `Invalid`: the key is longer than [`crate::types::KEY_LEN_MAX`]; `Forked`. `NoSpace`,
@@ -140,8 +142,7 @@ impl Filter {
     #[inline]
     pub fn add(&self, key: &[u8]) -> Result<()> {
         check_key(key)?;
-        self.0.check()?;
-        self.0.add(self.0.hash.of(key))
+        self.0.add(key)
     }
 
     /// Whether the key may have been added. False: it certainly was not, or it was removed as
@@ -187,8 +188,7 @@ impl Filter {
     #[inline]
     pub fn remove(&self, key: &[u8]) -> Result<bool> {
         check_key(key)?;
-        self.0.check()?;
-        Ok(self.0.remove(self.0.hash.of(key)))
+        self.0.remove(key)
     }
 
     /// Forgets every key and ends saturation. What it has grown to it keeps. Adds and removes wait

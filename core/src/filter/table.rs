@@ -122,6 +122,46 @@ unsafe fn load(at: *const u8) -> u64 {
     }
 }
 
+/// Stores 8 bytes at any address while others may read them.
+///
+/// # Safety
+/// The 8 bytes are mapped and writable, and nobody else writes them.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+unsafe fn store(at: *const u8, word: u64) {
+    // SAFETY: the caller promises that the bytes are writable; the instruction only stores.
+    unsafe {
+        std::arch::asm!(
+            "mov qword ptr [{at}], {word}",
+            at = in(reg) at,
+            word = in(reg) word,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// As above: the aligned words that they lie in, as atomics.
+///
+/// # Safety
+/// As above, for those words.
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline(always)]
+unsafe fn store(at: *const u8, word: u64) {
+    let shift = (at as usize % 8) as u32 * 8;
+    let first = at.wrapping_sub(at as usize % 8).cast::<AtomicU64>();
+    let change = |place: &AtomicU64, mask: u64, bits: u64| {
+        let old = u64::from_le(place.load(Ordering::Relaxed));
+        place.store((old & !mask | bits).to_le(), Ordering::Relaxed);
+    };
+    // SAFETY: the caller promises that the aligned words are writable; they are only ever accessed as
+    // atomics.
+    change(unsafe { &*first }, u64::MAX << shift, word << shift);
+    if shift != 0 {
+        // SAFETY: as above.
+        change(unsafe { &*first.add(1) }, u64::MAX >> (64 - shift), word >> (64 - shift));
+    }
+}
+
 impl Lanes {
     /// Of fingerprints of so many bits.
     pub fn of(width: u32) -> Self {
@@ -479,6 +519,66 @@ impl Table {
     pub fn fill(&self, bucket: u64, slot: usize, fingerprint: u64) {
         self.put(bucket, slot, fingerprint);
         self.used.store(self.used() + 1, Ordering::Relaxed);
+    }
+
+    /// Empties a slot of a place that has its fingerprint; false: there is none, or all eight have it.
+    /// What `begin` returns lives while the slot changes. Otherwise as [`Table::fill_one`].
+    #[inline]
+    pub fn empty_one<G>(&self, place: Place, begin: impl FnOnce() -> G) -> bool {
+        let (lens, lanes) = (&self.lens, &self.lens.lanes);
+        let aim = lens.aim(place);
+        let pattern = aim.fingerprint.wrapping_mul(lanes.ones[0]);
+        // SAFETY: the pairs are two of the table's, behind whose last slot lies a word.
+        let words = unsafe { [load(aim.left), load(aim.right)] };
+        let copies = [0, 1].map(|side| {
+            let pattern = pattern << (lanes.shift * side as u64);
+            zero_lanes(words[side] ^ pattern, lanes.ones[side], lanes.highs[side])
+        });
+        let is_right = copies[1] != 0;
+        let pick = |right, left| std::hint::select_unpredictable(is_right, right, left);
+        let (at, word, lane) = (
+            pick(aim.right as u64, aim.left as u64),
+            pick(words[1], words[0]),
+            pick(copies[1], copies[0]),
+        );
+        if lane == 0 || copies == lanes.highs {
+            return false;
+        }
+        let lane = lane.trailing_zeros() + 1 - lanes.width as u32;
+        let _changing = begin();
+        // SAFETY: as for the load; the caller is the one writer.
+        unsafe { store(at as *const u8, word ^ aim.fingerprint << lane) };
+        self.used.store(self.used() - 1, Ordering::Relaxed);
+        true
+    }
+
+    /// Fills an empty slot of a place, in the bucket that has more of them; false: there is none. Not
+    /// for fingerprints too wide to be compared in one word. Nothing but that is branched on: where a
+    /// slot is free cannot be foreseen.
+    #[inline]
+    pub fn fill_one(&self, place: Place) -> bool {
+        let (lens, lanes) = (&self.lens, &self.lens.lanes);
+        let aim = lens.aim(place);
+        // SAFETY: the pairs are two of the table's, behind whose last slot lies a word.
+        let words = unsafe { [load(aim.left), load(aim.right)] };
+        let free = [0, 1].map(|side| zero_lanes(words[side], lanes.ones[side], lanes.highs[side]));
+        // Buckets fill from their lowest slot on: the one that has more room has it further up, or
+        // begins it further down.
+        let takes_right = free[1] > free[0] << lanes.shift;
+        let pick = |right, left| std::hint::select_unpredictable(takes_right, right, left);
+        let (at, word, free) = (
+            pick(aim.right as u64, aim.left as u64),
+            pick(words[1], words[0]),
+            pick(free[1], free[0]),
+        );
+        if free == 0 {
+            return false;
+        }
+        let lane = free.trailing_zeros() + 1 - lanes.width as u32;
+        // SAFETY: as for the load; the caller is the one writer.
+        unsafe { store(at as *const u8, word | aim.fingerprint << lane) };
+        self.used.store(self.used() + 1, Ordering::Relaxed);
+        true
     }
 
     /// Empties a slot.

@@ -248,6 +248,14 @@ pub fn own_slot(tag: u64) -> usize {
     (SEAT.get().tag.load(Ordering::Relaxed) ^ tag) as usize
 }
 
+/// What names the calling thread among all threads of all processes: its seat's tag. 0 while it has
+/// no seat, and where readers need a fence.
+#[inline(always)]
+#[must_use]
+pub fn own_tag() -> u64 {
+    SEAT.get().tag.load(Ordering::Relaxed)
+}
+
 /// Whether [`own_slot`] tells a number: then the process is the one that the tag is of.
 #[inline(always)]
 #[must_use]
