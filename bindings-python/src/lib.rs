@@ -11,7 +11,7 @@
 //! - [`hot`], [`batch`], [`arguments`]: those that are not, in the interpreter's calling convention;
 //! - [`lease`], [`memo`]: read-through and memoization;
 //! - [`pool`], [`filter`], [`view`], [`scan`], [`stats`]: the other objects;
-//! - [`errors`]: statuses as exceptions.
+//! - [`errors`]: statuses as exceptions; [`stack`]: recursion before it is a fault.
 //!
 //! What reads better in Python (the mapping's other methods, memoization, dataclasses, documentation)
 //! is in `python/hypercache/`, on top of this module.
@@ -29,6 +29,7 @@ mod memo;
 mod open;
 mod pool;
 mod scan;
+mod stack;
 mod stats;
 mod value;
 mod view;

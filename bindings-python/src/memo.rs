@@ -19,7 +19,8 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::cache::CacheBase;
 use crate::key::{self, KeyRef, RawKey, Scratch};
-use crate::lease::{Claim, How, claim};
+use crate::lease::{Claim, How, Lease, claim};
+use crate::stack;
 
 /// The letter of forms that only memoization writes.
 const PRIVATE: u8 = b'p';
@@ -36,8 +37,10 @@ thread_local! {
 }
 
 /// A memoized function: its keys, claims and counters. Called, it answers a hit without running any
-/// Python code.
-#[pyclass(module = "hypercache._native", frozen, dict, weakref)]
+/// Python code. Attributes are for its subclass in Python to have: an instance dict of its own would
+/// be made, by CPython 3.11 and 3.12, between the object's memory and what it holds, and a collection
+/// that this starts would find nothing there.
+#[pyclass(module = "hypercache._native", frozen, subclass)]
 pub struct Memo {
     cache: Py<CacheBase>,
     /// The beginning of every key: the tuple's mark and its first part.
@@ -50,8 +53,12 @@ pub struct Memo {
     other: Py<PyAny>,
     /// Makes a digest of bytes that are too long.
     digest: Py<PyAny>,
-    /// Loads what a lease is for: called with the lease, the arguments and the named ones.
-    load: Py<PyAny>,
+    /// What is memoized.
+    function: Py<PyAny>,
+    /// Ends a lease with what was loaded: called with both.
+    finish: Py<PyAny>,
+    /// Ends a lease with the exception that the function raised: called with both.
+    failed: Py<PyAny>,
     /// Makes the whole key of the arguments, where the function has its own.
     own_key: Option<Py<PyAny>>,
     busy: Py<PyAny>,
@@ -118,6 +125,7 @@ impl Memo {
             }
             return Ok(());
         }
+        stack::enough()?;
         let bytes = self.other.bind(object.py()).call1((object,))?;
         out.extend_from_slice(&[MARK, PRIVATE, b'o']);
         out.extend_from_slice(bytes.cast::<PyBytes>()?.as_bytes());
@@ -211,6 +219,7 @@ impl Memo {
         let py = args.py();
         let (cache, how) = (self.cache.bind(py), How { wait, stale: self.stale });
         let found = if let Some(own) = &self.own_key {
+            stack::enough()?;
             let key = own.bind(py).call(args, named)?;
             let mut scratch = Scratch::default();
             // SAFETY: this function holds the object, and the scratch lives through the call.
@@ -234,6 +243,31 @@ impl Memo {
     }
 }
 
+impl Memo {
+    /// Calls the function for a lease, from here and not from Python: so a recursive function gets
+    /// as deep as the interpreter lets it, with no frames between its own.
+    fn load<'py>(
+        &self,
+        lease: Bound<'py, Lease>,
+        args: &Bound<'py, PyTuple>,
+        named: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = args.py();
+        stack::enough()?;
+        match self.function.bind(py).call(args, named) {
+            Ok(value) => {
+                self.finish.bind(py).call1((lease, &value))?;
+                Ok(value)
+            }
+            Err(error) => {
+                // Where even that fails, as at the end of the stack, the lease goes with its object.
+                let _ = self.failed.bind(py).call1((lease, error.value(py)));
+                Err(error)
+            }
+        }
+    }
+}
+
 trait Pairs<'py> {
     fn extract_pairs(&self) -> PyResult<Vec<(String, Bound<'py, PyAny>)>>;
 }
@@ -247,7 +281,8 @@ impl<'py> Pairs<'py> for Bound<'py, PyDict> {
 #[pymethods]
 impl Memo {
     #[new]
-    #[pyo3(signature = (cache, name, typed, stale, other, digest, load, own_key, busy, absent))]
+    #[pyo3(signature = (cache, name, typed, stale, other, digest, function, finish, failed, own_key,
+                        busy, absent))]
     #[allow(clippy::too_many_arguments, reason = "the package's Python half is the only caller")]
     fn new(
         cache: Py<CacheBase>,
@@ -256,7 +291,9 @@ impl Memo {
         stale: bool,
         other: Py<PyAny>,
         digest: Py<PyAny>,
-        load: Py<PyAny>,
+        function: Py<PyAny>,
+        finish: Py<PyAny>,
+        failed: Py<PyAny>,
         own_key: Option<Py<PyAny>>,
         busy: Py<PyAny>,
         absent: Py<PyAny>,
@@ -273,7 +310,9 @@ impl Memo {
             stale,
             other,
             digest,
-            load,
+            function,
+            finish,
+            failed,
             own_key,
             busy,
             absent,
@@ -292,10 +331,7 @@ impl Memo {
         let py = args.py();
         match self.claimed(args, named, true)? {
             Claim::Value(value) => Ok(value),
-            Claim::Claimed(lease) => {
-                let empty = PyDict::new(py);
-                self.load.bind(py).call1((lease, args, named.unwrap_or(&empty)))
-            }
+            Claim::Claimed(lease) => self.load(Bound::new(py, lease)?, args, named),
             Claim::Busy | Claim::Absent => Ok(py.None().into_bound(py)),
         }
     }
@@ -321,7 +357,9 @@ impl Memo {
         visit.call(&self.cache)?;
         visit.call(&self.other)?;
         visit.call(&self.digest)?;
-        visit.call(&self.load)?;
+        visit.call(&self.function)?;
+        visit.call(&self.finish)?;
+        visit.call(&self.failed)?;
         visit.call(&self.own_key)
     }
 

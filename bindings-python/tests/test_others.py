@@ -4,7 +4,6 @@ import ast
 import gc
 import inspect
 import multiprocessing
-import os
 import pathlib
 import re
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy
 import pytest
+from processes import in_a_child, run_alone
 
 import hypercache
 from hypercache import Cache, CuckooFilter, ForkedError, Pool, Pressure, View
@@ -202,13 +202,6 @@ def test_closing_while_others_call() -> None:
             thread.join()
 
 
-def run_alone(program: str) -> str:
-    """What a program prints in a process of its own, which it may break."""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert ended.returncode == 0 and not ended.stderr, ended.stderr
-    return ended.stdout
-
-
 def test_closing_while_short_calls_run() -> None:
     run_alone('''
 import threading
@@ -277,19 +270,6 @@ for key in walk:
     seen += 1
 assert seen in (299, 300), seen
 ''')
-
-
-def in_a_child(work: Any) -> int:
-    """The exit status of a forked child that does some work."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_a_forked_child_is_told(cache: Cache) -> None:

@@ -11,9 +11,11 @@ import inspect
 import itertools
 import pickle
 import random
+import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from functools import update_wrapper
+from functools import cached_property, partial, partialmethod, update_wrapper
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from hypercache._errors import DeadlockError, LoadError
@@ -195,7 +197,11 @@ async def load_async(
 
 
 class _LoopWaits:
-    """The waits of one event loop for the leases of one cache. It is there while anything waits."""
+    """The waits of one event loop for the leases of one cache. It is there while anything waits.
+
+    Only the loop and the tasks that wait hold it: if a loop is closed with tasks that wait still, all
+    of these go together, and the descriptor with them.
+    """
 
     def __init__(self, cache: "Cache", loop: asyncio.AbstractEventLoop) -> None:
         self._waits = Waits(cache)
@@ -203,14 +209,18 @@ class _LoopWaits:
         self._place = id(loop), id(cache)
         self._next = 0
         self._futures: dict[int, asyncio.Future[Any]] = {}
-        _waiting[self._place] = self
+        for other in list(_waiting.values()):
+            if other._loop.is_closed():
+                other._close()
         loop.add_reader(self._waits.fileno(), self._told)
+        _waiting[self._place] = self
 
     def _close(self) -> None:
         if not self._loop.is_closed():
             self._loop.remove_reader(self._waits.fileno())
         self._waits.close()
-        del _waiting[self._place]
+        if _waiting.get(self._place) is self:
+            del _waiting[self._place]
 
     async def wait(self, key: "Key") -> Any:
         """Waits for somebody else's load: a value, `ABSENT`, or `BUSY` for "claim again"."""
@@ -253,7 +263,7 @@ def _load_failed() -> LoadError:
 
 
 # By loop and cache; both live as long as something waits.
-_waiting: dict[tuple[int, int], _LoopWaits] = {}
+_waiting: "weakref.WeakValueDictionary[tuple[int, int], _LoopWaits]" = weakref.WeakValueDictionary()
 
 
 def _waits_of(cache: "Cache") -> _LoopWaits:
@@ -306,6 +316,44 @@ def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
+def _name_of(function: Callable[..., Any]) -> str:
+    """What the keys of a function begin with."""
+    owner = getattr(function, "__self__", None)
+    name = getattr(function, "__qualname__", None)
+    module = getattr(function, "__module__", None)
+    if isinstance(owner, type):
+        # A class that inherits a classmethod has one of its own.
+        name, module = f"{owner.__qualname__}.{function.__name__}", owner.__module__
+    elif name is None:
+        name, module = type(function).__qualname__, type(function).__module__
+    elif module is None:
+        module = getattr(getattr(function, "__objclass__", type(owner)), "__module__", None)
+    # Else many go by this name: a local function or a lambda with what it closes over, a method
+    # with its object, a partial with its arguments, an object that can be called with its state.
+    alone = (
+        hasattr(function, "__qualname__")
+        and not isinstance(function, partial)
+        and (owner is None or isinstance(owner, type | ModuleType))
+        and "<" not in name
+    )
+    return f"{module}.{name}" if alone else f"{module}.{name}#{next(_nameless)}"
+
+
+def _runs(function: Callable[..., Any]) -> Any:
+    """The function that runs when this is called: behind partials, and of an object's class."""
+    while isinstance(function, partial):
+        function = function.func
+    call = getattr(type(function), "__call__", None)
+    return call if inspect.isfunction(call) else function
+
+
+class _Function(Memo):
+    """A memoized function, which has attributes as functions do."""
+
+    def __repr__(self) -> str:
+        return f"<memoized {getattr(self, '__wrapped__', None)!r}>"
+
+
 class _Memoizer(Generic[P, R]):
     """What is done beside a hit for one function."""
 
@@ -317,14 +365,20 @@ class _Memoizer(Generic[P, R]):
         key: Callable[P, "Key"] | None,
         typed: bool,
     ) -> None:
-        name = f"{function.__module__}.{function.__qualname__}"
-        if "<locals>" in name or "<lambda>" in name:
-            # Many functions go by this name, each with what it closes over.
-            name = f"{name}#{next(_nameless)}"
         self.cache, self.function, self.terms, self.own_key = cache, function, terms, key
-        stale = terms.stale > 0
-        self.memo = Memo(
-            cache, name, typed, stale, _other_argument, _digest, self.load, key, BUSY, ABSENT
+        self.memo = _Function(
+            cache,
+            _name_of(function),
+            typed,
+            terms.stale > 0,
+            _other_argument,
+            _digest,
+            function,
+            terms.finish,
+            terms.failed,
+            key,
+            BUSY,
+            ABSENT,
         )
 
     def info(self) -> CacheInfo:
@@ -344,9 +398,6 @@ class _Memoizer(Generic[P, R]):
 
     def delete(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         return self.cache.delete(self.key_of(*args, **kwargs))
-
-    def load(self, lease: Lease, args: tuple[Any, ...], named: dict[str, Any]) -> R:
-        return load(lease, lambda: self.function(*args, **named), self.terms)
 
     def coroutine(self) -> Callable[P, Awaitable[Any]]:
         claim, cache, terms = self.memo.claim, self.cache, self.terms
@@ -375,15 +426,23 @@ def memoize(
     typed: bool,
 ) -> Memoized[P, R]:
     """The wrapper of a function."""
-    if isinstance(function, (staticmethod, classmethod)):
-        raise TypeError("put memoize below staticmethod or classmethod, next to the function")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    if isinstance(function, staticmethod | classmethod | property | cached_property | partialmethod):
+        kind = type(function).__name__
+        raise TypeError(f"put memoize below {kind}, next to the function")
+    if not callable(function):
+        raise TypeError(f"memoize takes a function, and {function!r} cannot be called")
+    inner = getattr(function, "_hypercache", None)
+    if inner is not None and inner.cache is cache and inner.own_key is key is None:
+        raise TypeError(f"{function!r} is memoized in this cache already")
+    runs = _runs(function)
+    if inspect.isgeneratorfunction(runs) or inspect.isasyncgenfunction(runs):
         raise TypeError("a generator's items cannot be cached; memoize a function that returns them")
     made = _Memoizer(cache, function, terms.checked(), key, typed)
-    is_coroutine = inspect.iscoroutinefunction(function)
+    is_coroutine = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(runs)
     # A function that is called and not awaited needs no Python code around a hit.
     wrapper: Any = made.coroutine() if is_coroutine else made.memo
     update_wrapper(wrapper, function)
+    wrapper._hypercache = made
     wrapper.cache_info = made.info
     wrapper.cache_clear = made.clear
     wrapper.cache_key = made.key_of

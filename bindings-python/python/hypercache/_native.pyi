@@ -89,7 +89,7 @@ class Waits:
     def ended(self) -> list[tuple[int, str, Any | None]]: ...
     def close(self) -> None: ...
 
-@final
+@disjoint_base
 class Memo:
     def __new__(
         cls,
@@ -99,7 +99,9 @@ class Memo:
         stale: bool,
         other: Callable[[Any], bytes],
         digest: Callable[[bytes], bytes],
-        load: Callable[[Lease, tuple[Any, ...], dict[str, Any]], Any],
+        function: Callable[..., Any],
+        finish: Callable[[Lease, Any], None],
+        failed: Callable[[Lease, BaseException], None],
         own_key: Callable[..., _Key] | None,
         busy: object,
         absent: object,
