@@ -1,6 +1,6 @@
 //! Many keys at once: the library looks them up together, so that their memory accesses overlap.
 //!
-//! Batches are cut into chunks whose arrays fit the stack. Keys that are not text are encoded one
+//! Batches are cut into chunks whose arrays fit the stack; between two of them a signal is seen. Keys that are not text are encoded one
 //! after another into one buffer, whose place is fixed before anything points into it.
 
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::cache::CacheBase;
 use crate::errors::error;
-use crate::hot::{put_options, read, written};
+use crate::hot::{LONG, put_options, read, written};
 use crate::key::{self, KeyRef, Scratch};
 use crate::open::{Ttl, ttl};
 use crate::value::{self, Encoded};
@@ -107,6 +107,9 @@ pub fn get_many<'py>(cache: &CacheBase, keys: &Bound<'py, PyAny>) -> PyResult<Bo
         let n = CHUNK.min(keys.len() - at);
         get_chunk(cache, &keys, at..at + n, &mut chunk, &mut buffer, &found)?;
         at += n;
+        if at < keys.len() {
+            py.check_signals()?;
+        }
     }
     VALUES.replace(buffer);
     Ok(found.into_any())
@@ -217,19 +220,42 @@ pub fn set_many(
                 flags: 0,
             })
             .collect();
-        let options = put_options(HC_PUT_SET, 0, ttl_ms, 0);
-        let mut statuses = [0; CHUNK];
-        // SAFETY: keys and values are alive, the arrays have as many places as there are entries.
-        let status = cache.call(py, |store| unsafe {
-            let (data, n) = (entries.as_ptr(), entries.len());
-            hc_put_many(store, data, n, &raw const options, statuses.as_mut_ptr())
-        })?;
-        if status < 0 {
-            return Err(error(py, status));
+        stored += put_chunk(cache, py, &entries, ttl_ms)?;
+        if entries.len() == CHUNK {
+            py.check_signals()?;
         }
-        for status in &statuses[..entries.len()] {
-            stored += usize::from(written(py, *status)?);
-        }
+    }
+    Ok(stored)
+}
+
+/// Stores up to [`CHUNK`] entries, whose keys and values the caller holds; how many were stored.
+fn put_chunk(
+    cache: &CacheBase,
+    py: Python<'_>,
+    entries: &[hc_entry],
+    ttl_ms: u64,
+) -> PyResult<usize> {
+    struct Shared<'a>(&'a [hc_entry], *mut hc_status, hc_put_options);
+    // SAFETY: the entries are only read, and nobody changes their bytes: keys and values are
+    // immutable objects or buffers of this batch. The statuses are written by one thread at a time:
+    // the one that waits for the work.
+    unsafe impl Sync for Shared<'_> {}
+    let mut statuses = [0; CHUNK];
+    let options = put_options(HC_PUT_SET, 0, ttl_ms, 0);
+    let parts = Shared(entries, statuses.as_mut_ptr(), options);
+    let put = |store| {
+        let Shared(entries, statuses, options) = &parts;
+        // SAFETY: keys and values are alive, and there are as many statuses as entries, or more.
+        unsafe { hc_put_many(store, entries.as_ptr(), entries.len(), options, *statuses) }
+    };
+    let bytes: usize = entries.iter().map(|entry| entry.value.len).sum();
+    let status = if bytes < LONG { cache.call(py, put) } else { cache.long(py, put) }?;
+    if status < 0 {
+        return Err(error(py, status));
+    }
+    let mut stored = 0;
+    for status in &statuses[..entries.len()] {
+        stored += usize::from(written(py, *status)?);
     }
     Ok(stored)
 }
@@ -280,6 +306,9 @@ fn delete_objects(cache: &CacheBase, keys: &[Bound<'_, PyAny>]) -> PyResult<u64>
             return Err(error(py, status));
         }
         deleted += count;
+        if keys.len() == CHUNK {
+            py.check_signals()?;
+        }
     }
     Ok(deleted)
 }

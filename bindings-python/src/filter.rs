@@ -13,6 +13,9 @@ use crate::key::{self, KeyRef, Scratch};
 use crate::open::c_text;
 use crate::pool::PoolBase;
 
+/// Keys added before signals are looked for again.
+const SIGNALS: usize = 1024;
+
 /// A filter's handle: what `hypercache.CuckooFilter` is made of.
 #[pyclass(module = "hypercache._native", subclass, frozen, weakref)]
 pub struct FilterBase {
@@ -108,8 +111,11 @@ impl FilterBase {
     /// Adds keys.
     #[pyo3(signature = (keys, /))]
     fn update(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
-        for key in keys.try_iter()? {
+        for (at, key) in keys.try_iter()?.enumerate() {
             self.add(&key?)?;
+            if at % SIGNALS == SIGNALS - 1 {
+                keys.py().check_signals()?;
+            }
         }
         Ok(())
     }
@@ -173,7 +179,7 @@ impl FilterBase {
     }
 
     fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err("a CuckooFilter cannot be pickled; save it to a file"))
+        Err(PyTypeError::new_err("a CuckooFilter cannot be pickled or copied; save it to a file"))
     }
 }
 

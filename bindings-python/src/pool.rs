@@ -74,11 +74,7 @@ impl PoolBase {
 unsafe extern "C" fn wake(ctx: *mut c_void, _level: i32, _used: u64, _limit: u64) {
     // The pipe does not block: a byte that does not fit tells nothing new.
     // SAFETY: the descriptor is open until the watch has been cancelled.
-    unsafe { write(ctx.addr().cast_signed() as i32, ptr::from_ref(&1_u8).cast(), 1) };
-}
-
-unsafe extern "C" {
-    fn write(descriptor: i32, data: *const c_void, len: usize) -> isize;
+    unsafe { libc::write(ctx.addr().cast_signed() as i32, ptr::from_ref(&1_u8).cast(), 1) };
 }
 
 /// A registered watcher of a pool's pressure.
@@ -233,6 +229,12 @@ impl PoolBase {
         // SAFETY: the struct is a place of the size it names.
         check(py, unsafe { hc_pool_stats_get(pool.0, &raw mut stats) })?;
         crate::stats::pool(py, &stats)
+    }
+
+    /// Whether the pool was closed.
+    #[getter(_closed)]
+    fn closed(&self) -> bool {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// The name, or None.

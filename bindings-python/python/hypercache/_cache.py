@@ -9,10 +9,11 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 
+from hypercache._closing import Closing
 from hypercache._codecs import Codec, resolve
+from hypercache._errors import HyperCacheError
 from hypercache._memoize import (
     ABSENT,
     BUSY,
@@ -38,7 +39,7 @@ R = TypeVar("R")
 _MISSING: Any = object()
 
 
-class Cache(CacheBase, MutableMapping[Any, Any]):
+class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
     """A cache that holds its byte limit: the process grows by that and a small constant.
 
     `max_bytes` is in bytes, or text: "64MiB", "25%" of the container's or the machine's memory. A
@@ -58,7 +59,8 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
     "pickle", "json", "msgpack", an object with dumps and loads, or None to refuse them.
 
     After a fork, the child's calls raise `ForkedError`, or with `after_fork="fresh"` the child gets
-    an empty cache of its own at its first call.
+    an empty cache of its own at its first call. That opens a pool as well, so it is refused where
+    the cache is to be in a given one.
 
     A cache may drop any entry at any time; what it returns is never older than what was written
     last. All methods may be called from many threads at once.
@@ -84,6 +86,11 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
     ) -> Self:
         if after_fork not in ("error", "fresh"):
             raise ValueError(f'after_fork is {after_fork!r}; it takes "error" or "fresh"')
+        if after_fork == "fresh" and pool is not None:
+            raise ValueError(
+                'after_fork is "fresh" and pool is given; that pool stays the parent\'s, so it takes '
+                "max_bytes for a pool of the cache's own"
+            )
         for what, value, most in (
             ("max_entries", max_entries, 2**64 - 1),
             ("shards", shards, 2**32 - 1),
@@ -298,22 +305,14 @@ class Cache(CacheBase, MutableMapping[Any, Any]):
         """Whether it was closed."""
         return self._closed
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         if self.closed:
             return f"<hypercache.Cache{name}, closed>"
-        stats = self.stats()
+        try:
+            stats = self.stats()
+        except HyperCacheError as error:
+            return f"<hypercache.Cache{name}: {error}>"
         used = f"{stats.used_bytes:,} bytes"
         return f"<hypercache.Cache{name}: {stats.entries:,} entries in {used}>"
 

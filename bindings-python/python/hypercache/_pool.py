@@ -6,9 +6,9 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
+from hypercache._closing import Closing
 from hypercache._native import PoolBase, Watch
 from hypercache._stats import PoolStats
 
@@ -22,7 +22,7 @@ class Pressure(enum.IntEnum):
     CRITICAL = 30
 
 
-class Pool(PoolBase):
+class Pool(PoolBase, Closing):
     """A byte budget. Everything that the caches in it take is charged to it.
 
     `limit` is in bytes, or text: "64MiB", "25%" of the container's or the machine's memory. A pool
@@ -74,18 +74,14 @@ class Pool(PoolBase):
         """
         return PressureWatch(self, callback)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     def __repr__(self) -> str:
+        if self.closed:
+            return "<hypercache.Pool, closed>"
         name = f" {self.name!r}" if self.name else ""
         return f"<hypercache.Pool{name}>"
 
@@ -104,7 +100,7 @@ def _cancel_all() -> None:
         watch.cancel()
 
 
-class PressureWatch:
+class PressureWatch(Closing):
     """A callback that is told of a pool's pressure. Made by `Pool.on_pressure`."""
 
     __slots__ = ("__weakref__", "_lock", "_native", "_pipe", "_thread")
@@ -138,15 +134,8 @@ class PressureWatch:
         if self._thread is not threading.current_thread():
             self._thread.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """The same as `cancel`."""
         self.cancel()
 
     def __del__(self) -> None:
