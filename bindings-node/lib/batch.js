@@ -9,6 +9,7 @@ const {
   native, words, numbers, integers, scratch, memory, view, checkSlab, renewSlab, MOST, CODES, OFFSETS, LENGTHS, KINDS,
 } = require('./native.js');
 const { decode } = require('./codec.js');
+const { joinKeys } = require('./joined.js');
 
 const { getMany: getManyOf, getManyText } = native;
 
@@ -24,22 +25,12 @@ const TEXT = MISS + 7;
 const ENCODED_IN_SLAB = MISS + 8;
 const ENCODED = MISS + 9;
 
-/** Counts batches: a list that runs code while it is read may ask for another one. */
-let turns = 0;
-
 /** What the addon gives for keys that are strings: short texts, joined. Undefined for others. */
-function ofText(store, keys, count) {
-  const turn = ++turns;
-  let joined = '';
-  for (let i = 0; i < count; i++) {
-    const key = keys[i];
-    if (typeof key !== 'string') return undefined;
-    joined += key;
-    words[CODES + i] = joined.length;
-  }
-  if (turn !== turns) return undefined;
+function ofText(store, keys) {
+  const joined = joinKeys(keys, keys.length);
+  if (joined === undefined) return undefined;
   checkSlab();
-  return getManyText(store, joined, count);
+  return getManyText(store, joined, keys.length);
 }
 
 /** The same for keys of any kind. */
@@ -51,7 +42,7 @@ function ofAny(store, keys) {
 /** The values of up to `MOST` keys. */
 function getMany(cache, store, codec, given) {
   let keys = given;
-  let text = ofText(store, keys, keys.length);
+  let text = ofText(store, keys);
   if (text === undefined) {
     // A copy, which nothing that the keys may run can change.
     keys = Array.from(given).slice(0, MOST);

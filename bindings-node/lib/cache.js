@@ -9,6 +9,7 @@ const { getMany } = require('./batch.js');
 const { codecOf, decode, encode, isNative, BYTES } = require('./codec.js');
 const { Waits, checkFetch, fetch } = require('./fetch.js');
 const { CuckooFilter } = require('./filter.js');
+const { joinParts } = require('./joined.js');
 const { checkFunction, checkIterable, checkOptions, names, refuse } = require('./options.js');
 const { Pool } = require('./pool.js');
 const { Uncloneable } = require('./uncloneable.js');
@@ -113,15 +114,19 @@ class Cache extends Uncloneable {
   // ---- Reading ---------------------------------------------------------------------------
 
   get(key) {
+    const id = this.#id;
+    const joined = typeof key === 'object' ? joinParts(key) : undefined;
     checkSlab();
-    const value = get(this.#id, key);
+    const value = joined === undefined ? get(id, key) : get(-id, joined);
     if (value !== MORE) return value;
     return words[0] === BYTES ? fromSlab() : this.#rest(key);
   }
 
   peek(key) {
+    const id = this.#id;
+    const joined = typeof key === 'object' ? joinParts(key) : undefined;
     checkSlab();
-    const value = peek(this.#id, key);
+    const value = joined === undefined ? peek(id, key) : peek(-id, joined);
     return value === MORE ? this.#rest(key) : value;
   }
 
@@ -136,22 +141,30 @@ class Cache extends Uncloneable {
   }
 
   getString(key) {
-    return getString(this.#id, key);
+    const id = this.#id;
+    const joined = typeof key === 'object' ? joinParts(key) : undefined;
+    return joined === undefined ? getString(id, key) : getString(-id, joined);
   }
 
   getBuffer(key) {
+    const id = this.#id;
+    const joined = typeof key === 'object' ? joinParts(key) : undefined;
     checkSlab();
-    const found = getBuffer(this.#id, key);
+    const found = joined === undefined ? getBuffer(id, key) : getBuffer(-id, joined);
     if (found === true) return fromSlab();
     return found === undefined ? undefined : loaded(this.#id, key);
   }
 
   getInto(key, target, offset = 0) {
-    return getInto(this.#id, key, target, offset);
+    const id = this.#id;
+    const joined = typeof key === 'object' ? joinParts(key) : undefined;
+    return joined === undefined ? getInto(id, key, target, offset) : getInto(-id, joined, target, offset);
   }
 
   has(key) {
-    return has(this.#id, key);
+    const id = this.#id;
+    const joined = typeof key === 'object' ? joinParts(key) : undefined;
+    return joined === undefined ? has(id, key) : has(-id, joined);
   }
 
   getEntry(key, options = {}) {
@@ -197,7 +210,9 @@ class Cache extends Uncloneable {
         this.delete(key);
         return true;
       }
-      const status = set(this.#id, key, value);
+      const id = this.#id;
+      const joined = typeof key === 'object' ? joinParts(key) : undefined;
+      const status = joined === undefined ? set(id, key, value) : set(-id, joined, value);
       if (status !== ENCODE) return status === 0;
       return this.#put(SET, key, value, {}) === 0;
     }
@@ -220,12 +235,14 @@ class Cache extends Uncloneable {
   #put(mode, key, value, { ttl, session, flags, ifVersion, softTtl, idleTtl, type }) {
     if (value === undefined) refuse('value', value, 'anything else');
     if (type !== undefined && !isUint8Array(value)) refuse('value', value, 'with a type of its own, a Uint8Array');
-    const store = this.#id;
-    const status = put(store, key, value, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, type);
+    const id = this.#id;
+    const joined = typeof key === 'object' ? joinParts(key) : undefined;
+    const [store, name] = joined === undefined ? [id, key] : [-id, joined];
+    const status = put(store, name, value, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, type);
     if (status !== ENCODE) return status;
     const codec = this.#codec;
     const bytes = encode(codec, value);
-    return put(store, key, bytes, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, codec.type);
+    return put(id, key, bytes, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, codec.type);
   }
 
   setMany(entries, options = {}) {
@@ -263,7 +280,11 @@ class Cache extends Uncloneable {
   }
 
   delete(key, options) {
-    if (options === undefined) return remove(this.#id, key, undefined) === 0;
+    if (options === undefined) {
+      const id = this.#id;
+      const joined = typeof key === 'object' ? joinParts(key) : undefined;
+      return (joined === undefined ? remove(id, key, undefined) : remove(-id, joined, undefined)) === 0;
+    }
     checkOptions('delete', options, DELETE_OPTIONS);
     const { ifVersion } = options;
     return remove(this.#id, key, ifVersion) === 0;

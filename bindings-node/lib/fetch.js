@@ -10,6 +10,7 @@ const { native, words, fromSlab, checkSlab, loaded, waits: byStore, MORE, LARGE,
 const { decode, encode, isNative } = require('./codec.js');
 const { isUint8Array } = require('node:util').types;
 const { HyperCacheError } = require('./errors.js');
+const { joinParts } = require('./joined.js');
 const { keptKey, nameOfKey } = require('./key.js');
 const { checkOptions, names, outside, refuse } = require('./options.js');
 
@@ -167,8 +168,9 @@ class Waits {
 
 /** What a claim found: `[status, value]`. */
 function claim(store, codec, key, flags) {
+  const joined = joinParts(key);
   checkSlab();
-  const value = native.claim(store, key, flags);
+  const value = joined === undefined ? native.claim(store, key, flags) : native.claim(-store, joined, flags);
   if (value === MORE && words[4] !== OK) return [words[4], words[5]];
   return read(store, codec, key, value);
 }

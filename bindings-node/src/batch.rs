@@ -29,17 +29,20 @@ const TEXT_VALUES: usize = 8_192;
 /// for each value what it is (or, for short text, its length in what is returned), where its bytes are,
 /// how many, of which type; and numbers, in two words each.
 const REST: usize = 0;
-const CODES: usize = 8;
+/// Where the words begin that say what each value is, or where each joined key ends.
+pub const CODES: usize = 8;
 const OFFSETS: usize = CODES + MOST;
 const LENGTHS: usize = OFFSETS + MOST;
 const KINDS: usize = LENGTHS + MOST;
-const NUMBERS: usize = KINDS + MOST;
+/// Where the words of numbers begin.
+pub const NUMBERS: usize = KINDS + MOST;
 /// How many words these are.
 pub const WORDS: usize = NUMBERS + 2 * MOST;
 
 /// What a value is; a lesser number is a length.
 const MISS: u32 = 1 << 16;
-const NUMBER: u32 = MISS + 1;
+/// A number, in the words for these.
+pub const NUMBER: u32 = MISS + 1;
 const BIGINT: u32 = MISS + 2;
 const FALSE: u32 = MISS + 3;
 const TRUE: u32 = MISS + 4;

@@ -8,10 +8,14 @@ use std::mem::MaybeUninit;
 use hypercache_bindings::key::{self, Key, KeyError, MAX_LEN, TupleWriter};
 use napi_sys::ValueType;
 
+use crate::batch::{CODES, NUMBER, NUMBERS};
 use crate::js::{Call, Js, Thrown, Value};
 
 /// The longest string, in UTF-16 units, that is read without asking for its length first.
 const SHORT: usize = 511;
+
+/// The word that says how many parts an array has that comes joined.
+const PARTS: usize = 7;
 
 /// Units are narrowed so many at a time.
 const LANES: usize = 16;
@@ -51,6 +55,39 @@ impl KeyBuffer {
             }
             _ => self.read_any(call, value),
         }
+    }
+
+    /// Reads an array of which JavaScript has joined the parts, where all of them are short text and safe
+    /// integers: the words say how many there are, and of each where its text ends, or that it is a
+    /// number, which other words have. Reading elements of an array costs more than all of this.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_joined(&mut self, call: Call<'_>, value: Value<'_>) -> Js<&[u8]> {
+        let len = call.utf16(value, &mut self.units[..=SHORT]).ok_or(Thrown)?;
+        // SAFETY: Node has written the first `len` units.
+        let units: &[u16] =
+            unsafe { std::slice::from_raw_parts(self.units.as_ptr().cast(), len.min(SHORT)) };
+        let out = &mut self.long;
+        out.reserve(2 * SHORT);
+        let tuple = TupleWriter::begin(out, 1).map_err(|error| refuse(call, error))?;
+        let mut start = 0;
+        for index in 0..call.state.told(PARTS) as usize {
+            let mark = tuple.part(out);
+            match call.state.told(CODES + index) {
+                NUMBER => {
+                    let number = whole(call.state.told_number(NUMBERS + 2 * index));
+                    out.extend_from_slice(&key::int(number.ok_or(Thrown)?));
+                }
+                end => {
+                    let text = units.get(start..end as usize).ok_or(Thrown)?;
+                    push_units(call, out, text)?;
+                    start = end as usize;
+                }
+            }
+            tuple.end_part(out, &mark).map_err(|error| refuse(call, error))?;
+        }
+        Ok(&self.long)
     }
 
     /// Appends a key to others.
@@ -175,6 +212,18 @@ fn push_text(call: Call<'_>, out: &mut Vec<u8>, value: Value<'_>) -> Js<()> {
     let len = call.utf16(value, &mut units).ok_or(Thrown)?;
     // SAFETY: Node has written the first `len` units.
     let units = unsafe { std::slice::from_raw_parts(units.as_ptr().cast::<u16>(), len) };
+    push_units(call, out, units)
+}
+
+/// Appends text of UTF-16 units as UTF-8.
+#[inline]
+fn push_units(call: Call<'_>, out: &mut Vec<u8>, units: &[u16]) -> Js<()> {
+    let start = out.len();
+    out.extend(units.iter().map(|unit| *unit as u8));
+    if units.iter().fold(0, |seen, unit| seen | unit) < 0x80 {
+        return Ok(());
+    }
+    out.truncate(start);
     for letter in char::decode_utf16(units.iter().copied()) {
         let Ok(letter) = letter else {
             return Err(call.wrong_type(

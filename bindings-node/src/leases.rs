@@ -21,7 +21,7 @@ use napi_sys as n;
 
 use crate::js::{Call, Js, Value};
 use crate::keys::KeyBuffer;
-use crate::read::{self, store};
+use crate::read::{self, keyed};
 use crate::sized;
 use crate::state::{Numbers, State};
 use crate::values::{self, ValueBuffer};
@@ -85,8 +85,7 @@ impl Leases {
 /// a lease to load by, or that another caller loads.
 pub fn claim<'a>(call: Call<'a>, [id, key, flags]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let mut lease = hc::hc_lease { id: 0, generation: 0 };
     let flags = call.i32(flags).cast_unsigned();
     let (status, found) = read::into_slab(call, |to, room, info| {
@@ -160,9 +159,8 @@ pub fn lease_drop<'a>(call: Call<'a>, [number, reason, retry_ms]: [Value<'a>; 3]
 /// it lasts at most; -1: nobody holds one, claim again; -2: no room for another wait.
 pub fn wait<'a>(call: Call<'a>, [id, key, cookie]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
-    let waits = watched(call, call.i32(id), store)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
+    let waits = watched(call, call.i32(id).abs(), store)?;
     let mut left_ms = 0;
     let cookie = call.f64(cookie).unwrap_or(0.0) as u64;
     // SAFETY: the watcher holds the waits for as long as the store's number is in use.

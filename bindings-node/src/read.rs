@@ -34,7 +34,29 @@ pub const LARGE: u32 = u32::MAX;
 /// A pending exception if it was closed.
 #[inline]
 pub fn store<'a>(call: Call<'a>, id: Value<'a>) -> Js<*mut hc::hc_store> {
-    let store = call.state.stores.get(call.i32(id));
+    numbered(call, call.i32(id))
+}
+
+/// The store and the key of a call. Of a store whose number is negated the key is an array whose parts
+/// JavaScript has joined (see [`KeyBuffer::read_joined`]).
+///
+/// # Errors
+/// As [`KeyBuffer::read`] and [`store`].
+#[inline]
+pub fn keyed<'a, 'b>(
+    call: Call<'a>,
+    id: Value<'a>,
+    key: Value<'a>,
+    buffer: &'b mut KeyBuffer,
+) -> Js<(*mut hc::hc_store, &'b [u8])> {
+    let id = call.i32(id);
+    let key = if id < 0 { buffer.read_joined(call, key)? } else { buffer.read(call, key)? };
+    Ok((numbered(call, id.wrapping_abs())?, key))
+}
+
+#[inline]
+fn numbered(call: Call<'_>, id: i32) -> Js<*mut hc::hc_store> {
+    let store = call.state.stores.get(id);
     if store.is_null() {
         Err(call.throw(crate::js::Kind::Status, "HC_ERR_CLOSED", "the cache is closed"))
     } else {
@@ -130,8 +152,7 @@ fn leave(call: Call<'_>, kind: u32, len: usize) {
 #[inline]
 fn get_with<'a>(call: Call<'a>, id: Value<'a>, key: Value<'a>, flags: u32) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     match find(call, store, key, flags) {
         (hc::HC_OK, value) => found(call, value),
         (hc::HC_NOT_FOUND, _) => call.undefined(),
@@ -219,8 +240,7 @@ pub fn peek<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
 #[inline]
 pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let mut value = [MaybeUninit::<u8>::uninit(); SMALL];
     let mut info = no_info();
     // SAFETY: the table holds a reference to the store; the value has SMALL bytes of room.
@@ -256,8 +276,7 @@ pub fn get_string<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
 #[inline]
 pub fn get_buffer<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let slab = call.state.slab.get();
     let mut len = 0;
     // SAFETY: the table holds a reference to the store; the slab has so many bytes at its end, which
@@ -285,8 +304,7 @@ pub fn get_buffer<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>
 /// if it does not, with its type in the words; `undefined` for a miss. Counts no hit.
 pub fn load<'a>(call: Call<'a>, [id, key, target]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let target = call.bytes(target).ok_or(Thrown)?;
     let mut info = no_info();
     // SAFETY: the table holds a reference to the store; the target has as many bytes as it says.
@@ -311,8 +329,7 @@ pub fn load<'a>(call: Call<'a>, [id, key, target]: [Value<'a>; 3]) -> Js<Value<'
 #[inline]
 pub fn get_into<'a>(call: Call<'a>, [id, key, target, offset]: [Value<'a>; 4]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let Some(room) = call.bytes(target) else {
         return Err(call.refused("target", target, "a Uint8Array"));
     };
@@ -362,8 +379,7 @@ type Question = unsafe extern "C" fn(*mut hc::hc_store, *const c_void, usize) ->
 #[inline]
 fn asked<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2], question: Question) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     // SAFETY: the table holds a reference to the store.
     match unsafe { question(store, key.as_ptr().cast(), key.len()) } {
         hc::HC_OK => call.boolean(true),
@@ -387,8 +403,7 @@ pub fn may_exist<'a>(call: Call<'a>, arguments: [Value<'a>; 2]) -> Js<Value<'a>>
 /// The mode is 0 to read, 1 to read without counting a hit, 2 to take it out; `raw` leaves bytes bytes.
 pub fn entry<'a>(call: Call<'a>, [id, key, mode, raw]: [Value<'a>; 4]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let found = match call.i32(mode) {
         2 => copied_by(call, |to, capacity, info| {
             // SAFETY: as in `copied`.
@@ -425,8 +440,7 @@ fn time_left(call: Call<'_>, ttl_ms: u64) -> Js<Value<'_>> {
 /// a miss.
 pub fn remaining_ttl<'a>(call: Call<'a>, [id, key]: [Value<'a>; 2]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let mut info = no_info();
     // SAFETY: the table holds a reference to the store; a capacity of 0 needs no buffer.
     let status = unsafe {

@@ -250,6 +250,12 @@ impl State {
         self.tell(index + 1, high);
     }
 
+    /// A number that JavaScript has written before the call.
+    pub fn told_number(&self, index: usize) -> f64 {
+        let [low, high] = [index, index + 1].map(|index| u64::from(self.told(index)));
+        f64::from_bits(low | high << 32)
+    }
+
     /// A word that JavaScript has written before the call.
     #[inline]
     pub fn told(&self, index: usize) -> u32 {

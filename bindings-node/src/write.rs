@@ -6,7 +6,7 @@ use napi_sys::ValueType;
 
 use crate::js::{Call, Js, Kind, Thrown, Value};
 use crate::keys::{KeyBuffer, whole};
-use crate::read::store;
+use crate::read::keyed;
 use crate::values::{self, ValueBuffer};
 
 /// The longest time that an option may give, in milliseconds.
@@ -91,8 +91,7 @@ pub fn too_large(call: Call<'_>, store: *mut hc::hc_store, len: usize) -> Thrown
 #[inline]
 pub fn set<'a>(call: Call<'a>, [id, key, value]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let mut buffer = ValueBuffer::new();
     let Some(value) = buffer.read(call, value)? else { return call.int(ENCODE) };
     let (key_data, val_data) = (key.as_ptr().cast(), value.bytes.as_ptr().cast());
@@ -134,8 +133,7 @@ pub fn put_options<'a>(
 pub fn put<'a>(call: Call<'a>, arguments: [Value<'a>; 11]) -> Js<Value<'a>> {
     let [id, key, value, rest @ .., kind] = arguments;
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let (mut options, gone) = put_options(call, rest)?;
     if gone {
         return remove(call, store, key, &options);
@@ -187,8 +185,7 @@ fn remove<'a>(
 #[inline]
 pub fn delete<'a>(call: Call<'a>, [id, key, version]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let data = key.as_ptr().cast();
     let status = if call.is_undefined(version) {
         // SAFETY: the table holds a reference to the store.
@@ -204,8 +201,7 @@ pub fn delete<'a>(call: Call<'a>, [id, key, version]: [Value<'a>; 3]) -> Js<Valu
 /// `touch(store, key, ttl)`.
 pub fn touch<'a>(call: Call<'a>, [id, key, ttl_value]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let data = key.as_ptr().cast();
     // SAFETY: the table holds a reference to the store.
     let status = unsafe {
@@ -233,8 +229,7 @@ pub fn incr<'a>(
     [id, key, delta, initial, ttl_value]: [Value<'a>; 5],
 ) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
-    let key = buffer.read(call, key)?;
-    let store = store(call, id)?;
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
     let delta = signed(call, delta, "delta")?;
     let initial = signed(call, initial, "initial")?;
     let Some(ttl) = ttl(call, ttl_value)? else {

@@ -76,6 +76,7 @@ test('of those who wait in another thread for a value that fits nowhere, one loa
       cache.close();
     });
   `, { eval: true, workerData: entry });
+  const ended = once(worker, 'exit');
   const loaded = cache.fetch('k', async () => {
     await once(worker, 'message');
     return { text: 'x'.repeat(3 << 20) };
@@ -84,7 +85,7 @@ test('of those who wait in another thread for a value that fits nowhere, one loa
   const [{ calls, said }] = await once(worker, 'message');
   assert.deepEqual(said, ['has gone', 3 << 20, 3 << 20, 3 << 20]);
   assert.equal(calls, 2);
-  await once(worker, 'exit');
+  await ended;
   cache.close();
 });
 

@@ -60,6 +60,57 @@ test('-0 is 0, a Uint8Array is a Buffer, and a small bigint is a number', () => 
   cache.close();
 });
 
+test('arrays are the same keys by whatever way they are read', async () => {
+  const cache = open();
+  class Mine extends Array {}
+  const holder = Object.freeze(['frozen', 5]);
+  const keys = [
+    [], [''], ['', ''], ['a', 'b'], ['ab'], ['a', 1], [1, 'a'], [1], ['1'], [-1, 2 ** 52, Number.MIN_SAFE_INTEGER],
+    ['é', 'ü', 3], ['\u{1f600}', '日本'], ['x'.repeat(499)], ['x'.repeat(500)], ['x'.repeat(501)], ['x'.repeat(510), 'y'],
+    ['x'.repeat(5_000), 1], Array.from({ length: 16 }, (_, i) => i), Array.from({ length: 17 }, (_, i) => `p${i}`),
+    ['a', ['b']], ['a', Buffer.from('b')], ['a', 5n], Mine.from(['mine', 7]), holder, [0, 'zero'],
+  ];
+  // What reads lists by the addon itself: batches of other than strings, and calls that are not hot.
+  const slow = (key) => [cache.getMany([key])[0], cache.getEntry(key)?.value];
+  const fast = (key) => [cache.get(key), cache.peek(key), cache.has(key) ? cache.get(key) : undefined];
+  for (const [i, key] of keys.entries()) {
+    const text = `value ${i}`;
+    assert.equal(cache.has(key), false, `key ${i}`);
+    cache.set(key, text);
+    assert.deepEqual([...slow(key), ...fast(key)], Array(5).fill(text), `key ${i}`);
+    assert.equal(cache.getString(key), text);
+    assert.deepEqual(cache.getBuffer(key), Buffer.from(text));
+    assert.equal(cache.getInto(key, Buffer.alloc(100)), text.length);
+    assert.equal(await cache.fetch(key, () => 'loaded'), text);
+    cache.set(key, text, { ttl: 50_000 });
+    assert.ok(cache.remainingTtl(key) <= 50_000);
+    assert.equal(cache.size, i + 1);
+  }
+  const all = new Set([...cache.keys()].map((key) => cache.get(key)));
+  assert.equal(all.size, keys.length);
+  for (const key of keys) assert.equal(cache.delete(key), true);
+  cache.setMany(keys.map((key, i) => [key, i]));
+  for (const [i, key] of keys.entries()) {
+    assert.equal(cache.get(key), i);
+    assert.equal(cache.get([...key]), i);
+  }
+  assert.equal(cache.get([-0, 'zero']), keys.length - 1);
+  cache.validate();
+  cache.close();
+});
+
+test('a call that fails between joining a key and its use misleads no other', () => {
+  const cache = open();
+  cache.set('ab', 'text');
+  cache.set(['a', 'b'], 'array');
+  for (const wrong of [() => Cache.prototype.get.call({}, ['a', 'b']), () => cache.getInto(['a', 'b'], 5), () => cache.set(['a', 'b'], Symbol('x'))]) {
+    assert.throws(wrong, TypeError);
+    assert.equal(cache.get('ab'), 'text');
+    assert.deepEqual(cache.getMany(['ab', ['a', 'b']]), ['text', 'array']);
+  }
+  cache.close();
+});
+
 test('what cannot be a key is refused, everywhere', () => {
   const cache = open();
   const calls = [
