@@ -334,7 +334,7 @@ export class CuckooFilter {
   add(key: Key): this;
   /** False: certainly not there. */
   has(key: Key): boolean;
-  /** Adds all of them: in one call, some times as fast as one by one. */
+  /** Adds all of them, in as few calls of the library as may be. */
   addMany(keys: Iterable<Key>): this;
   /** What `has` gives for each, in their order. */
   hasMany(keys: Iterable<Key>): boolean[];
