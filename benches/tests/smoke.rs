@@ -434,6 +434,74 @@ fn miss_ratios_of_the_real_folder() {
     assert!(compared >= 10, "only {compared} cells are in both");
 }
 
+/// A folder of a run that goes away with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hc-bench-run-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.0.join(file)).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_whole_run_leaves_its_files() {
+    let folder = Folder::new("whole");
+    let out = folder.0.to_str().unwrap();
+    let tables = folder.0.join("tables.md");
+    let asked = ["all", "--quick", "--only", "raw,churn", "--out", out];
+    let said = run(&[&asked[..], &["--markdown", tables.to_str().unwrap()]].concat());
+    assert!(said.contains("HyperCache against the best") && said.contains("report.html"), "{said}");
+    let (page, csv) = (folder.read("report.html"), folder.read("results.csv"));
+    assert!(page.contains("<h2>churn</h2>") && page.contains("<h2>raw</h2>"));
+    assert!(
+        page.contains("cargo xtask bench --quick --only raw,churn") && !page.contains("not whole")
+    );
+    assert!(csv.starts_with("suite,case,cache,metric,unit,") && csv.lines().count() > 12, "{csv}");
+    assert!(folder.read("tables.md").contains("<summary>raw: time"));
+    assert_eq!(folder.read("history.jsonl").lines().count(), 1);
+
+    // The same page out of what was kept.
+    run(&["all", "--again", "--out", out]);
+    assert_eq!(folder.read("report.html"), page);
+}
+
+/// Ctrl-C in the middle of a suite.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_broken_off_leaves_what_it_had() {
+    let folder = Folder::new("broken-off");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hypercache-bench"))
+        .args(["all", "--only", "churn,speed", "--out", folder.0.to_str().unwrap()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its first words come when it has begun to listen.
+    let mut first = [0; 1];
+    std::io::Read::read_exact(child.stderr.as_mut().unwrap(), &mut first).unwrap();
+    // SAFETY: the child has not been waited for, so its number is nobody else's.
+    assert_eq!(unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) }, 0);
+    let done = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(130), "{said}");
+    assert!(said.contains("Broken off"), "{said}");
+    let page = folder.read("report.html");
+    assert!(page.contains("not whole") && page.contains("churn was not begun"), "{page}");
+    assert!(folder.read("results.json").contains("\"waiting\""));
+}
+
 #[test]
 fn wrong_arguments_are_named() {
     for (args, named) in [
@@ -452,6 +520,10 @@ fn wrong_arguments_are_named() {
         (&["scenario", "--caches", "varnish"], "memcached"),
         (&["scenario", "--seconds", "0"], "--seconds is 0"),
         (&["dance"], "dance"),
+        (&["all", "--only", "dance"], "dance"),
+        (&["all", "--again", "--out", "/nowhere"], "/nowhere"),
+        #[cfg(not(feature = "profile-cpu"))]
+        (&["raw", "--profile", "cpu"], "profile-cpu"),
         #[cfg(not(feature = "peers"))]
         (&["churn", "--caches", "moka"], "built without the feature `peers`"),
         #[cfg(not(feature = "peers"))]

@@ -13,7 +13,7 @@ use clap::Args as ClapArgs;
 
 use crate::measure::{Place, now_utc};
 use crate::report::grid::{Grid, Match, Tally, Verdict, grids, times};
-use crate::report::run::{FORM, Files, Part, Run, State};
+use crate::report::run::{FORM, Files, Part, Run, State, replace};
 use crate::report::{Table, headline, markdown};
 use crate::suite::{Extent, Findings, Found, Plan, SUITES, Suite};
 
@@ -32,7 +32,8 @@ pub struct Args {
     /// The folder for what the run leaves [default: target/bench]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Also write the tables as Markdown to this file
+    /// Also write the tables as Markdown to this file: between its markers `<!-- tables` and
+    /// `<!-- end of tables`, where it has them
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Measure nothing: make the page and tables from the results.json that is in the folder
@@ -73,6 +74,8 @@ pub fn run(args: &Args) -> Result<()> {
         measure(suite, &plan, &kept, at)?;
     }
     let run = kept.run().clone();
+    files.remember(&run)?;
+    files.write(&run)?;
     args.finish(&run, &files)?;
     let failed: Vec<&str> = (run.suites.iter())
         .filter(|part| part.state != State::Done)
@@ -136,7 +139,8 @@ impl Args {
     fn finish(&self, run: &Run, files: &Files) -> Result<()> {
         print(run);
         if let Some(path) = &self.markdown {
-            crate::report::run::replace(path, &markdown::markdown(run))?;
+            let document = std::fs::read_to_string(path).unwrap_or_default();
+            replace(path, &markdown::into_document(&document, run))?;
             println!("  Markdown: {}", path.display());
         }
         println!("  Page:     {}", files.page().display());

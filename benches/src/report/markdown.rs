@@ -6,6 +6,25 @@ use super::grid::{Grid, Match, Tally, Verdict, grids, times};
 use super::headline;
 use super::run::Run;
 
+/// Where the tables of a document begin and end; what else stands on those lines is free.
+const MARKERS: (&str, &str) = ("<!-- tables", "<!-- end of tables");
+
+/// A document with the tables of a run in the place of those between its markers; the tables alone
+/// where it has no markers.
+#[must_use]
+pub fn into_document(document: &str, run: &Run) -> String {
+    let tables = markdown(run);
+    let begin = document.find(MARKERS.0).and_then(|at| Some(at + document[at..].find('\n')? + 1));
+    let parts = begin.and_then(|begin| {
+        let end = begin + document[begin..].find(MARKERS.1)?;
+        Some((&document[..begin], &document[end..]))
+    });
+    match parts {
+        Some((before, after)) => format!("{before}\n{tables}\n{after}"),
+        None => tables,
+    }
+}
+
 /// All tables: where the figures are from, the headlines, lost cells, every grid.
 #[must_use]
 pub fn markdown(run: &Run) -> String {
@@ -41,6 +60,7 @@ pub fn markdown(run: &Run) -> String {
     }
     let grids = grids(&run.figures);
     lost(&mut out, &grids);
+    out.push_str("\n## All figures\n");
     for grid in &grids {
         table(&mut out, grid);
     }
@@ -94,7 +114,12 @@ fn lost(out: &mut String, grids: &[Grid<'_>]) {
 
 fn table(out: &mut String, grid: &Grid<'_>) {
     let compared = grid.matches().next().is_some();
-    let _ = write!(out, "\n## {}: {}\n\n", grid.suite, grid.metric);
+    let rows = grid.rows.len();
+    let _ = write!(
+        out,
+        "\n<details><summary>{}: {} ({rows} rows)</summary>\n\n",
+        grid.suite, grid.metric
+    );
     let mut header = vec!["case".to_owned()];
     header.extend(grid.caches.iter().map(|cache| (*cache).to_owned()));
     if compared {
@@ -113,6 +138,7 @@ fn table(out: &mut String, grid: &Grid<'_>) {
         }
         row(out, &cells);
     }
+    out.push_str("\n</details>\n");
 }
 
 #[cfg(test)]
@@ -121,6 +147,24 @@ mod tests {
     use crate::measure::Place;
     use crate::report::run::FORM;
     use crate::report::{Figure, Unit};
+
+    #[test]
+    fn a_document_keeps_what_is_around_its_tables() {
+        let run = Run {
+            form: FORM,
+            began: String::new(),
+            command: "the command".to_owned(),
+            place: Place::default(),
+            suites: Vec::new(),
+            figures: Vec::new(),
+        };
+        let document = "before\n<!-- tables: x -->\nold\n<!-- end of tables -->\nafter\n";
+        let once = into_document(document, &run);
+        assert!(once.starts_with("before\n<!-- tables: x -->\n") && once.contains("the command"));
+        assert!(once.ends_with("\n<!-- end of tables -->\nafter\n") && !once.contains("old"));
+        assert_eq!(into_document(&once, &run), once);
+        assert_eq!(into_document("no markers", &run), markdown(&run));
+    }
 
     #[test]
     fn tables_have_every_figure_and_as_many_columns_in_each_row() {

@@ -10,6 +10,7 @@ pub mod plot;
 pub mod run;
 pub mod svg;
 mod table;
+pub mod trend;
 
 use std::time::Duration;
 

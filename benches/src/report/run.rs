@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Csv, Figure};
+use super::{Csv, Figure, trend};
+use crate::gate::{Origin, Record, history};
 use crate::measure::Place;
 
 /// The form of `results.json`; a reader of another one asks for a new run.
@@ -123,6 +124,19 @@ impl Files {
         self.folder.join("report.html")
     }
 
+    /// Earlier runs, a line each.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.folder.join("history.jsonl")
+    }
+
+    /// Adds what is worth it of a run to the history.
+    pub fn remember(&self, run: &Run) -> Result<()> {
+        let figures = trend::worth_keeping(run).cloned().collect();
+        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+        history::append(&self.history(), &Record::new(Origin::of(tree), figures))
+    }
+
     /// Writes all three. Each takes its place whole, so that a reader never sees half of one.
     pub fn write(&self, run: &Run) -> Result<()> {
         let rows = self.csv().with_extension("csv.new");
@@ -133,7 +147,8 @@ impl Files {
         drop(csv);
         fs::rename(&rows, self.csv())?;
         replace(&self.json(), &serde_json::to_string_pretty(run)?)?;
-        replace(&self.page(), &super::page::page(run))
+        let past = history::read(&self.history())?;
+        replace(&self.page(), &super::page::page(run, &trend::trends(run, &past)))
     }
 }
 

@@ -14,12 +14,13 @@ use std::fmt::Write;
 
 use super::plot::Look;
 use super::run::Run;
-use super::svg::{Shape, escape};
+use super::svg::{Round, Scale, Shape, escape};
+use super::trend::Trend;
 pub use style::STYLE;
 
-/// The page.
+/// The page; `trends` is what its figures were before.
 #[must_use]
-pub fn page(run: &Run) -> String {
+pub fn page(run: &Run, trends: &[Trend]) -> String {
     let mut out = String::with_capacity(1 << 18);
     out.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
@@ -32,6 +33,7 @@ pub fn page(run: &Run) -> String {
     for part in &run.suites {
         section::section(&mut out, run, part);
     }
+    course(&mut out, trends);
     method(&mut out);
     out.push_str("</body>\n</html>\n");
     out
@@ -56,6 +58,49 @@ fn legend(out: &mut String, looks: &BTreeMap<String, Look>) {
         );
     }
     out.push_str("</div>\n");
+}
+
+/// What figures were in earlier runs: a small curve each.
+fn course(out: &mut String, trends: &[Trend]) {
+    if trends.is_empty() {
+        return;
+    }
+    out.push_str(
+        "<h2>trend</h2>\n<p class=\"faint\">Figures of HyperCache run by run, the oldest left, up to \
+         the last hundred runs kept here.</p>\n<div class=\"wide\"><table><tr><th>figure</th><th \
+         class=\"text\">course</th><th>first</th><th>now</th><th>change</th></tr>\n",
+    );
+    for trend in trends {
+        let (Some(first), Some(last)) = (trend.values.first(), trend.values.last()) else {
+            continue;
+        };
+        let change = trend.change();
+        let _ = writeln!(
+            out,
+            "<tr><td>{}</td><td class=\"text\">{}</td><td>{}</td><td class=\"ours\">{}</td>\
+             <td>{:+.1} %</td></tr>",
+            escape(&trend.name),
+            spark(&trend.values),
+            trend.unit.show(*first),
+            trend.unit.show(*last),
+            // No zero below zero.
+            (change * 1000.0).round() / 10.0 + 0.0
+        );
+    }
+    out.push_str("</table></div>\n");
+}
+
+fn spark(values: &[f64]) -> String {
+    let x = Scale::linear((0.0, values.len().max(2) as f64 - 1.0), (3.0, 137.0));
+    let y = Scale::around(values.iter().copied(), false, Round::Decimal, (21.0, 3.0));
+    let points: Vec<String> = (values.iter().enumerate())
+        .map(|(nth, value)| format!("{:.1} {:.1}", x.at(nth as f64), y.at(*value)))
+        .collect();
+    format!(
+        "<svg class=\"spark\" viewBox=\"0 0 140 24\"><path class=\"curve\" \
+         style=\"stroke:var(--c0)\" d=\"M{}\"/></svg>",
+        points.join("L")
+    )
 }
 
 fn method(out: &mut String) {

@@ -49,6 +49,7 @@ svg .dash1 { stroke-dasharray: 7 3; } svg .dash2 { stroke-dasharray: 2 3; }
 svg .dash3 { stroke-dasharray: 9 3 2 3; } svg .dash4 { stroke-dasharray: 4 2; }
 svg .dash5 { stroke-dasharray: 12 4; }
 .mark { display: inline-block; height: 10px; width: 10px; }
+.spark { height: 24px; width: 140px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
 th { color: var(--faint); font-weight: 600; }

@@ -64,6 +64,11 @@ fn figures() -> Vec<Figure> {
     figures
 }
 
+fn trends() -> Vec<Trend> {
+    let name = "counts: get, a<b".to_owned();
+    vec![Trend { name, unit: Unit::Instructions, values: vec![300.0, 310.0, f64::NAN, 315.0] }]
+}
+
 /// Text between tags, once for each time it stands there.
 fn count(page: &str, text: &str) -> usize {
     page.matches(text).count()
@@ -71,12 +76,13 @@ fn count(page: &str, text: &str) -> usize {
 
 #[test]
 fn the_page_stands_alone_and_its_tags_close() {
-    let page = page(&run(figures(), State::Done));
+    let page = page(&run(figures(), State::Done), &trends());
     for outside in ["http", "<script", "src=", "@import", "url(", "NaN", "inf\"", "href"] {
         assert!(!page.contains(outside), "{outside} is in the page");
     }
     assert!(page.contains("a&lt;b") && !page.contains("a<b"));
     assert!(page.contains("memcached &amp; Valkey"));
+    assert!(page.contains("<td class=\"ours\">315</td><td>+5.0 %</td>"));
     for tag in [
         "figure", "svg", "table", "tr", "td", "th", "div", "span", "details", "p", "dl", "ul",
         "text",
@@ -93,7 +99,7 @@ fn every_figure_is_in_it() {
         figure.value = 11.0 + nth as f64 / 16.0;
         figure.unit = Unit::Ns;
     }
-    let page = page(&run(figures.clone(), State::Done));
+    let page = page(&run(figures.clone(), State::Done), &[]);
     for figure in &figures {
         let shown = format!(">{}</td>", figure.unit.show(figure.value));
         assert!(page.contains(&shown), "{} is not in the page: {shown}", figure.name());
@@ -102,7 +108,7 @@ fn every_figure_is_in_it() {
 
 #[test]
 fn plots_are_of_every_kind() {
-    let page = page(&run(figures(), State::Done));
+    let page = page(&run(figures(), State::Done), &trends());
     // Two of dots (hits and sets apart), one of percentiles, one of curves, one of bars.
     assert_eq!(count(&page, "<figure>"), 5);
     assert!(page.contains(">p99.9</text>") && page.contains(">limit</text>"));
@@ -120,16 +126,16 @@ fn what_was_lost_or_broken_off_is_said() {
             false => 0.5,
         };
     }
-    let page = page(&run(figures, State::Failed("no <memory>".to_owned())));
+    let page = page(&run(figures, State::Failed("no <memory>".to_owned())), &[]);
     assert!(page.contains("no &lt;memory&gt;") && page.contains("not whole"));
     assert!(page.contains("Lost cells: 18 of 18") && page.contains("x LOST</td>"));
 }
 
 #[test]
 fn a_run_of_nothing_is_a_page_too() {
-    let page = page(&run(Vec::new(), State::Done));
+    let page = page(&run(Vec::new(), State::Done), &[]);
     assert!(page.contains("</html>") && !page.contains("NaN"));
     let odd = vec![Figure::new("speed", "c", "hypercache", "time", Unit::Ns, f64::NAN)];
-    let page = super::page(&run(odd, State::Begun));
+    let page = super::page(&run(odd, State::Begun), &[]);
     assert!(page.contains("</html>") && !page.contains("NaN"));
 }
