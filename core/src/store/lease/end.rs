@@ -1,7 +1,8 @@
 //! Ending a lease: with a value, without one, or because the key was written.
 
+use super::course::Woken;
 use super::handed::Handed;
-use super::table::{Number, Woken};
+use super::record::Number;
 use super::waits;
 use super::word::State;
 use super::{DropReason, Lease};
@@ -268,7 +269,7 @@ impl Writer<'_> {
 
     fn held_record_at(&mut self, lease: Lease, now_ms: u64) -> Option<Number> {
         let number = lease.id as Number;
-        if lease.generation == 0 || number == 0 || number > self.state.leases.touched() {
+        if lease.generation == 0 || number == 0 || number > self.state.leases.touched {
             return None;
         }
         let record = self.record(number);

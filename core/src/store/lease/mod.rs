@@ -29,11 +29,15 @@
 //! [`Store::pin`]: crate::store::Store::pin
 //! [`Store::get`]: crate::store::Store::get
 
+mod ask;
+mod bounds;
 mod claim;
+mod course;
 mod end;
 pub(super) mod fresh;
 pub(super) mod handed;
 mod load;
+mod record;
 pub(super) mod table;
 mod task;
 mod waits;

@@ -12,7 +12,7 @@
 //! ends, and in one of two lists of its `Waits` always: still waiting, or ended.
 
 use super::handed::Handed;
-use super::table::{Number, Record};
+use super::record::{Number, Record};
 use super::word::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::fork;

@@ -1,0 +1,136 @@
+//! What leases, and what is remembered, may take.
+//!
+//! Each list has a share of the store's limit in every shard, and may always have a few records.
+//! Where one is full its oldest record goes: a lease ends early, which its holder finds to be a
+//! conflict; something remembered is forgotten. Where the pool has no memory for more records, those
+//! that there are have to do.
+
+use super::record::Record;
+use super::record::{Number, bytes_of};
+use super::table::{CHUNKS, FIRST, In, Leases};
+use super::word::State;
+use crate::error::Result;
+use crate::store::write::Step;
+use crate::store::writer::Writer;
+use crate::store::{Fill, StoreInner};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// One part in so many of the store's limit is for the records of leases.
+const LEASE_SHARE: u64 = 32;
+/// Records that a shard may always have in each list.
+const RECORDS_MIN: u64 = 16;
+/// Records of all lists.
+const RECORDS_MAX: u64 = (FIRST * ((1 << CHUNKS) - 1)) as u64;
+/// Draining records that an allocation looks at.
+const DRAINS: u32 = 4;
+
+const _: () = assert!(RECORDS_MAX <= Number::MAX as u64);
+
+impl StoreInner {
+    /// The bytes that the store may grow to.
+    fn most_bytes(&self) -> u64 {
+        let pool = self.space().target_bytes();
+        match self.limit_bytes.load(Relaxed) {
+            0 => pool,
+            own => own.min(pool),
+        }
+    }
+
+    /// Leases of a shard, at most.
+    fn leases_max(&self) -> u64 {
+        let share = self.most_bytes() / LEASE_SHARE / self.shards.len() as u64;
+        (share / size_of::<Record>() as u64).clamp(RECORDS_MIN, RECORDS_MAX / 2)
+    }
+
+    /// Bytes of what a shard remembers, at most.
+    pub fn remembered_max(&self) -> u64 {
+        let share = self.most_bytes() * u64::from(self.config.negative_pct) / 100;
+        let record = size_of::<Record>() as u64;
+        (share / self.shards.len() as u64).clamp(RECORDS_MIN * record, RECORDS_MAX / 4 * record)
+    }
+}
+
+impl Writer<'_> {
+    /// Whether one lease more, that takes so many bytes, is too many. One may always be.
+    fn has_too_many(&self, more: u64) -> bool {
+        let len = u64::from(self.state.leases.lists[In::Leases as usize].len);
+        let bytes = self.state.leases.bytes[In::Leases as usize] + more;
+        let record = size_of::<Record>() as u64;
+        len != 0 && bytes > RECORDS_MIN * record && bytes > self.store.leases_max() * record
+    }
+
+    /// A record that is in no list, of this key, linked; room may be needed first.
+    pub fn new_record(&mut self, hash: u64, key: &[u8]) -> Result<Step<Number>> {
+        while self.has_too_many(bytes_of(key.len())) {
+            let oldest = self.state.leases.lists[In::Leases as usize].oldest;
+            self.end_early(oldest);
+        }
+        let Some(number) = self.free_record()? else { return Ok(Step::Room) };
+        let record = self.record(number);
+        match self.write_key(record, key) {
+            Ok(true) => {}
+            refused => {
+                self.put_free(number);
+                return refused.map(|_| Step::Room);
+            }
+        }
+        record.hash.store(hash, Relaxed);
+        self.link(number, hash);
+        Ok(Step::Done(number))
+    }
+
+    /// A record to use; `None` if memory is needed for one.
+    fn free_record(&mut self) -> Result<Option<Number>> {
+        let free = self.state.leases.free;
+        if free != 0 {
+            self.state.leases.free = self.record(free).next.load(Relaxed);
+            return Ok(Some(free));
+        }
+        for _ in 0..DRAINS {
+            let oldest = self.state.leases.lists[In::Draining as usize].oldest;
+            if oldest == 0 {
+                break;
+            }
+            self.delist(oldest);
+            if self.record(oldest).words.waiters() == 0 {
+                return Ok(Some(oldest));
+            }
+            self.enlist(oldest, In::Draining);
+        }
+        if usize::from(self.state.leases.touched) < self.state.leases.made() {
+            return Ok(Some(self.fresh_record()));
+        }
+        let chunk = self.state.leases.chunks.iter().flatten().count();
+        if chunk < CHUNKS
+            && let Some(run) = self.store.take_run(Leases::chunk_bytes(chunk), Fill::Any)?
+            && let Some(base) = NonNull::new(self.store.space().run_addr(run).cast::<Record>())
+        {
+            self.state.leases.chunks[chunk] = Some((base, run));
+            return Ok(Some(self.fresh_record()));
+        }
+        // What is there has to do: something remembered is forgotten, or a lease ends early.
+        for list in [In::Remembered, In::Leases] {
+            let oldest = self.state.leases.lists[list as usize].oldest;
+            if oldest != 0 {
+                self.end_early(oldest);
+                let free = self.state.leases.free;
+                if free != 0 {
+                    self.state.leases.free = self.record(free).next.load(Relaxed);
+                    return Ok(Some(free));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes room in the table: the record goes, and whoever claims its key may load it.
+    pub fn end_early(&mut self, number: Number) {
+        let record = self.record(number);
+        let (hash, key) = (record.hash.load(Relaxed), self.key_of(record));
+        if let Some(live) = self.find(hash, key) {
+            self.ask_load(&live.entry, 0);
+        }
+        self.end_record(number, State::Again);
+    }
+}
