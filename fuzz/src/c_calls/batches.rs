@@ -10,17 +10,17 @@ use std::collections::HashSet;
 use std::ptr::{null, null_mut};
 
 /// Nobody answers this.
-const UNWRITTEN: hc_status = 0x7777;
+pub const UNWRITTEN: hc_status = 0x7777;
 /// Lengths that no array has.
 const LONG: [usize; 3] = [usize::MAX, isize::MAX as usize, usize::MAX / 16];
 
 /// A key of a batch, and what is wrong with it.
-struct Item {
-    key: Key,
-    fault: Option<Fault>,
+pub struct Item {
+    pub key: Key,
+    pub fault: Option<Fault>,
 }
 
-fn items(input: &mut Input<'_>) -> Vec<Item> {
+pub fn items(input: &mut Input<'_>) -> Vec<Item> {
     let count = input.byte() % 72;
     (0..count)
         .map(|_| {
@@ -34,7 +34,7 @@ fn items(input: &mut Input<'_>) -> Vec<Item> {
         .collect()
 }
 
-fn slices(items: &[Item]) -> Vec<hc_slice> {
+pub fn slices(items: &[Item]) -> Vec<hc_slice> {
     items.iter().map(|item| hc_slice { data: item.key.at, len: item.key.len }).collect()
 }
 

@@ -16,12 +16,15 @@
 //! 4. outputs are written for the statuses that the header names, and for no others;
 //! 5. a hit is the last write, as in [`crate::store_ops`]; a miss needs an eviction, or a time to
 //!    live that may be over by now;
-//! 6. views and blocks keep their bytes; callbacks' contexts are dropped once;
-//! 7. no fault: never `HC_ERR_INTERNAL`, no message of that severity, and all validate.
+//! 6. a lease that was granted is one of the caller's key; one that was made up, was used, or is
+//!    another store's stores nothing; it is cleared by whatever ends it; waits are told once;
+//! 7. views and blocks keep their bytes; callbacks' contexts are dropped once;
+//! 8. no fault: never `HC_ERR_INTERNAL`, no message of that severity, and all validate.
 
 mod args;
 mod batches;
 mod filters;
+mod loads;
 mod pools;
 mod reads;
 mod stores;
@@ -63,13 +66,16 @@ pub fn run(bytes: &[u8], log: &mut Log) {
 /// What the corpus is there to reach: every call, and every status that this release answers but
 /// for those of faults and forks.
 const REACHES: &[&str] = &[
+    "HC_CLAIMED",
     "HC_CONFLICT",
     "HC_ERR_CLOSED",
+    "HC_ERR_DEADLOCK",
     "HC_ERR_INVALID",
     "HC_ERR_NO_SPACE",
     "HC_ERR_TOO_LARGE",
     "HC_ERR_UNSUPPORTED",
     "HC_EXISTS",
+    "HC_LOAD_FAILED",
     "HC_NOT_FOUND",
     "HC_OK",
     "HC_OVERFLOW",
@@ -85,6 +91,8 @@ const REACHES: &[&str] = &[
     "certainly absent",
     "fill",
     "hc_abandon",
+    "hc_claim",
+    "hc_claim_many",
     "hc_clear",
     "hc_commit",
     "hc_contains",
@@ -105,8 +113,11 @@ const REACHES: &[&str] = &[
     "hc_get",
     "hc_get_info",
     "hc_get_many",
+    "hc_get_or_claim",
     "hc_incr",
     "hc_invalidate",
+    "hc_lease_drop",
+    "hc_lease_put",
     "hc_may_exist",
     "hc_metrics_text",
     "hc_pin",
@@ -148,9 +159,14 @@ const REACHES: &[&str] = &[
     "hc_touch",
     "hc_unpin",
     "hc_unpin_many",
+    "hc_waits_add",
+    "hc_waits_close",
+    "hc_waits_next",
+    "hc_waits_open",
     "hc_watch_cancel",
     "no block",
     "refused a pointer",
     "scan done",
     "scanned",
+    "told",
 ];

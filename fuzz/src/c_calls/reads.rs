@@ -10,7 +10,7 @@ use std::ptr::null_mut;
 const NO_INFO: hc_info =
     hc_info { len: 0, version: 0, ttl_ms: 0, session: 0, r#type: 0, flags: 0, reserved: [0; 2] };
 /// What outputs hold before a call.
-const MARK: hc_info = hc_info {
+pub const MARK: hc_info = hc_info {
     len: 7_777,
     version: 7,
     ttl_ms: 7,
@@ -64,7 +64,7 @@ impl Room {
 }
 
 impl World<'_> {
-    fn expected_len(&self, store: usize, key: &[u8]) -> usize {
+    pub fn expected_len(&self, store: usize, key: &[u8]) -> usize {
         self.stores[store].entries.get(key).map_or(9, |entry| entry.value.len())
     }
 
@@ -79,7 +79,7 @@ impl World<'_> {
     }
 
     /// A copy was answered. Rules 4 and 5.
-    fn copied(&mut self, store: usize, key: &[u8], status: hc_status, len: usize, room: &Room) {
+    pub fn copied(&mut self, store: usize, key: &[u8], status: hc_status, len: usize, room: &Room) {
         match status {
             HC_OK => {
                 self.has_value(store, key, &room.bytes[..len]);
@@ -96,7 +96,7 @@ impl World<'_> {
         }
     }
 
-    fn has_metadata(&mut self, store: usize, key: &[u8], info: &hc_info) {
+    pub fn has_metadata(&mut self, store: usize, key: &[u8], info: &hc_info) {
         let entry = self.found(store, key);
         let found = (info.len, info.r#type, info.session, info.flags, info.reserved);
         let expected = (entry.value.len(), entry.kind, entry.session, entry.flags, [0; 2]);

@@ -219,6 +219,7 @@ impl World<'_> {
         let (at, is_last) = (slot.at, slot.refs == 0);
         if is_last {
             self.stores.remove(store);
+            self.end_loads(Some(at));
             // Drafts and scans keep a store that is not destroyed: it ends with them.
             for mut held in self.drafts.extract_if(.., |held| held.store == at) {
                 // SAFETY: a draft of hc_reserve, or a cleared one.

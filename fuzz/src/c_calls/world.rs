@@ -4,6 +4,7 @@
 
 use super::args::{Fault, Struct, name_of};
 use super::filters::{FilterSlot, Known};
+use super::loads::{HeldLease, HeldWaits};
 use crate::Log;
 use crate::input::Input;
 use hypercache::*;
@@ -33,6 +34,8 @@ pub struct Entry {
     pub flags: u32,
     /// Whether it may be over by now.
     pub may_end: bool,
+    /// Whether claims may have somebody load it anew before it is over.
+    pub reloads: bool,
     /// Evictions that the store had counted before the write.
     pub evicted: u64,
 }
@@ -90,6 +93,8 @@ pub struct World<'a> {
     pub scans: Vec<HeldScan>,
     pub watches: Vec<(*mut hc_watch, &'static AtomicU32)>,
     pub filters: Vec<FilterSlot>,
+    pub leases: Vec<HeldLease>,
+    pub waits: Vec<HeldWaits>,
     /// Numbers the values.
     pub seed: u64,
     pub written: usize,
@@ -109,6 +114,8 @@ impl<'a> World<'a> {
             scans: Vec::new(),
             watches: Vec::new(),
             filters: Vec::new(),
+            leases: Vec::new(),
+            waits: Vec::new(),
             seed: 0,
             written: 0,
         };
@@ -205,7 +212,13 @@ impl<'a> World<'a> {
             242 => self.names(input),
             243 => self.fill(input),
             246 | 247 => self.filter(input),
-            244 | 245 | 248.. => {}
+            248..251 => self.claim(input),
+            251 => self.get_or_claim(input),
+            252 => self.claim_many(input),
+            253 => self.lease_put(input),
+            254 => self.lease_drop(input),
+            255 => self.waits(input),
+            244 | 245 => {}
         }
     }
 
@@ -219,7 +232,7 @@ impl<'a> World<'a> {
         usize::from(input.byte()) % self.stores.len()
     }
 
-    /// Rules 1, 2 and 7. Whether the call did what it is for.
+    /// Rules 1, 2 and 8. Whether the call did what it is for.
     pub fn went(
         &mut self,
         status: hc_status,
@@ -277,6 +290,7 @@ impl<'a> World<'a> {
         self.check();
         self.give_blocks_back(None);
         self.end_filters();
+        self.end_loads(None);
         for scan in std::mem::take(&mut self.scans) {
             // SAFETY: a scan of hc_scan_open, closed once.
             unsafe { hc_scan_close(scan.scan) };

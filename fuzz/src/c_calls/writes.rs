@@ -211,6 +211,7 @@ impl World<'_> {
                     session: options.session,
                     flags: options.flags,
                     may_end,
+                    reloads: false,
                     evicted,
                 };
                 slot.entries.insert(key.to_vec(), entry);
