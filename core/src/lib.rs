@@ -80,6 +80,13 @@ pub mod memory {
     pub mod slot;
 }
 
+/// As above.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod filter {
+    pub mod settled;
+}
+
 /// As above; of the pool, only what the index calls a segment.
 #[cfg(loom)]
 #[doc(hidden)]

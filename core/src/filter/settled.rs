@@ -7,6 +7,9 @@
 //! Flags of the owner are in *begun* alone. A reader that compares the two words as they are thus finds
 //! a flag and a move by the same comparison.
 
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering, fence};
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Bits of *begun* that are the owner's flags.
@@ -23,7 +26,8 @@ pub struct Version {
 
 impl Version {
     /// Of something at rest, with these flags.
-    pub const fn new(flags: u64) -> Self {
+    #[must_use]
+    pub fn new(flags: u64) -> Self {
         Self { begun: AtomicU64::new(flags), ended: AtomicU64::new(0) }
     }
 
@@ -39,6 +43,12 @@ impl Version {
     pub fn is_still(&self, seen: u64, flags: u64) -> bool {
         // Before the load are those of what was looked at.
         fence(Ordering::Acquire);
+        self.begun.load(Ordering::Relaxed) == seen | flags
+    }
+
+    /// [`Version::is_still`] without its fence, for the model that must find that out.
+    #[cfg(loom)]
+    pub fn is_still_unordered(&self, seen: u64, flags: u64) -> bool {
         self.begun.load(Ordering::Relaxed) == seen | flags
     }
 
@@ -66,10 +76,27 @@ impl Version {
     /// Until what it returns is dropped, readers do not believe that a key is absent.
     #[inline]
     pub fn unsettle(&self) -> Unsettled<'_> {
-        self.begun.store(self.begun.load(Ordering::Relaxed) + STEP, Ordering::Relaxed);
+        self.begin();
         // Before anything that is stored from here on.
         fence(Ordering::Release);
         Unsettled(self)
+    }
+
+    /// [`Version::unsettle`] without its fence, for the model that must find that out.
+    #[cfg(loom)]
+    pub fn unsettle_unordered(&self) -> Unsettled<'_> {
+        self.begin();
+        Unsettled(self)
+    }
+
+    #[inline(always)]
+    fn begin(&self) {
+        self.begun.store(self.begun.load(Ordering::Relaxed) + STEP, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn end(&self, order: Ordering) {
+        self.ended.store(self.begun.load(Ordering::Relaxed) & !FLAGS, order);
     }
 }
 
@@ -77,11 +104,19 @@ impl Version {
 #[derive(Debug)]
 pub struct Unsettled<'a>(&'a Version);
 
+impl Unsettled<'_> {
+    /// The end without its release, for the model that must find that out.
+    #[cfg(loom)]
+    pub fn end_unordered(self) {
+        self.0.end(Ordering::Relaxed);
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Unsettled<'_> {
     #[inline]
     fn drop(&mut self) {
-        let begun = self.0.begun.load(Ordering::Relaxed);
         // After everything that was stored.
-        self.0.ended.store(begun & !FLAGS, Ordering::Release);
+        self.0.end(Ordering::Release);
     }
 }
