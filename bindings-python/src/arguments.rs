@@ -1,10 +1,12 @@
-//! The arguments of a call in the interpreter's own convention (`METH_FASTCALL`).
+//! What callers pass: the arguments of a call in the interpreter's own convention
+//! (`METH_FASTCALL`), and values that are refused by name.
 
 use std::ptr;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyInt;
 
 /// The arguments as the interpreter passes them.
 #[derive(Clone, Copy)]
@@ -74,5 +76,51 @@ impl Arguments {
             }
         }
         Ok(found)
+    }
+}
+
+/// The range of an unsigned integer of 64 bits.
+pub const U64: &str = "0 to 2^64 - 1";
+
+/// The range of a signed integer of 64 bits.
+pub const I64: &str = "-2^63 to 2^63 - 1";
+
+/// The range of an unsigned integer of 32 bits.
+pub const U32: &str = "0 to 2^32 - 1";
+
+/// An integer; `range` says what its type holds.
+pub fn whole<'a, 'py, T: FromPyObject<'a, 'py>>(
+    value: &'a Bound<'py, PyAny>,
+    what: &str,
+    range: &str,
+) -> PyResult<T> {
+    value.extract().map_err(|_| {
+        let text = format!("{what} is {}; it takes an int from {range}", shown(value));
+        if value.is_instance_of::<PyInt>() {
+            PyValueError::new_err(text)
+        } else {
+            PyTypeError::new_err(text)
+        }
+    })
+}
+
+/// What `takes` describes, such as "a number" or "a Pool".
+pub fn of_type<'a, 'py, T: FromPyObject<'a, 'py>>(
+    value: &'a Bound<'py, PyAny>,
+    what: &str,
+    takes: &str,
+) -> PyResult<T> {
+    value
+        .extract()
+        .map_err(|_| PyTypeError::new_err(format!("{what} is {}; it takes {takes}", shown(value))))
+}
+
+/// An object as messages show it, cut if it is long.
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    const MOST: usize = 100;
+    let text = value.repr().map_or_else(|_| "?".into(), |text| text.to_string());
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }

@@ -10,7 +10,7 @@ use hypercache_sys::*;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyString, PyTuple};
 
 use crate::cache::CacheBase;
 use crate::errors::error;
@@ -76,14 +76,22 @@ impl Keys {
     }
 }
 
-/// The items of any iterable, held.
-fn held<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-    // A str is an iterable of its characters, which nobody means.
-    if keys.is_instance_of::<pyo3::types::PyString>()
-        || keys.is_instance_of::<pyo3::types::PyBytes>()
-    {
+/// The keys of any iterable but a key: a str is one of its characters, which nobody means.
+pub fn many<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyIterator>> {
+    not_one(keys)?;
+    keys.try_iter()
+}
+
+fn not_one(keys: &Bound<'_, PyAny>) -> PyResult<()> {
+    if keys.is_instance_of::<PyString>() || keys.is_instance_of::<PyBytes>() {
         return Err(PyTypeError::new_err("keys is one key; it takes an iterable of keys"));
     }
+    Ok(())
+}
+
+/// The items of any iterable, held.
+fn held<'py>(keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    not_one(keys)?;
     // SAFETY: a live object; the answer is a new reference or NULL with an error.
     unsafe {
         let tuple = ffi::PySequence_Tuple(keys.as_ptr());
@@ -266,6 +274,8 @@ type Objects<'py> = Vec<Bound<'py, PyAny>>;
 /// code that changes the mapping.
 fn pairs<'py>(entries: &Bound<'py, PyAny>) -> PyResult<(Objects<'py>, Objects<'py>)> {
     if let Ok(dict) = entries.cast_exact::<PyDict>() {
+        // Without the interpreter's lock another thread may change it meanwhile.
+        let dict = if cfg!(Py_GIL_DISABLED) { dict.copy()? } else { dict.clone() };
         return Ok(dict.iter().unzip());
     }
     let entries =

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::arguments::{I64, U32, U64, of_type, whole};
 use crate::batch;
 use crate::errors::{self, check, detail, error, error_with};
 use crate::filter::FilterBase;
@@ -21,7 +22,7 @@ use crate::handle::{Handle, Owned, Use};
 use crate::hot;
 use crate::key::{self, Scratch};
 use crate::lease::{self, Claim, How};
-use crate::open::{Opening, Ttl, c_text, seconds, size, ttl as ttl_of};
+use crate::open::{NAMES, Opening, Ttl, c_text, lasting_for, seconds, size, ttl as ttl_of};
 use crate::pool::PoolBase;
 use crate::scan::{Scan, Shown, filled_match};
 use crate::value::{self, Codec};
@@ -122,6 +123,14 @@ impl CacheBase {
     }
 }
 
+/// What `read` makes of an argument, if it is given.
+fn given<'a, 'py, T>(
+    value: Option<&'a Bound<'py, PyAny>>,
+    read: impl FnOnce(&'a Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    value.map(read).transpose()
+}
+
 #[pymethods]
 impl CacheBase {
     #[new]
@@ -130,20 +139,23 @@ impl CacheBase {
     #[allow(clippy::too_many_arguments, reason = "one a parameter of Cache, which names them")]
     fn new(
         limit: Option<&Bound<'_, PyAny>>,
-        name: Option<&str>,
-        pool: Option<Py<PoolBase>>,
+        name: Option<&Bound<'_, PyAny>>,
+        pool: Option<&Bound<'_, PyAny>>,
         policy: Option<&str>,
         policy_options: Option<&str>,
         ttl: &Bound<'_, PyAny>,
-        max_entries: Option<u64>,
-        shards: Option<u32>,
-        filter_fpr: Option<f64>,
-        jitter: Option<u32>,
+        max_entries: Option<&Bound<'_, PyAny>>,
+        shards: Option<&Bound<'_, PyAny>>,
+        filter_fpr: Option<&Bound<'_, PyAny>>,
+        jitter: Option<&Bound<'_, PyAny>>,
         lease: &Bound<'_, PyAny>,
         codec: (Option<u32>, Py<PyAny>, Py<PyAny>),
         fresh_after_fork: bool,
     ) -> PyResult<Self> {
         let py = ttl.py();
+        let name: Option<&str> = given(name, |name| of_type(name, "name", "a str, or None"))?;
+        let pool: Option<Py<PoolBase>> =
+            given(pool, |pool| of_type(pool, "pool", "a Pool, or None"))?;
         let find_only = limit.is_none() && name.is_some() && pool.is_none();
         let limit = limit.map(|limit| size(limit, "max_bytes")).transpose()?;
         if limit.is_none() && name.is_none() && pool.is_none() {
@@ -154,7 +166,8 @@ impl CacheBase {
         let ttl = match ttl_of(ttl, HC_TTL_DEFAULT)? {
             Ttl::Lasts(ttl) => ttl,
             Ttl::Gone => {
-                return Err(PyValueError::new_err("ttl must be above 0 for a cache's default"));
+                let text = format!("ttl is {ttl}; it takes seconds above 0, or None");
+                return Err(PyValueError::new_err(text));
             }
         };
         let policy = policy.map_or(Ok(HC_POLICY_DEFAULT), policy::parse);
@@ -165,13 +178,16 @@ impl CacheBase {
             policy: policy.map_err(|error| PyValueError::new_err(error.to_string()))?,
             options: policy_options.map(|text| c_text(text, "policy")).transpose()?,
             ttl,
-            entries: max_entries.unwrap_or(0),
-            shards: shards.unwrap_or(0),
-            fpr: filter_fpr.unwrap_or(0.0),
-            jitter: jitter.unwrap_or(0),
-            lease: match ttl_of(lease, 0)? {
+            entries: given(max_entries, |entries| whole(entries, "max_entries", U64))?.unwrap_or(0),
+            shards: given(shards, |shards| whole(shards, "shards", U32))?.unwrap_or(0),
+            fpr: given(filter_fpr, |fpr| of_type(fpr, "filter_fpr", "a number, or None"))?
+                .unwrap_or(0.0),
+            jitter: given(jitter, |jitter| whole(jitter, "jitter", "0 to 100"))?.unwrap_or(0),
+            lease: match lasting_for(lease, "lease", 0)? {
                 Ttl::Lasts(HC_TTL_NEVER) | Ttl::Gone => {
-                    return Err(PyValueError::new_err("lease takes seconds above 0, or None"));
+                    return Err(PyValueError::new_err(format!(
+                        "lease is {lease}; it takes seconds above 0 that end, or None"
+                    )));
                 }
                 Ttl::Lasts(millis) => millis,
             },
@@ -271,9 +287,9 @@ impl CacheBase {
         &self,
         entries: &Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
-        session: Option<u64>,
+        session: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<usize> {
-        batch::set_many(self, entries, ttl, session.unwrap_or(0))
+        batch::set_many(self, entries, ttl, hot::session(session)?)
     }
 
     /// Removes keys; how many were there.
@@ -301,26 +317,29 @@ impl CacheBase {
 
     /// Adds to an integer, atomically, and returns the sum. An absent key becomes `initial`, to which
     /// nothing is added; None: the same as `delta`.
-    #[pyo3(signature = (key, delta=1, initial=None, ttl=None))]
+    #[pyo3(signature = (key, delta=None, initial=None, ttl=None),
+           text_signature = "($self, key, delta=1, initial=None, ttl=None)")]
     fn incr(
         &self,
         key: &Bound<'_, PyAny>,
-        delta: i64,
-        initial: Option<i64>,
+        delta: Option<&Bound<'_, PyAny>>,
+        initial: Option<&Bound<'_, PyAny>>,
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<i64> {
         let py = key.py();
-        let ttl = match ttl
-            .map_or(Ok(Ttl::Lasts(HC_TTL_DEFAULT)), |ttl| ttl_of(ttl, HC_TTL_DEFAULT))?
-        {
-            Ttl::Lasts(ttl) => ttl,
-            Ttl::Gone => return Err(PyValueError::new_err("ttl must be above 0 for a counter")),
+        let lasts =
+            ttl.map_or(Ok(Ttl::Lasts(HC_TTL_DEFAULT)), |ttl| ttl_of(ttl, HC_TTL_DEFAULT))?;
+        let Ttl::Lasts(ttl) = lasts else {
+            let given = ttl.map(ToString::to_string).unwrap_or_default();
+            let text = format!("ttl is {given}; a counter's takes seconds above 0, or None");
+            return Err(PyValueError::new_err(text));
         };
+        let delta = given(delta, |delta| whole(delta, "delta", I64))?.unwrap_or(1);
+        let initial = given(initial, |initial| whole(initial, "initial", I64))?.unwrap_or(delta);
         let mut scratch = Scratch::default();
         // SAFETY: the caller holds the object through this function.
         let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
         let mut sum = 0;
-        let initial = initial.unwrap_or(delta);
         // SAFETY: the key's bytes live through the call, and `sum` is a place.
         let status = self.call(py, |store| unsafe {
             hc_incr(store, key.data.cast(), key.len, delta, initial, ttl, &raw mut sum)
@@ -422,10 +441,14 @@ impl CacheBase {
         shown: u8,
         prefix: Option<&Bound<'_, PyAny>>,
         glob: Option<&Bound<'_, PyAny>>,
-        session: Option<u64>,
+        session: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Scan> {
         let py = slf.py();
-        let (entries, _bytes) = filled_match(prefix, glob, session)?;
+        let (entries, _bytes) = filled_match(
+            prefix,
+            glob,
+            session.map(|session| hot::session(Some(session))).transpose()?,
+        )?;
         let this = slf.get();
         let mut scan = ptr::null_mut();
         let status = this.call(py, |store| {
@@ -449,9 +472,13 @@ impl CacheBase {
         py: Python<'_>,
         prefix: Option<&Bound<'_, PyAny>>,
         glob: Option<&Bound<'_, PyAny>>,
-        session: Option<u64>,
+        session: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u64> {
-        let (entries, _bytes) = filled_match(prefix, glob, session)?;
+        let (entries, _bytes) = filled_match(
+            prefix,
+            glob,
+            session.map(|session| hot::session(Some(session))).transpose()?,
+        )?;
         let Some(entries) = entries else {
             return Err(PyTypeError::new_err(
                 "invalidate takes prefix=, glob= or session=; clear() removes everything",
@@ -494,7 +521,7 @@ impl CacheBase {
         // In a forked child that is to have a cache of its own, this opens it.
         self.raw_stats(py)?;
         let share = self.share(py)?;
-        crate::pool::set_limit(py, share.pool, limit)
+        crate::pool::set_limit(py, share.pool, limit, NAMES)
     }
 
     /// Gives the cache back. The last holder of a named one ends it, as of an unnamed one its only

@@ -29,6 +29,22 @@ pub fn error_with(py: Python<'_>, status: hc_status, detail: &hc_error) -> PyErr
     with_text(py, status, describe(status, message), detail.os_error)
 }
 
+/// Arguments of Python that the library knows under another name, in the same unit.
+pub type Names = &'static [(&'static str, &'static str)];
+
+/// [`error_with`], with the caller's argument in the place of the library's.
+pub fn error_naming(py: Python<'_>, status: hc_status, detail: &hc_error, names: Names) -> PyErr {
+    let error = error_with(py, status, detail);
+    let text = error.value(py).to_string();
+    for (theirs, ours) in names {
+        let rest = text.strip_prefix(theirs).filter(|rest| rest.starts_with(' '));
+        if let Some(rest) = rest {
+            return with_text(py, status, format!("{ours}{rest}"), detail.os_error);
+        }
+    }
+    error
+}
+
 /// `Ok` for `HC_OK`, else the exception.
 pub fn check(py: Python<'_>, status: hc_status) -> PyResult<()> {
     if status == HC_OK { Ok(()) } else { Err(error(py, status)) }

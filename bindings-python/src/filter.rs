@@ -8,6 +8,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::arguments::{U64, of_type, whole};
+use crate::batch::many;
 use crate::errors::{check, detail, error, error_with};
 use crate::key::{self, KeyRef, Scratch};
 use crate::open::c_text;
@@ -71,11 +73,15 @@ impl FilterBase {
     #[pyo3(signature = (capacity, fpr, pool, path))]
     fn new(
         py: Python<'_>,
-        capacity: u64,
-        fpr: f64,
-        pool: Option<&Bound<'_, PoolBase>>,
+        capacity: &Bound<'_, PyAny>,
+        fpr: &Bound<'_, PyAny>,
+        pool: Option<&Bound<'_, PyAny>>,
         path: Option<PathBuf>,
     ) -> PyResult<Self> {
+        let capacity = whole(capacity, "capacity", U64)?;
+        let fpr = of_type(fpr, "fpr", "a number")?;
+        let pool: Option<Bound<'_, PoolBase>> =
+            pool.map(|pool| of_type(pool, "pool", "a Pool, or None")).transpose()?;
         let pool = pool.map(|pool| pool.get().share(py)).transpose()?;
         let config = config(capacity, fpr, pool.as_ref().map_or(ptr::null_mut(), |pool| pool.0));
         let config = &raw const config;
@@ -111,7 +117,7 @@ impl FilterBase {
     /// Adds keys.
     #[pyo3(signature = (keys, /))]
     fn update(&self, keys: &Bound<'_, PyAny>) -> PyResult<()> {
-        for (at, key) in keys.try_iter()?.enumerate() {
+        for (at, key) in many(keys)?.enumerate() {
             self.add(&key?)?;
             if at % SIGNALS == SIGNALS - 1 {
                 keys.py().check_signals()?;
@@ -129,7 +135,7 @@ impl FilterBase {
     #[pyo3(signature = (keys, /))]
     fn contains_many(&self, keys: &Bound<'_, PyAny>) -> PyResult<Vec<bool>> {
         let py = keys.py();
-        let keys: Vec<Bound<'_, PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        let keys: Vec<Bound<'_, PyAny>> = many(keys)?.collect::<PyResult<_>>()?;
         let mut encoded: Vec<Scratch> = Vec::with_capacity(keys.len());
         let mut slices = Vec::with_capacity(keys.len());
         for key in &keys {

@@ -5,7 +5,7 @@
 //! and so takes a share of the handle first; the last share gives the store back. Where the
 //! interpreter has no such lock, every call takes a share.
 
-use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hypercache_sys::*;
@@ -41,8 +41,7 @@ pub struct Handle {
 /// The store for one call.
 pub struct Use {
     pub store: *mut hc_store,
-    #[cfg_attr(not(Py_GIL_DISABLED), allow(dead_code))]
-    share: Option<Arc<Owned>>,
+    _share: Option<Arc<Owned>>,
 }
 
 impl Handle {
@@ -55,14 +54,14 @@ impl Handle {
     #[cfg(not(Py_GIL_DISABLED))]
     #[inline]
     pub fn brief(&self) -> Option<Use> {
-        let store = self.store.load(Acquire);
-        (!store.is_null()).then_some(Use { store, share: None })
+        let store = self.store.load(Ordering::Acquire);
+        (!store.is_null()).then_some(Use { store, _share: None })
     }
 
     #[cfg(Py_GIL_DISABLED)]
     pub fn brief(&self) -> Option<Use> {
         let share = self.share()?;
-        Some(Use { store: share.store, share: Some(share) })
+        Some(Use { store: share.store, _share: Some(share) })
     }
 
     /// A share of the store, for calls that let other threads run.
@@ -73,7 +72,7 @@ impl Handle {
     /// Another store from now on; the caller holds the interpreter's lock, as for `close`.
     pub fn replace(&self, owned: Owned) {
         let mut place = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        self.store.store(owned.store, Release);
+        self.store.store(owned.store, Ordering::Release);
         let old = place.replace(Arc::new(owned));
         drop(place);
         drop(old);
@@ -85,7 +84,7 @@ impl Handle {
     #[must_use = "dropping it may take long: let other threads run meanwhile"]
     pub fn close(&self) -> Option<Arc<Owned>> {
         let mut place = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        self.store.store(std::ptr::null_mut(), Release);
+        self.store.store(std::ptr::null_mut(), Ordering::Release);
         place.take()
     }
 }

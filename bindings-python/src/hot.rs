@@ -16,13 +16,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use hypercache_sys::*;
-use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, U64, whole};
 use crate::cache::CacheBase;
-use crate::errors::error;
+use crate::errors::{self, error};
 use crate::key::{self, KeyRef, Scratch};
 use crate::open::{Ttl, ttl};
 use crate::value::{self, Encoded};
@@ -316,9 +316,21 @@ pub unsafe fn store_object(
         let key = key::encode(py, key, &mut scratch)?;
         let value = value::encode(py, object, &cache.codec)?;
         let options = put_options(mode, value.tag, ttl_ms, session);
-        store_encoded(py, cache, key, &value, &options)?
+        let status = store_encoded(py, cache, key, &value, &options)?;
+        if status == HC_ERR_TOO_LARGE {
+            return Err(too_large(py, key.len, value.len()));
+        }
+        status
     };
     written(py, status)
+}
+
+#[cold]
+fn too_large(py: Python<'_>, key: usize, value: usize) -> PyErr {
+    let text = format!(
+        "the key takes {key} bytes and the value {value}; this cache never has room for that"
+    );
+    errors::named(py, "TooLargeError", text)
 }
 
 /// A write by position or by name: key, value, ttl, session.
@@ -348,6 +360,12 @@ unsafe fn write(
     })
 }
 
+/// The number of a session; 0, for none, where it is not given or None.
+pub fn session(value: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+    let given = value.filter(|value| !value.is_none());
+    given.map_or(Ok(0), |value| whole(value, "session", U64))
+}
+
 /// # Safety
 /// The pointers are NULL or live objects.
 unsafe fn write_fully(
@@ -368,14 +386,7 @@ unsafe fn write_fully(
     };
     let ttl =
         ttl_object.map_or(Ok(Ttl::Lasts(HC_TTL_DEFAULT)), |object| ttl(&object, HC_TTL_DEFAULT))?;
-    let session: u64 = match session {
-        Some(object) if !object.is_none() => object.extract().map_err(|_| {
-            PyValueError::new_err(format!(
-                "session is {object}; it takes an int from 0 to 2^64 - 1"
-            ))
-        })?,
-        _ => 0,
-    };
+    let session = self::session(session.as_ref())?;
     match ttl {
         // SAFETY: the caller's word.
         Ttl::Lasts(ttl_ms) => unsafe { store_object(py, cache, key, value, mode, ttl_ms, session) },

@@ -11,6 +11,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString, PyTuple, PyType};
 
+use crate::arguments::of_type;
+
 /// A key that C or another language wrote, byte for byte.
 ///
 /// Keys of other types than str, bytes, int and tuple come back as this when a cache is iterated.
@@ -30,8 +32,9 @@ impl RawKey {
 impl RawKey {
     #[new]
     #[pyo3(signature = (key, /))]
-    fn new(key: Vec<u8>) -> Self {
-        Self { bytes: key }
+    fn new(key: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let bytes: &[u8] = of_type(key, "key", "bytes")?;
+        Ok(Self { bytes: bytes.to_vec() })
     }
 
     /// The bytes of the key.

@@ -5,11 +5,12 @@ use std::ptr;
 
 use hypercache_bindings::{bytes, time};
 use hypercache_sys::*;
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::errors::{detail, error, error_with};
+use crate::arguments::of_type;
+use crate::errors::{Names, detail, error, error_naming};
 use crate::handle::Owned;
 use crate::pool::PoolBase;
 
@@ -42,16 +43,21 @@ pub enum Ttl {
     Lasts(u64),
 }
 
-/// The time to live that an argument names; `default` where it is None.
+/// The time to live that `ttl` names; `default` where it is None.
 pub fn ttl(value: &Bound<'_, PyAny>, default: u64) -> PyResult<Ttl> {
+    lasting_for(value, "ttl", default)
+}
+
+/// The time that an argument names; `default` where it is None.
+pub fn lasting_for(value: &Bound<'_, PyAny>, what: &str, default: u64) -> PyResult<Ttl> {
     if value.is_none() {
         return Ok(Ttl::Lasts(default));
     }
-    let seconds: f64 = value.extract().map_err(|_| {
-        PyTypeError::new_err(format!("ttl is {value}; it takes seconds as a number, or None"))
-    })?;
+    let seconds: f64 = of_type(value, what, "seconds as a number, or None")?;
     match time::from_seconds(seconds) {
-        None => Err(PyValueError::new_err("ttl is not a number (NaN)")),
+        None => Err(PyValueError::new_err(format!(
+            "{what} is not a number (NaN); it takes seconds, or None"
+        ))),
         Some(time::Ttl::Gone) => Ok(Ttl::Gone),
         Some(time::Ttl::Never) => Ok(Ttl::Lasts(HC_TTL_NEVER)),
         Some(time::Ttl::Millis(millis)) => Ok(Ttl::Lasts(millis)),
@@ -62,6 +68,10 @@ pub fn ttl(value: &Bound<'_, PyAny>, default: u64) -> PyResult<Ttl> {
 pub fn seconds(ttl_ms: u64) -> f64 {
     if ttl_ms == HC_TTL_NEVER { f64::INFINITY } else { ttl_ms as f64 / 1_000.0 }
 }
+
+/// A cache's arguments that the library knows under another name.
+pub const NAMES: Names =
+    &[("limit_bytes", "max_bytes"), ("limit_entries", "max_entries"), ("jitter_pct", "jitter")];
 
 /// How a store is opened; kept so that a forked child can open its own.
 pub struct Opening {
@@ -117,7 +127,7 @@ impl Opening {
         let status = unsafe {
             hc_store_open(owned.pool, &raw const config, &raw mut owned.store, &raw mut why)
         };
-        if status == HC_OK { Ok(owned) } else { Err(error_with(py, status, &why)) }
+        if status == HC_OK { Ok(owned) } else { Err(error_naming(py, status, &why, NAMES)) }
     }
 
     fn own_pool(&self, py: Python<'_>, out: &mut *mut hc_pool) -> PyResult<()> {
@@ -140,7 +150,7 @@ impl Opening {
         match status {
             HC_OK => Ok(()),
             HC_NOT_FOUND => Err(missing(self.name.as_ref())),
-            _ => Err(error_with(py, status, &why)),
+            _ => Err(error_naming(py, status, &why, NAMES)),
         }
     }
 }

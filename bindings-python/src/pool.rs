@@ -5,12 +5,17 @@ use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hypercache_sys::*;
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::{self, check, detail, error, error_with};
+use crate::arguments::{U32, of_type, whole};
+use crate::errors::{self, Names, check, detail, error, error_naming, error_with};
 use crate::open::{c_text, size};
+
+/// A pool's arguments that the library knows under another name.
+const NAMES: Names =
+    &[("limit_bytes", "limit"), ("limit_max_bytes", "limit_max"), ("pin_limit_bytes", "pin_limit")];
 
 /// One reference to a pool.
 pub struct OwnedPool(pub *mut hc_pool);
@@ -34,7 +39,7 @@ pub struct PoolBase {
 }
 
 /// Changes a pool's limit while other threads run.
-pub fn set_limit(py: Python<'_>, pool: *mut hc_pool, limit: u64) -> PyResult<()> {
+pub fn set_limit(py: Python<'_>, pool: *mut hc_pool, limit: u64, names: Names) -> PyResult<()> {
     let pool = Borrowed(pool);
     let (status, why) = py.detach(|| {
         let pool = &pool;
@@ -46,8 +51,17 @@ pub fn set_limit(py: Python<'_>, pool: *mut hc_pool, limit: u64) -> PyResult<()>
     match status {
         // Views or raw memory still hold more: the rest goes as they are given back.
         HC_OK | HC_PARTIAL | HC_CONFLICT => Ok(()),
-        _ => Err(error_with(py, status, &why)),
+        _ => Err(error_naming(py, status, &why, names)),
     }
+}
+
+fn thresholds(
+    elevated: &Bound<'_, PyAny>,
+    high: &Bound<'_, PyAny>,
+    critical: &Bound<'_, PyAny>,
+) -> PyResult<[u32; 3]> {
+    let percent = |value, what| whole(value, what, U32);
+    Ok([percent(elevated, "elevated")?, percent(high, "high")?, percent(critical, "critical")?])
 }
 
 /// A pool that somebody else holds.
@@ -120,14 +134,16 @@ impl PoolBase {
     fn new(
         py: Python<'_>,
         limit: Option<&Bound<'_, PyAny>>,
-        name: Option<&str>,
-        elevated: u32,
-        high: u32,
-        critical: u32,
+        name: Option<&Bound<'_, PyAny>>,
+        elevated: &Bound<'_, PyAny>,
+        high: &Bound<'_, PyAny>,
+        critical: &Bound<'_, PyAny>,
         pin_limit: Option<&Bound<'_, PyAny>>,
         limit_max: Option<&Bound<'_, PyAny>>,
         flags: u32,
     ) -> PyResult<Self> {
+        let name: Option<&str> =
+            name.map(|name| of_type(name, "name", "a str, or None")).transpose()?;
         let name = name.map(|name| c_text(name, "name")).transpose()?;
         let bytes = |value: Option<&Bound<'_, PyAny>>, what| {
             value.map(|value| size(value, what)).transpose().map(|bytes| bytes.unwrap_or(0))
@@ -136,9 +152,8 @@ impl PoolBase {
         let mut config: hc_pool_config = unsafe { std::mem::zeroed() };
         config.size = size_of::<hc_pool_config>();
         config.limit_bytes = bytes(limit, "limit")?;
-        config.elevated_pct = elevated;
-        config.high_pct = high;
-        config.critical_pct = critical;
+        [config.elevated_pct, config.high_pct, config.critical_pct] =
+            thresholds(elevated, high, critical)?;
         config.flags = flags;
         config.pin_limit_bytes = bytes(pin_limit, "pin_limit")?;
         config.limit_max_bytes = bytes(limit_max, "limit_max")?;
@@ -159,9 +174,12 @@ impl PoolBase {
         match status {
             HC_OK => Ok(Self::adopt(pool)),
             HC_NOT_FOUND => {
-                Err(PyKeyError::new_err("no pool of this name is open in this process"))
+                let name = name.unwrap_or_default();
+                let name = name.to_string_lossy();
+                let text = format!("no pool named {name:?} is open in this process");
+                Err(PyKeyError::new_err(text))
             }
-            _ => Err(error_with(py, status, &why)),
+            _ => Err(error_naming(py, status, &why, NAMES)),
         }
     }
 
@@ -170,21 +188,29 @@ impl PoolBase {
     fn resize(&self, limit: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = limit.py();
         let pool = self.share(py)?;
-        set_limit(py, pool.0, size(limit, "limit")?)
+        set_limit(py, pool.0, size(limit, "limit")?, NAMES)
     }
 
     /// Changes the pressure thresholds, in percent of the limit.
     #[pyo3(signature = (elevated, high, critical))]
     fn set_thresholds(
         &self,
-        py: Python<'_>,
-        elevated: u32,
-        high: u32,
-        critical: u32,
+        elevated: &Bound<'_, PyAny>,
+        high: &Bound<'_, PyAny>,
+        critical: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
+        let py = elevated.py();
         let pool = self.share(py)?;
+        let [elevated, high, critical] = thresholds(elevated, high, critical)?;
         // SAFETY: the share holds the pool through the call.
-        check(py, unsafe { hc_pool_set_thresholds(pool.0, elevated, high, critical) })
+        let status = unsafe { hc_pool_set_thresholds(pool.0, elevated, high, critical) };
+        if status == HC_ERR_INVALID {
+            return Err(PyValueError::new_err(format!(
+                "thresholds are {elevated}, {high}, {critical} %; 0 < elevated <= high <= critical \
+                 <= 100 is allowed"
+            )));
+        }
+        check(py, status)
     }
 
     /// The level of pressure now.

@@ -13,6 +13,7 @@ import hypercache
 from hypercache import Cache, ClosedError, Pool, RawKey
 
 untyped: Any = Cache
+package: Any = hypercache
 
 
 def test_it_is_a_mutable_mapping(cache: Cache) -> None:
@@ -70,12 +71,30 @@ def test_get_and_writes_say_what_they_did(cache: Cache) -> None:
         (lambda c: c.get(1.5), "keys are str, bytes, int"),
         (lambda c: c.get(["a"]), "not list"),
         (lambda c: c.get_many("abc"), "one key"),
-        (lambda c: c.set("a", 1, ttl="soon"), "ttl is soon"),
+        (lambda c: c.set("a", 1, ttl="soon"), "ttl is 'soon'"),
         (lambda c: c.invalidate(), "clear"),
         (lambda c: c.invalidate(prefix="a", glob="b"), "one of"),
         (lambda c: c._scan(0, None, 5), "glob takes"),
         (lambda c: c.memoize(staticmethod(len)), "staticmethod"),
         (lambda _: Cache(), "max_bytes"),
+        (lambda _: untyped("1MiB", name=5), "name is 5; it takes a str"),
+        (lambda _: untyped("1MiB", pool="x"), "pool is 'x'; it takes a Pool"),
+        (lambda _: untyped("1MiB", policy=5), "policy is 5; it takes a str"),
+        (lambda _: untyped("1MiB", shards="x"), "shards is 'x'; it takes an int from 0"),
+        (lambda _: untyped("1MiB", filter_fpr="x"), "filter_fpr is 'x'; it takes a number"),
+        (lambda _: untyped("1MiB", lease="x"), "lease is 'x'; it takes seconds"),
+        (lambda c: c.set("a", 1, session="x"), "session is 'x'; it takes an int from 0 to 2"),
+        (lambda c: c.set_many({}, session=1.5), "session is 1.5; it takes an int"),
+        (lambda c: c.invalidate(session="x"), "session is 'x'; it takes an int"),
+        (lambda c: c.incr("a", 1.5), "delta is 1.5; it takes an int from -2"),
+        (lambda c: c.get_or_load("k", 5), "fn is 5; it takes a function"),
+        (lambda c: c.get_or_load("k", dict, ttl="x"), "ttl is 'x'; it takes seconds as a number"),
+        (lambda c: c.memoize(key=5), "key is 5; it takes a function"),
+        (lambda _: package.Pool("1MiB").on_pressure(5), "callback is 5; it takes a function"),
+        (lambda _: package.CuckooFilter("x"), "capacity is 'x'; it takes an int"),
+        (lambda _: package.CuckooFilter(10, "x"), "fpr is 'x'; it takes a number"),
+        (lambda _: hypercache.CuckooFilter(10).update("abc"), "keys is one key"),
+        (lambda _: package.RawKey("x"), "key is 'x'; it takes bytes"),
     ],
 )
 def test_wrong_calls_are_type_errors(cache: Cache, call: Any, message: str) -> None:
@@ -90,13 +109,13 @@ def test_wrong_calls_are_type_errors(cache: Cache, call: Any, message: str) -> N
         (lambda c: c.set("a", 1, session=-1), "session is -1"),
         (lambda c: c.get("\ud800"), "surrogates"),
         (lambda c: c.get(b"x" * 70_000), "may take 65535"),
-        (lambda _: Cache(5), "limit_bytes is 5"),
+        (lambda _: Cache(5), "max_bytes is 5; 1048576 to"),
         (lambda _: Cache("64M"), "MiB"),
         (lambda _: Cache(-1), "max_bytes is -1"),
         (lambda _: Cache("1MiB", policy="LRU"), "there is no policy"),
         (lambda _: Cache("1MiB", ttl=0), "above 0"),
         (lambda _: Cache("1MiB", lease=-1), "above 0"),
-        (lambda _: Cache("1MiB", jitter=-1), "jitter is -1; it takes a number from 0 to 100"),
+        (lambda _: Cache("1MiB", jitter=-1), "jitter is -1; it takes an int from 0 to 100"),
         (lambda _: Cache("1MiB", shards=-1), "shards is -1"),
         (lambda _: Cache("1MiB", max_entries=-1), "max_entries is -1"),
         (lambda _: Cache("1MiB", max_entries=2**64), "max_entries is 18446744073709551616"),
@@ -104,6 +123,18 @@ def test_wrong_calls_are_type_errors(cache: Cache, call: Any, message: str) -> N
         (lambda _: untyped("1MiB", after_fork="what"), "after_fork"),
         (lambda _: untyped("1MiB", codec="yaml"), "codec is 'yaml'"),
         (lambda _: hypercache.parse_size("0%"), "more than 0%"),
+        (lambda _: Cache("1MiB", jitter=101), "jitter is 101; 0 to 100"),
+        (lambda _: Cache("1MiB", lease=math.inf), "lease is inf; it takes seconds"),
+        (lambda c: c.resize(1), "max_bytes is 1; 1048576 to"),
+        (lambda c: c.set("k", b"x" * 50_000_000), "key takes 1 bytes and the value 50000000"),
+        (lambda c: c.incr("a", 2**63), "delta is 9223372036854775808; it takes an int"),
+        (lambda c: c.incr("a", ttl=0), "ttl is 0; a counter's takes"),
+        (lambda c: c.invalidate(session=-1), "session is -1; it takes an int from 0"),
+        (lambda _: Pool(5), "limit is 5; 1048576 to"),
+        (lambda _: Pool("8MiB", elevated=-1), "elevated is -1; it takes an int from 0"),
+        (lambda _: Pool("8MiB", limit_max="1MiB"), "limit_max is 1048576; 8388608 to"),
+        (lambda _: Pool("8MiB").set_thresholds(5, 4, 3), "thresholds are 5, 4, 3 %; 0 < elevated"),
+        (lambda _: hypercache.CuckooFilter(-1), "capacity is -1; it takes an int from 0"),
     ],
 )
 def test_values_out_of_range_are_value_errors(cache: Cache, call: Any, message: str) -> None:
@@ -251,7 +282,7 @@ def test_names_are_shared() -> None:
             assert second["k"] == third["k"] == 1
             assert second.stats() == first.stats()
         assert first["k"] == 1, "the others only gave it back"
-        with pytest.raises(ValueError, match="limit_bytes"):
+        with pytest.raises(ValueError, match="max_bytes is 16777216"):
             Cache("16MiB", name="shared")
         Cache(name="shared").destroy()
         with pytest.raises(ClosedError):

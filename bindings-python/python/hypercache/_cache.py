@@ -19,6 +19,7 @@ from hypercache._memoize import (
     BUSY,
     Memoized,
     Terms,
+    called,
     claim_async,
     load,
     load_async,
@@ -91,15 +92,10 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
                 'after_fork is "fresh" and pool is given; that pool stays the parent\'s, so it takes '
                 "max_bytes for a pool of the cache's own"
             )
-        for what, value, most in (
-            ("max_entries", max_entries, 2**64 - 1),
-            ("shards", shards, 2**32 - 1),
-            ("jitter", jitter, 100),
-        ):
-            if isinstance(value, int) and not 0 <= value <= most:
-                raise ValueError(f"{what} is {value}; it takes a number from 0 to {most}")
         options = None
         if policy is not None:
+            if not isinstance(policy, str):
+                raise TypeError(f"policy is {policy!r}; it takes a str, or None")
             policy, colon, text = policy.partition(":")
             options = text if colon else None
         return super().__new__(
@@ -215,6 +211,7 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
         function; the others wait for what it returns. The parameters are those of `memoize`.
         """
         terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
+        called(fn, "fn")
         found = self._claim(key, True, terms.stale > 0, BUSY, ABSENT)
         if isinstance(found, Lease):
             return load(found, fn, terms)
@@ -233,6 +230,7 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
     ) -> R:
         """`get_or_load` for a coroutine function; waits without a thread."""
         terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
+        called(fn, "fn")
         found = await claim_async(self, key, lambda: self._claim(key, False, terms.stale > 0, BUSY, ABSENT))
         if isinstance(found, Lease):
             return await load_async(found, fn, terms, load_of(self, key))
@@ -288,6 +286,8 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
         own, and the results of one that is gone stay until they expire or are evicted.
         """
         terms = Terms(ttl, jitter, negative_ttl, error_ttl, stale).checked()
+        if key is not None:
+            called(key, "key")
         if function is not None:
             return memoize(self, function, terms, key, typed)
         return lambda function: memoize(self, function, terms, key, typed)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import cached_property, partial, partialmethod, update_wrapper
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, Self, SupportsFloat, TypeVar, cast, overload
 
 from hypercache._errors import DeadlockError, LoadError
 from hypercache._native import Lease, Memo, Waits, key_bytes
@@ -111,6 +111,16 @@ class Memoized(Protocol[P, R_co]):
         ...
 
 
+# Of the terms below.
+_MAY_BE_NONE = ("ttl", "negative_ttl")
+
+
+def called(function: Any, what: str) -> None:
+    """A TypeError unless it is a function."""
+    if not callable(function):
+        raise TypeError(f"{what} is {function!r}; it takes a function")
+
+
 class Terms(NamedTuple):
     """For how long what is kept."""
 
@@ -121,7 +131,17 @@ class Terms(NamedTuple):
     stale: float = 0.0
 
     def checked(self) -> "Terms":
-        """The same, or a ValueError."""
+        """The same, or a TypeError or ValueError."""
+        try:
+            return self._in_range()
+        except TypeError:
+            for name, value in zip(self._fields, self, strict=True):
+                if not (isinstance(value, SupportsFloat) or value is None and name in _MAY_BE_NONE):
+                    kind = "a share" if name == "jitter" else "seconds"
+                    raise TypeError(f"{name} is {value!r}; it takes {kind} as a number") from None
+            raise
+
+    def _in_range(self) -> "Terms":
         if not 0 <= self.jitter < 1:
             raise ValueError(f"jitter is {self.jitter}; it takes a share from 0 to below 1")
         if self.jitter and self.ttl is None:
@@ -220,7 +240,7 @@ class _LoopWaits:
             self._loop.remove_reader(self._waits.fileno())
         self._waits.close()
         if _waiting.get(self._place) is self:
-            del _waiting[self._place]
+            _waiting.pop(self._place, None)
 
     async def wait(self, key: "Key") -> Any:
         """Waits for somebody else's load: a value, `ABSENT`, or `BUSY` for "claim again"."""

@@ -51,7 +51,8 @@ class Pool(PoolBase, Closing):
         huge_pages: bool = True,
         pressure_by_used: bool = False,
     ) -> Self:
-        flags = prefault | zero_on_free << 1 | (not huge_pages) << 2 | pressure_by_used << 3
+        asked = (prefault, zero_on_free, not huge_pages, pressure_by_used)
+        flags = sum(bool(flag) << at for at, flag in enumerate(asked))
         return super().__new__(
             cls, limit, name, elevated, high, critical, pin_limit, limit_max, flags
         )
@@ -106,6 +107,8 @@ class PressureWatch(Closing):
     __slots__ = ("__weakref__", "_lock", "_native", "_pipe", "_thread")
 
     def __init__(self, pool: PoolBase, callback: Callable[[Pressure], object]) -> None:
+        if not callable(callback):
+            raise TypeError(f"callback is {callback!r}; it takes a function")
         read, write = os.pipe()
         os.set_blocking(write, False)
         self._pipe = write
