@@ -34,6 +34,8 @@ strings.forEach((one, i) => {
 });
 numbers.forEach((one, i) => cache.set(one, i * 1_000_003));
 buffers.forEach((one, i) => cache.set(one, Buffer.from(text(i))));
+const arrays = Array.from({ length: KEYS }, (_, i) => ['arr', 1_000 + i]);
+arrays.forEach((one, i) => cache.set(one, text(i)));
 const batches = Array.from({ length: KEYS / BATCH }, (_, i) => strings.slice(i * BATCH, (i + 1) * BATCH));
 
 // Buffers of other sizes; fewer of the large ones, so that all of a size stay in the processor's caches.
@@ -46,7 +48,7 @@ const sized = SIZES.map((size) => {
 });
 
 const collect = (...values) => values;
-const things = { collect, cache, floor, strings, numbers, buffers, batches, bytes, target, map, lru, quick };
+const things = { collect, cache, floor, strings, numbers, buffers, arrays, batches, bytes, target, map, lru, quick };
 
 /** Nanoseconds a key: the best of some passes of an expression over a list, undisturbed by other work. */
 function timed(list, expression, keysEach = 1) {
@@ -75,6 +77,7 @@ const CASES = {
   'getInto': timed(buffers, 'cache.getInto($, target)'),
   'getInto, floor': timed(buffers, 'floor.getInto($, target)'),
   'get a string': timed(strings, 'cache.get($)'),
+  'get by an array of two': timed(arrays, 'cache.get($)'),
   'getMany of 32 strings, a key': timed(batches, 'cache.getMany($)', BATCH),
   'getMany of 32, floor, a key': timed(batches, 'floor.getMany(collect, ...$)', BATCH),
   ...Object.fromEntries(sized.flatMap(({ size, keys, values }) => [

@@ -117,7 +117,7 @@ class Cache extends Uncloneable {
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
     checkSlab();
-    const value = joined === undefined ? get(id, key) : get(-id, joined);
+    const value = joined === undefined ? get(id, key) : get(~id, joined);
     if (value !== MORE) return value;
     return words[0] === BYTES ? fromSlab() : this.#rest(key);
   }
@@ -126,7 +126,7 @@ class Cache extends Uncloneable {
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
     checkSlab();
-    const value = joined === undefined ? peek(id, key) : peek(-id, joined);
+    const value = joined === undefined ? peek(id, key) : peek(~id, joined);
     return value === MORE ? this.#rest(key) : value;
   }
 
@@ -143,14 +143,14 @@ class Cache extends Uncloneable {
   getString(key) {
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
-    return joined === undefined ? getString(id, key) : getString(-id, joined);
+    return joined === undefined ? getString(id, key) : getString(~id, joined);
   }
 
   getBuffer(key) {
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
     checkSlab();
-    const found = joined === undefined ? getBuffer(id, key) : getBuffer(-id, joined);
+    const found = joined === undefined ? getBuffer(id, key) : getBuffer(~id, joined);
     if (found === true) return fromSlab();
     return found === undefined ? undefined : loaded(this.#id, key);
   }
@@ -158,13 +158,13 @@ class Cache extends Uncloneable {
   getInto(key, target, offset = 0) {
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
-    return joined === undefined ? getInto(id, key, target, offset) : getInto(-id, joined, target, offset);
+    return joined === undefined ? getInto(id, key, target, offset) : getInto(~id, joined, target, offset);
   }
 
   has(key) {
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
-    return joined === undefined ? has(id, key) : has(-id, joined);
+    return joined === undefined ? has(id, key) : has(~id, joined);
   }
 
   getEntry(key, options = {}) {
@@ -212,7 +212,7 @@ class Cache extends Uncloneable {
       }
       const id = this.#id;
       const joined = typeof key === 'object' ? joinParts(key) : undefined;
-      const status = joined === undefined ? set(id, key, value) : set(-id, joined, value);
+      const status = joined === undefined ? set(id, key, value) : set(~id, joined, value);
       if (status !== ENCODE) return status === 0;
       return this.#put(SET, key, value, {}) === 0;
     }
@@ -237,7 +237,7 @@ class Cache extends Uncloneable {
     if (type !== undefined && !isUint8Array(value)) refuse('value', value, 'with a type of its own, a Uint8Array');
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
-    const [store, name] = joined === undefined ? [id, key] : [-id, joined];
+    const [store, name] = joined === undefined ? [id, key] : [~id, joined];
     const status = put(store, name, value, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, type);
     if (status !== ENCODE) return status;
     const codec = this.#codec;
@@ -283,7 +283,7 @@ class Cache extends Uncloneable {
     if (options === undefined) {
       const id = this.#id;
       const joined = typeof key === 'object' ? joinParts(key) : undefined;
-      return (joined === undefined ? remove(id, key, undefined) : remove(-id, joined, undefined)) === 0;
+      return (joined === undefined ? remove(id, key, undefined) : remove(~id, joined, undefined)) === 0;
     }
     checkOptions('delete', options, DELETE_OPTIONS);
     const { ifVersion } = options;

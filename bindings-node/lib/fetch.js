@@ -170,7 +170,7 @@ class Waits {
 function claim(store, codec, key, flags) {
   const joined = joinParts(key);
   checkSlab();
-  const value = joined === undefined ? native.claim(store, key, flags) : native.claim(-store, joined, flags);
+  const value = joined === undefined ? native.claim(store, key, flags) : native.claim(~store, joined, flags);
   if (value === MORE && words[4] !== OK) return [words[4], words[5]];
   return read(store, codec, key, value);
 }

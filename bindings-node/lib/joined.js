@@ -34,7 +34,7 @@ function joinKeys(keys, count) {
 
 /**
  * The parts of a key joined, if it is an array of some short strings and integers. To be asked for
- * before anything else that the call needs is looked at, and to be passed with the number of the store negated.
+ * before anything else that the call needs is looked at, and to be passed with the bits of the store's number inverted.
  */
 function joinParts(key) {
   if (!Array.isArray(key)) return undefined;

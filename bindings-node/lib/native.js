@@ -85,12 +85,14 @@ function checkSlab() {
   if (memory.slab.length === 0) renewSlab();
 }
 
+const { load: loadInto } = native;
+
 /** A value that was found to be large, as a Buffer of its own, with its type in the first word. */
 function loaded(store, key) {
   let room = words[2];
   for (;;) {
     const bytes = Buffer.allocUnsafeSlow(room);
-    const length = native.load(store, key, bytes);
+    const length = loadInto(store, key, bytes);
     if (length === undefined) return undefined;
     if (length === room) return bytes;
     // It was written anew meanwhile.

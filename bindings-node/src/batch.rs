@@ -201,7 +201,13 @@ fn values_of<'a>(call: Call<'a>, id: Value<'a>, slices: &[hc::hc_slice]) -> Js<V
                     Plain::Bool(false) => FALSE,
                     Plain::Bool(true) => TRUE,
                     Plain::Null => NULL,
-                    Plain::BigInt(integer) => {
+                    Plain::Integer(integer)
+                        if integer.unsigned_abs() <= values::MAX_SAFE as u64 =>
+                    {
+                        call.state.tell_number(NUMBERS + 2 * index, integer as f64);
+                        NUMBER
+                    }
+                    Plain::Integer(integer) => {
                         call.state.tell_number(NUMBERS + 2 * index, f64::from_bits(integer as u64));
                         BIGINT
                     }

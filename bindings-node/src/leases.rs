@@ -160,7 +160,7 @@ pub fn lease_drop<'a>(call: Call<'a>, [number, reason, retry_ms]: [Value<'a>; 3]
 pub fn wait<'a>(call: Call<'a>, [id, key, cookie]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
     let (store, key) = keyed(call, id, key, &mut buffer)?;
-    let waits = watched(call, call.i32(id).abs(), store)?;
+    let waits = watched(call, call.i32(id), store)?;
     let mut left_ms = 0;
     let cookie = call.f64(cookie).unwrap_or(0.0) as u64;
     // SAFETY: the watcher holds the waits for as long as the store's number is in use.

@@ -37,7 +37,7 @@ pub fn store<'a>(call: Call<'a>, id: Value<'a>) -> Js<*mut hc::hc_store> {
     numbered(call, call.i32(id))
 }
 
-/// The store and the key of a call. Of a store whose number is negated the key is an array whose parts
+/// The store and the key of a call. Where the number's bits are inverted, the key is an array whose parts
 /// JavaScript has joined (see [`KeyBuffer::read_joined`]).
 ///
 /// # Errors
@@ -51,7 +51,7 @@ pub fn keyed<'a, 'b>(
 ) -> Js<(*mut hc::hc_store, &'b [u8])> {
     let id = call.i32(id);
     let key = if id < 0 { buffer.read_joined(call, key)? } else { buffer.read(call, key)? };
-    Ok((numbered(call, id.wrapping_abs())?, key))
+    Ok((numbered(call, if id < 0 { !id } else { id })?, key))
 }
 
 #[inline]

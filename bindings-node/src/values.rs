@@ -13,7 +13,8 @@ use napi_sys::ValueType;
 use crate::js::{Bytes, Call, Js, Thrown, Value};
 use crate::keys::whole;
 
-const MAX_SAFE: i64 = 9_007_199_254_740_991;
+/// The largest integer that a number holds for certain.
+pub const MAX_SAFE: i64 = 9_007_199_254_740_991;
 
 /// The longest string, in UTF-16 units, that is read without asking for its length first.
 const SHORT: usize = 1_023;
@@ -155,10 +156,10 @@ pub fn count(call: Call<'_>, value: u64) -> Js<Value<'_>> {
 pub enum Plain {
     /// Text.
     Text,
-    /// A number.
+    /// An integer: a number where it is safe, else a bigint.
+    Integer(i64),
+    /// Any other number.
     Number(f64),
-    /// A bigint.
-    BigInt(i64),
     /// A boolean.
     Bool(bool),
     /// Null.
@@ -173,12 +174,7 @@ pub fn plain(kind: u32, bytes: &[u8]) -> Plain {
     match (kind, bytes) {
         (hc::HC_TYPE_STRING, _) => Plain::Text,
         (hc::HC_TYPE_INT64, &[a, b, c, d, e, f, g, h]) => {
-            let value = i64::from_le_bytes([a, b, c, d, e, f, g, h]);
-            if value.unsigned_abs() <= MAX_SAFE as u64 {
-                Plain::Number(value as f64)
-            } else {
-                Plain::BigInt(value)
-            }
+            Plain::Integer(i64::from_le_bytes([a, b, c, d, e, f, g, h]))
         }
         (hc::HC_TYPE_FLOAT64, &[a, b, c, d, e, f, g, h]) => {
             Plain::Number(f64::from_le_bytes([a, b, c, d, e, f, g, h]))
@@ -194,8 +190,8 @@ pub fn plain(kind: u32, bytes: &[u8]) -> Plain {
 pub fn to_value<'a>(call: Call<'a>, kind: u32, bytes: &[u8]) -> Js<Option<Value<'a>>> {
     let value = match plain(kind, bytes) {
         Plain::Text => call.utf8(bytes)?,
+        Plain::Integer(value) => integer(call, value)?,
         Plain::Number(number) => call.number(number)?,
-        Plain::BigInt(value) => call.bigint(value)?,
         Plain::Bool(flag) => call.boolean(flag)?,
         Plain::Null => call.null()?,
         Plain::Bytes => return Ok(None),
