@@ -17,7 +17,7 @@ const { Uncloneable } = require('./uncloneable.js');
 // The addon's functions as constants: V8 then calls them directly, where a property of an object with
 // so many would first have to be looked up.
 const {
-  get, peek, getString, getBuffer, getInto, has, set, put, setMany, delete: remove,
+  get, peek, getString, getBuffer, getInto, has, set, setFor, put, setMany, delete: remove,
 } = native;
 
 const OPTIONS = names(
@@ -238,7 +238,12 @@ class Cache extends Uncloneable {
     const id = this.#id;
     const joined = typeof key === 'object' ? joinParts(key) : undefined;
     const [store, name] = joined === undefined ? [id, key] : [~id, joined];
-    const status = put(store, name, value, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, type);
+    const only =
+      mode === SET && session === undefined && flags === undefined && softTtl === undefined &&
+      idleTtl === undefined && type === undefined;
+    const status = only
+      ? setFor(store, name, value, ttl)
+      : put(store, name, value, mode, ttl, session, flags, ifVersion, softTtl, idleTtl, type);
     if (status !== ENCODE) return status;
     const codec = this.#codec;
     const bytes = encode(codec, value);

@@ -24,8 +24,14 @@ function keptKey(key, depth = 1) {
   if (typeof key !== 'object' || key === null) return key;
   if (isUint8Array(key)) return key.byteLength > MOST ? key : Buffer.from(key);
   if (Array.isArray(key)) {
-    if (key.length > MOST || depth > DEEPEST) return key;
-    return Array.from(key, (part) => keptKey(part, depth + 1));
+    const count = key.length;
+    if (count > MOST || depth > DEEPEST) return key;
+    const kept = [];
+    for (let i = 0; i < count; i++) {
+      const part = key[i];
+      kept.push(typeof part === 'object' ? keptKey(part, depth + 1) : part);
+    }
+    return kept;
   }
   return key instanceof RawKey && isUint8Array(key.bytes) ? new RawKey(Buffer.from(key.bytes)) : key;
 }

@@ -106,6 +106,7 @@ const EXPORTS: &[Export] = exports! {
     c"entry" => read::entry,
     c"remainingTtl" => read::remaining_ttl,
     c"set" => write::set,
+    c"setFor" => write::set_for,
     c"put" => write::put,
     c"delete" => write::delete,
     c"touch" => write::touch,

@@ -92,16 +92,39 @@ pub fn too_large(call: Call<'_>, store: *mut hc::hc_store, len: usize) -> Thrown
 pub fn set<'a>(call: Call<'a>, [id, key, value]: [Value<'a>; 3]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
     let (store, key) = keyed(call, id, key, &mut buffer)?;
+    stored(call, store, key, value, hc::HC_TTL_DEFAULT)
+}
+
+/// `setFor(store, key, value, ttl)`: `put` with a time to live alone, at less.
+#[inline]
+pub fn set_for<'a>(call: Call<'a>, [id, key, value, ttl_value]: [Value<'a>; 4]) -> Js<Value<'a>> {
+    let mut buffer = KeyBuffer::new();
+    let (store, key) = keyed(call, id, key, &mut buffer)?;
+    match ttl(call, ttl_value)? {
+        Some(ttl_ms) => stored(call, store, key, value, ttl_ms),
+        None => remove(call, store, key, &sized!(hc::hc_put_options)),
+    }
+}
+
+#[inline]
+fn stored<'a>(
+    call: Call<'a>,
+    store: *mut hc::hc_store,
+    key: &[u8],
+    value: Value<'a>,
+    ttl_ms: u64,
+) -> Js<Value<'a>> {
     let mut buffer = ValueBuffer::new();
     let Some(value) = buffer.read(call, value)? else { return call.int(ENCODE) };
     let (key_data, val_data) = (key.as_ptr().cast(), value.bytes.as_ptr().cast());
     let len = value.bytes.len();
     let status = if value.kind == hc::HC_TYPE_BYTES {
         // SAFETY: the table holds a reference to the store; the slices live for the call.
-        unsafe { hc::hc_set(store, key_data, key.len(), val_data, len, hc::HC_TTL_DEFAULT) }
+        unsafe { hc::hc_set(store, key_data, key.len(), val_data, len, ttl_ms) }
     } else {
         let mut options = sized!(hc::hc_put_options);
         options.r#type = value.kind;
+        options.ttl_ms = ttl_ms;
         let version = std::ptr::null_mut();
         // SAFETY: as above.
         unsafe {
