@@ -15,7 +15,6 @@ use crate::store::pin::Hold;
 use crate::store::read::{Hit, Visit};
 use crate::store::room::Patience as Room;
 use crate::store::write::Step;
-use crate::store::writer::Writer;
 use crate::store::{Store, StoreInner, View};
 #[cfg(doc)]
 use crate::types::Info;
