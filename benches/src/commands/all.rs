@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
 use crate::measure::{Place, now_utc};
-use crate::report::grid::{Grid, Match, Tally, Verdict, grids, times};
+use crate::report::grid::{Grid, Match, Tally, Verdict, grids, placed, times};
 use crate::report::run::{FORM, Files, Part, Run, State, replace};
 use crate::report::{Table, headline, markdown};
 use crate::suite::{Extent, Findings, Found, Plan, SUITES, Suite};
@@ -302,7 +302,8 @@ fn lost(grids: &[Grid<'_>]) {
     let mut table = Table::new(format!("Lost cells: {}", lost.len()), &header);
     for found in lost.iter().take(SHOWN) {
         let ours = found.ours;
-        let mut row = vec![ours.suite.clone(), ours.case.clone(), ours.metric.clone()];
+        let case = placed(&ours.case, ours.at);
+        let mut row = vec![ours.suite.clone(), case, ours.metric.clone()];
         row.extend(compared(found));
         table.row(row);
     }

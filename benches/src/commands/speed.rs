@@ -197,12 +197,16 @@ pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
     if plan.extent == Extent::Full {
         return measure(&typed(&options)?, findings);
     }
-    let cached = ["--sizes", "l2,llc", "--values", "64", "--rounds", "5", "--millis", "10"];
-    measure(&typed(&[&options[..], &cached].concat())?, findings)?;
-    let memory =
-        ["--sizes", "dram", "--values", "64", "--rounds", "5", "--millis", "20", "--threads", "1"];
-    let reads = ["--ops", "hit,miss,batch"];
-    measure(&typed(&[&options[..], &memory, &reads].concat())?, findings)
+    let lines = [
+        "--sizes l2 --values 64 --rounds 5 --millis 10",
+        "--sizes llc --values 64 --rounds 4 --millis 10 --threads 1",
+        "--sizes dram --values 64 --rounds 3 --millis 20 --threads 1 --ops hit,miss,batch",
+    ];
+    for line in lines {
+        let more: Vec<&str> = line.split(' ').collect();
+        measure(&typed(&[&options[..], &more].concat())?, findings)?;
+    }
+    Ok(())
 }
 
 /// Runs the comparison and prints its tables.

@@ -183,6 +183,18 @@ impl<'a> Row<'a> {
     }
 }
 
+/// The case of a figure, and where on the axis it stands if the case does not say so itself. Large
+/// places are bytes, which cases name as people write them.
+#[must_use]
+pub fn placed(case: &str, at: Option<f64>) -> String {
+    match at {
+        Some(at) if at.abs() < 10_000.0 && !case.contains(&at.to_string()) => {
+            format!("{case}, at {at}")
+        }
+        Some(_) | None => case.to_owned(),
+    }
+}
+
 /// A factor as shown.
 #[must_use]
 pub fn times(factor: f64) -> String {
@@ -270,6 +282,14 @@ mod tests {
         assert_eq!(times(matches[2].factor), "> 1000x");
         let tally = Tally::of(matches.into_iter());
         assert_eq!((tally.won, tally.even, tally.lost), (2, 1, 1));
+    }
+
+    #[test]
+    fn places_are_named_once() {
+        assert_eq!(placed("web-cache", Some(4.0)), "web-cache, at 4");
+        assert_eq!(placed("hit, 4 threads", Some(4.0)), "hit, 4 threads");
+        assert_eq!(placed("64.0 MiB", Some(67_108_864.0)), "64.0 MiB");
+        assert_eq!(placed("hit", None), "hit");
     }
 
     #[test]

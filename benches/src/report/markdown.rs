@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::grid::{Grid, Match, Tally, Verdict, grids, times};
+use super::grid::{Grid, Match, Tally, Verdict, grids, placed, times};
 use super::headline;
 use super::run::Run;
 
@@ -102,7 +102,7 @@ fn lost(out: &mut String, grids: &[Grid<'_>]) {
             out,
             &[
                 ours.suite.clone(),
-                ours.case.clone(),
+                placed(&ours.case, ours.at),
                 ours.metric.clone(),
                 ours.unit.show(ours.value),
                 format!("{} ({})", best.unit.show(best.value), best.cache),
@@ -128,7 +128,7 @@ fn table(out: &mut String, grid: &Grid<'_>) {
     row(out, &header);
     row(out, &vec!["---".to_owned(); header.len()]);
     for line in &grid.rows {
-        let mut cells = vec![line.case.to_owned()];
+        let mut cells = vec![placed(line.case, line.at)];
         cells.extend((0..grid.caches.len()).map(|at| {
             let figure = line.figures.get(at).copied().flatten();
             figure.map_or(String::new(), |figure| figure.unit.show(figure.value))

@@ -87,7 +87,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "memory",
         about: "resident memory by limit, bytes an entry, leaks, allocations, views, drift",
-        axis: "limit, bytes",
+        axis: "limit or length of values, bytes",
         run: memory::run,
     },
     Suite {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::grid::{Grid, Match, Tally, Verdict, grids, times};
+use crate::report::grid::{Grid, Match, Tally, Verdict, grids, placed, times};
 use crate::report::headline;
 use crate::report::run::{Run, State};
 use crate::report::size;
@@ -163,7 +163,7 @@ fn lost(out: &mut String, matches: &[Match<'_>]) {
             "<tr><td>{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td><td \
              class=\"ours\">{}</td><td>{}</td><td class=\"text\">{}</td>{}</tr>",
             escape(&ours.suite),
-            escape(&ours.case),
+            escape(&placed(&ours.case, ours.at)),
             escape(&ours.metric),
             ours.unit.show(ours.value),
             best.unit.show(best.value),

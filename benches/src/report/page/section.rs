@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::head::verdict;
 use super::{legend, mark};
-use crate::report::grid::{Grid, OURS, Row, grids};
+use crate::report::grid::{Grid, OURS, Row, grids, placed};
 use crate::report::plot::{Axis, Curve, Look, bars, curve_look, dots, lines, looks, told};
 use crate::report::run::{Part, Run, State};
 use crate::report::svg::escape;
@@ -206,7 +206,7 @@ fn over_percentiles(out: &mut String, grid: &Grid<'_>, looks: &BTreeMap<String, 
     for case in cases {
         let mut curves = Curves::default();
         for row in grid.rows.iter().filter(|row| row.case == case) {
-            let Some(percent) = row.at else { continue };
+            let Some(percent) = row.at.filter(|percent| *percent >= 50.0) else { continue };
             for figure in row.all() {
                 let at = nines(1.0 - percent / 100.0);
                 curves.add(figure, at, &format!("p{percent}"), looks);
@@ -279,7 +279,9 @@ fn over_axis(out: &mut String, grid: &Grid<'_>, part: &Part, looks: &BTreeMap<St
         };
         let unit = in_bytes.then_some(Unit::Bytes);
         let across = Axis { name: &part.axis, unit, ticks: &few };
-        let up = Axis { name: &axis(grid), unit: Some(grid.unit), ticks: &[] };
+        let better = if grid.unit.more_is_better() { "more is better" } else { "less is better" };
+        let vertical = format!("{}; {better}", grid.metric);
+        let up = Axis { name: &vertical, unit: Some(grid.unit), ticks: &[] };
         let caption = match stem.as_str() {
             "" => grid.metric.to_owned(),
             stem => format!("{stem}: {}", grid.metric),
@@ -322,7 +324,7 @@ fn table(out: &mut String, grid: &Grid<'_>, looks: &BTreeMap<String, Look>) {
     let compared = grid.is_compared() && grid.matches().next().is_some();
     out.push_str(if compared { "<th>times better</th></tr>\n" } else { "</tr>\n" });
     for row in &grid.rows {
-        let _ = write!(out, "<tr><td>{}</td>", escape(row.case));
+        let _ = write!(out, "<tr><td>{}</td>", escape(&placed(row.case, row.at)));
         for (at, cache) in grid.caches.iter().enumerate() {
             let figure = row.figures.get(at).copied().flatten();
             let class = if *cache == OURS { " class=\"ours\"" } else { "" };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::dots::told;
-use super::{Look, look_of, plain, width_of};
+use super::{Look, look_of, plain, ruled, width_of};
 use crate::report::grid::{Grid, OURS};
 use crate::report::svg::{self, Scale};
 
@@ -35,13 +35,7 @@ pub fn bars(
     let values = values.chain(limit.map(|(at, _)| at));
     let scale = Scale::around(values, true, grid.unit.round(), (margin + 8.0, WIDTH - 64.0));
     svg::open(out, (WIDTH, height), &format!("{}, {}: {axis}", grid.suite, grid.metric));
-    for tick in scale.ticks() {
-        let x = scale.at(tick);
-        svg::line(out, (x, TOP), (x, bottom), "axis");
-        svg::text(out, (x, bottom + 15.0), "middle", "faint", &grid.unit.show_tick(tick));
-    }
-    let middle = f64::midpoint(scale.places().0, scale.places().1);
-    svg::text(out, (middle, height - 6.0), "middle", "name", axis);
+    ruled(out, grid.unit, &scale, (TOP, bottom), axis);
     let other = plain();
     let mut y = TOP + GAP / 2.0;
     for row in &grid.rows {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Look, look_of, ours_last, plain, width_of};
+use super::{Look, look_of, ours_last, plain, ruled, width_of};
 use crate::report::grid::Grid;
 use crate::report::svg::{self, Scale};
 
@@ -26,13 +26,7 @@ pub fn dots(
     let values = grid.rows.iter().flat_map(|row| row.all()).map(|figure| figure.value);
     let scale = Scale::around(values, false, grid.unit.round(), (margin + 8.0, WIDTH - 28.0));
     svg::open(out, (WIDTH, height), &format!("{}, {}: {axis}", grid.suite, grid.metric));
-    for tick in scale.ticks() {
-        let x = scale.at(tick);
-        svg::line(out, (x, TOP), (x, bottom), "axis");
-        svg::text(out, (x, bottom + 15.0), "middle", "faint", &grid.unit.show_tick(tick));
-    }
-    let middle = f64::midpoint(scale.places().0, scale.places().1);
-    svg::text(out, (middle, height - 6.0), "middle", "name", axis);
+    ruled(out, grid.unit, &scale, (TOP, bottom), axis);
     let other = plain();
     let order = ours_last(&grid.caches);
     for ((nth, row), label) in grid.rows.iter().enumerate().zip(&labels) {

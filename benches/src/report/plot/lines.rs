@@ -7,7 +7,7 @@ use crate::report::Unit;
 use crate::report::svg::{self, Round, Scale};
 
 const SIZE: (f64, f64) = (540.0, 300.0);
-const LEFT: f64 = 66.0;
+const LEFT: f64 = 78.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 10.0;
 const FOOT: f64 = 42.0;

@@ -10,8 +10,9 @@ pub use bars::bars;
 pub use dots::{dots, told};
 pub use lines::{Axis, Curve, lines};
 
+use super::Unit;
 use super::grid::{CONTROL, OURS};
-use super::svg::Shape;
+use super::svg::{self, Scale, Shape};
 
 /// How a cache is drawn in every plot of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +84,17 @@ pub fn curve_look(looks: &BTreeMap<String, Look>, cache: &str) -> Look {
 /// What nothing else is drawn as.
 fn plain() -> Look {
     Look { colour: "var(--faint)".to_owned(), shape: Shape::Ring, dash: "", large: false }
+}
+
+/// Rules from `top` to `bottom` at the ticks of a horizontal scale, their values and its name below.
+fn ruled(out: &mut String, unit: Unit, scale: &Scale, (top, bottom): (f64, f64), name: &str) {
+    for tick in scale.ticks() {
+        let x = scale.at(tick);
+        svg::line(out, (x, top), (x, bottom), "axis");
+        svg::text(out, (x, bottom + 15.0), "middle", "faint", &unit.show_tick(tick));
+    }
+    let middle = f64::midpoint(scale.places().0, scale.places().1);
+    svg::text(out, (middle, bottom + 33.0), "middle", "name", name);
 }
 
 /// Draws ours last, over the others.
