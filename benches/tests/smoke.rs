@@ -519,6 +519,7 @@ fn wrong_arguments_are_named() {
         (&["scenario", "no-such"], "web-cache, session-store"),
         (&["scenario", "--caches", "varnish"], "memcached"),
         (&["scenario", "--seconds", "0"], "--seconds is 0"),
+        (&["scenario", "--scale", "0"], "--scale is 0"),
         (&["dance"], "dance"),
         (&["all", "--only", "dance"], "dance"),
         (&["all", "--again", "--out", "/nowhere"], "/nowhere"),
@@ -541,8 +542,8 @@ fn wrong_arguments_are_named() {
 fn scenarios() {
     let csv = Scratch::new("scenarios");
     let caches = if cfg!(feature = "peers") { "moka,quick_cache,hypercache" } else { "hypercache" };
-    let tiny = ["--seconds", "0.2", "--rushes", "2", "--millis", "2", "--caches", caches];
-    let out = run(&[&["scenario", "--csv", csv.path()], &tiny[..]].concat());
+    let tiny = ["--seconds", "0.2", "--scale", "0.02", "--rushes", "2", "--millis", "2"];
+    let out = run(&[&["scenario", "--caches", caches, "--csv", csv.path()], &tiny[..]].concat());
     let listed = run(&["scenario", "--list"]);
     let names = ["web-cache", "session-store", "flash-crowd", "morning-rush", "batch-scan"];
     let rows = csv.rows();

@@ -24,6 +24,9 @@ pub struct Args {
     /// Stretch or shorten every scenario to so many seconds, with all times in it
     #[arg(long)]
     seconds: Option<f64>,
+    /// Multiply the keys and the limit of every scenario: below 1, there is less to fill
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
     /// Turns of closed loops a cache
     #[arg(long, default_value_t = 7)]
     rushes: u32,
@@ -60,6 +63,12 @@ pub fn run(args: &Args) -> Result<()> {
         );
         scenarios = scenarios.into_iter().map(|scenario| scenario.lasting(seconds)).collect();
     }
+    ensure!(
+        (1e-6..=1e3).contains(&args.scale),
+        "--scale is {}; allowed is 0.000001 to 1000",
+        args.scale
+    );
+    scenarios = scenarios.into_iter().map(|scenario| scenario.scaled(args.scale)).collect();
     let options = runner::Options {
         seed: args.seed,
         rushes: args.rushes,

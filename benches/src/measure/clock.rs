@@ -26,6 +26,12 @@ pub fn thread_switches() -> u64 {
     if status == 0 { usage.ru_nivcsw as u64 } else { 0 }
 }
 
+/// How many processors this process may use.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Keeps the calling thread on one core, so that two threads do not share one. Best effort.
 pub fn pin_to_core(lane: usize) {
     // SAFETY: all-zero bytes are a valid, empty `cpu_set_t`.

@@ -166,7 +166,9 @@ impl Values {
     }
 }
 
-/// The most requests a second, keys, threads and bytes of a value that a file may ask for.
+/// The least limit, the smallest of a pool; the most requests a second, keys, threads, bytes of a
+/// value and seconds that a file may ask for.
+const LIMIT_MIN: u64 = 1 << 20;
 const RATE_MAX: f64 = 100e6;
 const KEYS_MAX: f64 = 1e9;
 const THREADS_MAX: f64 = 1024.0;
@@ -211,8 +213,21 @@ impl Scenario {
         self
     }
 
+    /// The same with its keys and its limit multiplied: less to fill, as much that fits.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        let scaled = |number: u64, least: u64| ((number as f64 * factor) as u64).max(least);
+        self.limit = scaled(self.limit, LIMIT_MIN);
+        let (Keys::Uniform { count }
+        | Keys::Zipf { count, .. }
+        | Keys::Scan { count, .. }
+        | Keys::Shifting { count, .. }) = &mut self.keys;
+        *count = scaled(*count, 1);
+        self
+    }
+
     fn check(&self) -> Result<()> {
-        range("limit", self.limit as f64, 1_048_576.0, 1e15)?;
+        range("limit", self.limit as f64, LIMIT_MIN as f64, 1e15)?;
         range("threads", self.threads as f64, 1.0, THREADS_MAX)?;
         range("seconds", self.seconds, 0.01, SECONDS_MAX)?;
         range("warm_up_seconds", self.warm_up_seconds, 0.0, SECONDS_MAX)?;
@@ -317,6 +332,8 @@ ttl_seconds = 1.0
     fn a_good_file_is_read_and_can_be_made_shorter() {
         let scenario = Scenario::parse("good", GOOD).unwrap();
         assert_eq!((scenario.name.as_str(), scenario.limit), ("good", 1 << 20));
+        let small = scenario.clone().scaled(0.2);
+        assert_eq!((small.limit, small.keys.count()), (1 << 20, 2));
         let short = scenario.lasting(1.0);
         assert_eq!((short.seconds, short.warm_up_seconds), (1.0, 0.25));
         assert_eq!(short.mix.ttl_seconds, 0.5);

@@ -61,12 +61,19 @@ impl Lengths {
     }
 }
 
-/// The keys that are stored before anything is asked: as many of the most popular ones as two
-/// budgets hold, the most popular last.
-pub fn stock(scenario: &Scenario) -> impl Iterator<Item = u64> + use<> {
+/// The keys that are read, and stored where they are missing, before anything counts: each of the
+/// most popular ones that two budgets hold, in no order, and then as many as the scenario asks for
+/// them. Without the second part, a policy that waits for a second access would begin with nothing
+/// known and one that keeps what came last with luck.
+pub fn stock(scenario: &Scenario, seed: u64) -> impl Iterator<Item = u64> + use<> {
     let entry = scenario.values.mean() + KEY_LEN as f64;
     let held = (2.0 * scenario.limit as f64 / entry) as u64;
-    (0..scenario.keys.count().min(held.max(1))).rev()
+    let count = scenario.keys.count().min(held.max(1));
+    let mut each: Vec<u64> = (0..count).collect();
+    each.sort_unstable_by_key(|&id| mix(id ^ seed));
+    // A lane that no thread has: the requests that are served are others.
+    let mut drawer = Drawer::new(scenario, scenario.threads, seed);
+    each.into_iter().chain((0..count).map(move |_| drawer.draw(0.0).id))
 }
 
 /// Draws the requests of one lane, in the order in which they arrive.
@@ -231,6 +238,22 @@ mod tests {
             .collect();
         assert_eq!(whole.len(), joined.len());
         assert!(whole.iter().zip(&joined).all(|(a, b)| (a.id, a.op) == (b.id, b.op)));
+    }
+
+    #[test]
+    fn a_stock_has_every_key_that_fits_and_favours_the_popular() {
+        let scenario = scenario(Keys::Zipf { count: 1_000, exponent: 1.0 });
+        let stocked: Vec<u64> = stock(&scenario, 1).collect();
+        assert_eq!(stocked.len(), 2_000);
+        let mut each = stocked[..1_000].to_vec();
+        assert!(!each.is_sorted());
+        each.sort_unstable();
+        assert!(each.into_iter().eq(0..1_000));
+        let popular = stocked[1_000..].iter().filter(|&&id| id < 10).count();
+        assert!((250..550).contains(&popular), "{popular}");
+        let short = Scenario { limit: 3_100, ..scenario };
+        // Two budgets of entries of 31 bytes on average.
+        assert_eq!(stock(&short, 1).count(), 400);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::plan::{Drawer, Lengths, Op, Request, stock};
 use super::serve::{Rush, Tally, Terms};
 use crate::cache::{Null, Spec};
 use crate::drive::Subject;
-use crate::measure::{Ticker, pin_to_core};
+use crate::measure::{Ticker, cores, pin_to_core};
 use crate::workload::{ValueBytes, key_of};
 
 /// What the cache that does nothing is called in results.
@@ -171,31 +171,50 @@ fn field(
     values: &ValueBytes,
     bar: &ProgressBar,
 ) -> Result<Vec<Contender>> {
-    let lengths = Lengths::new(scenario, options.seed);
     let mut contenders = vec![Contender::new(scenario, Box::new(Null), CONTROL, None)];
     for entrant in entrants {
         bar.set_message(format!("{}: fill {}", scenario.name, entrant.name()));
-        let cache = entrant
-            .build(&spec(scenario), scenario.threads)
-            .with_context(|| format!("{} for scenario {}", entrant.name(), scenario.name))?;
-        for id in stock(scenario) {
-            cache.set(&key_of(id), values.get(id, lengths.of(id) as usize));
-        }
-        cache.settle();
+        let cache = prepared(scenario, entrant, options.seed, values)?;
         contenders.push(Contender::new(scenario, cache, entrant.name(), entrant.measures()));
     }
     Ok(contenders)
 }
 
-fn terms<'a>(scenario: &Scenario, values: &'a ValueBytes, turns: usize) -> Terms<'a> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+/// A cache with the scenario's entries in it, and with what it learns by being asked for them.
+///
+/// # Errors
+/// It cannot be built.
+pub fn prepared(
+    scenario: &Scenario,
+    entrant: &Entrant,
+    seed: u64,
+    values: &ValueBytes,
+) -> Result<Box<dyn Subject>> {
+    let cache = entrant
+        .build(&spec(scenario), scenario.threads)
+        .with_context(|| format!("{} for scenario {}", entrant.name(), scenario.name))?;
+    let mut buf = vec![0; values.longest()];
+    let lengths = Lengths::new(scenario, seed);
+    for id in stock(scenario, seed) {
+        let key = key_of(id);
+        if cache.get(&key, &mut buf).is_none() {
+            cache.set(&key, values.get(id, lengths.of(id) as usize));
+        }
+    }
+    cache.settle();
+    Ok(cache)
+}
+
+/// What the scenario's loops need, where so many caches take turns.
+#[must_use]
+pub fn terms<'a>(scenario: &Scenario, values: &'a ValueBytes, turns: usize) -> Terms<'a> {
     Terms {
         values,
         longest: (scenario.values.longest() as usize).max(1),
         // In a cache's own time: the others' turns pass meanwhile.
         ttl: Duration::from_secs_f64(scenario.mix.ttl_seconds * turns as f64),
         fill_misses: scenario.mix.fill_misses,
-        crowded: scenario.threads > cores,
+        crowded: scenario.threads > cores(),
         ticker: Ticker::calibrate(),
     }
 }

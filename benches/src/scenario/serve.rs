@@ -50,6 +50,10 @@ pub struct Tally {
     pub wrong: u64,
     /// Writes with a time to live that the cache stored for good.
     pub for_good: u64,
+    /// Processor time of the loop, waiting for moments included, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Its time on the wall, in nanoseconds.
+    pub wall_ns: f64,
 }
 
 /// One hit in so many is compared byte by byte, after its time was taken.
@@ -65,6 +69,14 @@ impl Tally {
         self.checked += other.checked;
         self.wrong += other.wrong;
         self.for_good += other.for_good;
+        self.cpu_ns += other.cpu_ns;
+        self.wall_ns += other.wall_ns;
+    }
+
+    /// Which share of its processor a loop had that never sleeps: less than 1 where others ran.
+    #[must_use]
+    pub fn had(&self) -> f64 {
+        if self.wall_ns > 0.0 { (self.cpu_ns as f64 / self.wall_ns).min(1.0) } else { 1.0 }
     }
 
     #[inline(always)]
@@ -131,7 +143,8 @@ pub fn paced<C: Cache>(
     tally: &mut Tally,
 ) -> u64 {
     let mut buf = vec![0; terms.longest];
-    let mut ended = Ticker::now();
+    let (cpu, began) = (thread_cpu_ns(), Ticker::now());
+    let mut ended = began;
     for request in requests {
         let due = start.wrapping_add(terms.ticker.ticks(request.at));
         wait(due, terms);
@@ -142,6 +155,8 @@ pub fn paced<C: Cache>(
             tally.note(request, &done, &buf, terms.values);
         }
     }
+    tally.cpu_ns += thread_cpu_ns() - cpu;
+    tally.wall_ns += terms.ticker.ns(ended.wrapping_sub(began));
     ended
 }
 

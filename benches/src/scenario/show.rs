@@ -3,6 +3,7 @@
 use super::load::Load;
 use super::run::{CONTROL, Outcome, Run};
 use super::serve::Rush;
+use crate::measure::cores;
 use crate::report::{Figure, Table, Unit, count, duration, ns, percent};
 
 /// The suite that the figures belong to.
@@ -19,6 +20,9 @@ const CURVE: [f64; 10] = [25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95,
 const BEHIND: f64 = 0.01;
 /// The generator keeps up where half of its requests alone end within so many nanoseconds.
 const PROMPT: f64 = 1_000.0;
+
+/// Below this share of their processors, threads that never sleep were not alone.
+const ALONE: f64 = 0.95;
 
 /// The figures of a run: for every cache, the control (`(loop)`) among them,
 ///
@@ -169,14 +173,21 @@ pub fn notes(run: &Run) -> Vec<String> {
     for outcome in &run.outcomes {
         let (name, tally) = (&outcome.name, &outcome.tally);
         if name == CONTROL {
-            let late = outcome.behind > BEHIND;
-            if late || tally.response.quantile(0.5) > PROMPT {
+            let half = tally.response.quantile(0.5);
+            let had = tally.had();
+            if had < ALONE && run.scenario.threads <= cores() {
+                notes.push(format!(
+                    "Other programs ran: the threads had {} of their processors. All percentiles \
+                     contain the waiting for them; {CONTROL} shows how much.",
+                    percent(had)
+                ));
+            } else if outcome.behind > BEHIND || half > PROMPT {
                 notes.push(format!(
                     "The generator cannot keep up with {} requests a second here: without a cache \
                      half of them end later than {} after their moment. The percentiles of all \
                      caches contain that.",
                     count(asked.peak() as u64),
-                    duration(tally.response.quantile(0.5)),
+                    duration(half),
                 ));
             }
             continue;

@@ -16,7 +16,7 @@ pub fn run(plan: &Plan, findings: &mut Findings) -> Result<()> {
     let options =
         run::Options { seed: plan.seed, rushes: plan.pick(5, 11), ..run::Options::default() };
     for scenario in scenario::standard()? {
-        let seconds = plan.pick(scenario.seconds.min(0.8), scenario.seconds);
+        let seconds = plan.pick(scenario.seconds.min(0.6), scenario.seconds);
         let scenario = scenario.lasting(seconds);
         let entrants = Entrant::all(&scenario);
         for absent in &entrants.absent {

@@ -52,6 +52,12 @@ impl ValueBytes {
         Self { bytes: bytes.collect(), longest }
     }
 
+    /// How long the longest is, in bytes.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// `len` bytes (at most the longest) that depend on `id`.
     #[inline]
     #[must_use]
