@@ -21,8 +21,12 @@ enum Broken {
     Nothing,
     /// The end of a lease is announced with a relaxed store.
     ReleasingTurn,
+    /// A waiter looks at the word with a relaxed load.
+    AcquiringSee,
     /// A waiter leaves with a relaxed store.
     ReleasingLeave,
+    /// Whoever uses the record again counts its waiters with a relaxed load.
+    AcquiringWaiters,
     /// A waiter goes to sleep whatever the word is by then.
     Compare,
     /// Nobody is woken.
@@ -31,6 +35,10 @@ enum Broken {
     LockToLeave,
     /// A record is used again while waiters have not left.
     Waiters,
+    /// Whoever was woken for an offer does not take it.
+    Take,
+    /// A change that keeps the state keeps the word as well.
+    Sequence,
 }
 use Broken::*;
 
@@ -86,10 +94,14 @@ impl World {
         if broken == Compare {
             kernel = self.woken.wait(kernel).unwrap();
         }
-        while self.words.see() == seen {
+        while self.see(broken) == seen {
             kernel = self.woken.wait(kernel).unwrap();
         }
         drop(kernel);
+    }
+
+    fn see(&self, broken: Broken) -> Seen {
+        if broken == AcquiringSee { self.words.see_unordered() } else { self.words.see() }
     }
 
     fn wake(&self) {
@@ -117,7 +129,11 @@ impl World {
     /// Uses the record for another lease, if it may be.
     fn use_again(&self, broken: Broken) {
         let _lock = self.lock.lock().unwrap();
-        if broken == Waiters || self.words.waiters() == 0 {
+        let waiters = match broken {
+            AcquiringWaiters => self.words.waiters_unordered(),
+            _ => self.words.waiters(),
+        };
+        if broken == Waiters || waiters == 0 {
             // SAFETY: as above.
             self.handed.with_mut(|handed| unsafe { *handed = NEXT });
             self.words.turn(State::Held);
@@ -165,6 +181,16 @@ fn who_waits_is_woken_and_reads_the_outcome() {
 #[test]
 fn without_a_release_the_outcome_is_not_there() {
     fails(RACE, || waits(ReleasingTurn));
+}
+
+#[test]
+fn without_an_acquire_the_outcome_is_not_there() {
+    fails(RACE, || waits(AcquiringSee));
+}
+
+#[test]
+fn without_an_acquire_the_record_is_used_too_early() {
+    fails(RACE, || waits(AcquiringWaiters));
 }
 
 #[test]
@@ -255,4 +281,80 @@ fn one_takes_what_is_offered() {
 #[test]
 fn without_the_lock_two_may_take_it() {
     fails("holders", || offered(LockToLeave));
+}
+
+/// A lease that is given up wakes one of two that wait, who takes it over and ends it for the other.
+fn taken_over(broken: Broken) {
+    let world = World::held();
+    let waiters: Vec<_> = (0..2)
+        .map(|_| {
+            let world = world.clone();
+            thread::spawn(move || {
+                let Some(seen) = world.join() else { return };
+                world.sleep(seen, broken);
+                let lock = world.lock.lock().unwrap();
+                world.words.leave();
+                if broken == Take || world.words.see().state() != State::Offered {
+                    return;
+                }
+                world.words.turn(State::Held);
+                world.taken.fetch_add(1, Ordering::Relaxed);
+                world.words.turn(State::Again);
+                drop(lock);
+                world.wake();
+            })
+        })
+        .collect();
+    let lock = world.lock.lock().unwrap();
+    let is_awaited = world.words.waiters() != 0;
+    world.words.turn(if is_awaited { State::Offered } else { State::Again });
+    drop(lock);
+    drop(world.kernel.lock().unwrap());
+    world.woken.notify_one();
+    for waiter in waiters {
+        waiter.join().unwrap();
+    }
+    assert_eq!(world.taken.load(Ordering::Relaxed), u32::from(is_awaited), "takers");
+}
+
+#[test]
+fn an_offer_wakes_one_and_is_taken() {
+    holds(|| taken_over(Nothing));
+}
+
+#[test]
+fn an_offer_that_is_left_keeps_the_other_asleep() {
+    fails("", || taken_over(Take));
+}
+
+/// The shard is poisoned: the lease stays as it is, but whoever sleeps wakes and finds out.
+fn poisoned(broken: Broken) {
+    let world = World::held();
+    let waiter = {
+        let world = world.clone();
+        thread::spawn(move || {
+            if let Some(seen) = world.join() {
+                world.sleep(seen, broken);
+                let _lock = world.lock.lock().unwrap();
+                world.words.leave();
+            }
+        })
+    };
+    let lock = world.lock.lock().unwrap();
+    if broken != Sequence {
+        world.words.turn(State::Held);
+    }
+    drop(lock);
+    world.wake();
+    waiter.join().unwrap();
+}
+
+#[test]
+fn who_waits_for_a_poisoned_shard_wakes() {
+    holds(|| poisoned(Nothing));
+}
+
+#[test]
+fn without_a_step_of_the_sequence_it_sleeps_on() {
+    fails("deadlock", || poisoned(Sequence));
 }

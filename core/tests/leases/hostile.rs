@@ -7,7 +7,7 @@ use hypercache_core::{
     PutOutcome, StoreConfig, Ttl,
 };
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The first stores of two pools, and one after another in the same pool.
@@ -227,7 +227,6 @@ fn everything_at_once() {
     let store = pool.open_store(&config).unwrap();
     let other = pool.open_store(&config).unwrap();
     let is_over = AtomicBool::new(false);
-    let clears = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for thread in 0..6_u64 {
             let (store, is_over) = (&store, &is_over);
@@ -295,11 +294,13 @@ fn everything_at_once() {
             });
         }
         scope.spawn(|| {
-            while !is_over.load(Ordering::SeqCst) {
+            loop {
                 store.clear().unwrap();
-                clears.fetch_add(1, Ordering::SeqCst);
                 for mib in [2, 4] {
                     ignore(pool.set_limit(mib << 20).unwrap());
+                }
+                if is_over.load(Ordering::SeqCst) {
+                    break;
                 }
                 std::thread::sleep(Duration::from_millis(2));
             }
@@ -313,7 +314,6 @@ fn everything_at_once() {
             other.destroy();
         });
     });
-    assert!(clears.into_inner() > 0);
     assert_eq!(pool.stats().pinned_bytes, 0);
     pool.validate().unwrap();
     store.clear().unwrap();

@@ -71,12 +71,12 @@ impl Writer<'_> {
         match self.write_key(record, key) {
             Ok(true) => {}
             refused => {
-                self.put_free(number);
+                self.put_free(number, record);
                 return refused.map(|_| Step::Room);
             }
         }
         record.hash.store(hash, Relaxed);
-        self.link(number, hash);
+        self.link(number, record, hash);
         Ok(Step::Done(number))
     }
 
@@ -92,11 +92,12 @@ impl Writer<'_> {
             if oldest == 0 {
                 break;
             }
-            self.delist(oldest);
-            if self.record(oldest).words.waiters() == 0 {
+            let record = self.record(oldest);
+            self.delist(record);
+            if record.words.waiters() == 0 {
                 return Ok(Some(oldest));
             }
-            self.enlist(oldest, In::Draining);
+            self.enlist(oldest, record, In::Draining);
         }
         if usize::from(self.state.leases.touched) < self.state.leases.made() {
             return Ok(Some(self.fresh_record()));

@@ -13,9 +13,9 @@ impl<'a> Writer<'a> {
     /// A generation that no other lease of the process has.
     fn next_generation(&mut self) -> u64 {
         let grants = &mut self.state.leases.grants;
+        *grants += 1;
         // Never 0, however often it is asked.
-        *grants = *grants % ((1 << 40) - 1) + 1;
-        u64::from(self.store.id) << 40 | *grants
+        u64::from(self.store.id) << 40 | (*grants & ((1 << 40) - 1)).max(1)
     }
 
     /// Makes the record the one of a lease that begins now; returns its generation.
@@ -28,8 +28,8 @@ impl<'a> Writer<'a> {
         record.granted_ns.store(now_ns, Relaxed);
         record.thread.store(thread, Relaxed);
         record.words.turn(State::Held);
-        self.delist(number);
-        self.enlist(number, In::Leases);
+        self.delist(record);
+        self.enlist(number, record, In::Leases);
         generation
     }
 
@@ -38,8 +38,8 @@ impl<'a> Writer<'a> {
         let record = self.record(number);
         record.generation.store(0, Relaxed);
         record.until_ms.store(until_ms, Relaxed);
-        self.delist(number);
-        self.enlist(number, In::Remembered);
+        self.delist(record);
+        self.enlist(number, record, In::Remembered);
         self.announce(record, state);
         let most = self.store.remembered_max();
         while self.state.leases.bytes[In::Remembered as usize] > most {
@@ -58,15 +58,15 @@ impl<'a> Writer<'a> {
     pub fn end_quietly(&mut self, number: Number, state: State) -> Woken<'a> {
         let record = self.record(number);
         record.generation.store(0, Relaxed);
-        self.unlink(number);
-        self.delist(number);
+        self.unlink(number, record);
+        self.delist(record);
         self.drop_key(record);
         self.announce(record, state);
         if record.words.waiters() == 0 {
-            self.put_free(number);
+            self.put_free(number, record);
             return Woken(None);
         }
-        self.enlist(number, In::Draining);
+        self.enlist(number, record, In::Draining);
         Woken(Some(record))
     }
 
@@ -160,9 +160,9 @@ impl<'a> Writer<'a> {
             self.drop_key(record);
             self.announce(record, State::Again);
             if record.words.waiters() == 0 {
-                self.put_free(number);
+                self.put_free(number, record);
             } else {
-                self.enlist(number, In::Draining);
+                self.enlist(number, record, In::Draining);
                 Woken(Some(record)).wake();
             }
         }

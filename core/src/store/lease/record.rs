@@ -124,7 +124,9 @@ impl<'a> Writer<'a> {
 
     /// Gives the block of a long key back.
     pub fn drop_key(&self, record: &Record) {
-        let len = usize::from(record.key_len.swap(0, Relaxed));
+        let len = usize::from(record.key_len.load(Relaxed));
+        // No exchange: the lock is held, and those are dear.
+        record.key_len.store(0, Relaxed);
         if len > KEY_INLINE
             && let Some(block) = NonNull::new(Self::key_at(record, len).cast_mut())
         {

@@ -139,14 +139,13 @@ impl<'a> Writer<'a> {
         None
     }
 
-    pub fn link(&self, number: Number, hash: u64) {
+    pub fn link(&self, number: Number, record: &Record, hash: u64) {
         let head = &self.record(self.state.leases.bucket(hash) + 1).head;
-        self.record(number).next.store(head.load(Relaxed), Relaxed);
+        record.next.store(head.load(Relaxed), Relaxed);
         head.store(number, Relaxed);
     }
 
-    pub fn unlink(&self, number: Number) {
-        let record = self.record(number);
+    pub fn unlink(&self, number: Number, record: &Record) {
         let next = record.next.load(Relaxed);
         let bucket = self.state.leases.bucket(record.hash.load(Relaxed));
         let mut place = &self.record(bucket + 1).head;
@@ -159,8 +158,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub fn enlist(&mut self, number: Number, list: In) {
-        let record = self.record(number);
+    pub fn enlist(&mut self, number: Number, record: &Record, list: In) {
         record.list.store(list as u8, Relaxed);
         let before = self.state.leases.lists[list as usize].newest;
         record.older.store(before, Relaxed);
@@ -178,8 +176,7 @@ impl<'a> Writer<'a> {
         self.state.has_leases = !self.state.leases.is_quiet();
     }
 
-    pub fn delist(&mut self, number: Number) {
-        let record = self.record(number);
+    pub fn delist(&mut self, record: &Record) {
         let list = usize::from(record.list.load(Relaxed));
         if list >= In::Free as usize {
             return;
@@ -228,13 +225,12 @@ impl<'a> Writer<'a> {
         while number != 0 {
             let record = self.record(number);
             let next = record.next.load(Relaxed);
-            self.link(number, record.hash.load(Relaxed));
+            self.link(number, record, record.hash.load(Relaxed));
             number = next;
         }
     }
 
-    pub fn put_free(&mut self, number: Number) {
-        let record = self.record(number);
+    pub fn put_free(&mut self, number: Number, record: &Record) {
         record.list.store(In::Free as u8, Relaxed);
         record.next.store(self.state.leases.free, Relaxed);
         self.state.leases.free = number;

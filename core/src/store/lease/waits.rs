@@ -328,7 +328,16 @@ pub unsafe fn free(store: &StoreInner, wait: NonNull<Wait>) {
 
 impl Writer<'_> {
     /// Tells all waits of a lease how it ended.
+    #[inline]
     pub fn end_waits(&mut self, record: &Record, state: State) {
+        if !record.waits.load(Relaxed).is_null() {
+            self.end_all_waits(record, state);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_all_waits(&mut self, record: &Record, state: State) {
         let handed = if state == State::Handed { record.handed.load(Relaxed) } else { null_mut() };
         let mut wait = record.waits.swap(null_mut(), Relaxed);
         while !wait.is_null() {

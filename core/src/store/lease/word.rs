@@ -131,6 +131,18 @@ impl Words {
         self.state.store(next, Ordering::Relaxed);
     }
 
+    /// [`Words::see`] without its acquire.
+    #[must_use]
+    pub fn see_unordered(&self) -> Seen {
+        Seen(self.state.load(Ordering::Relaxed))
+    }
+
+    /// [`Words::waiters`] without its acquire.
+    #[must_use]
+    pub fn waiters_unordered(&self) -> u32 {
+        self.waiters.load(Ordering::Relaxed)
+    }
+
     /// [`Words::leave`] without its release.
     pub fn leave_unordered(&self) {
         self.waiters.fetch_sub(1, Ordering::Relaxed);
