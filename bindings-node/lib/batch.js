@@ -9,9 +9,9 @@ const {
   native, words, numbers, integers, scratch, memory, view, checkSlab, renewSlab, MOST, CODES, OFFSETS, LENGTHS, KINDS,
 } = require('./native.js');
 const { decode } = require('./codec.js');
-const { joinKeys } = require('./joined.js');
+const { joinKeys, joinPairs } = require('./joined.js');
 
-const { getMany: getManyOf, getManyText } = native;
+const { getMany: getManyOf, getManyText, setMany: setManyOf, setManyText } = native;
 
 // What a value is; less than the first is the length of a text.
 const MISS = 1 << 16;
@@ -112,4 +112,14 @@ function decodeRest(cache, codec, keys, values) {
   }
 }
 
-module.exports = { getMany };
+/** Stores up to `MOST` pairs of keys and values, `[key, value, ...]`; `ENCODE`: one of the values has to be encoded. */
+function setMany(store, ttl, pairs) {
+  const joined = joinPairs(pairs);
+  if (joined !== undefined) {
+    const status = setManyText(store, joined[0], joined[1], pairs.length / 2, ttl);
+    if (status !== undefined) return status;
+  }
+  return setManyOf(store, ttl, ...pairs);
+}
+
+module.exports = { getMany, setMany };

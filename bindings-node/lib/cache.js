@@ -5,7 +5,7 @@ const { isUint8Array } = require('node:util').types;
 const {
   native, words, fromSlab, checkSlab, loaded, abandoned, MORE, LARGE, ENCODE, MOST, STORE, SCAN,
 } = require('./native.js');
-const { getMany } = require('./batch.js');
+const { getMany, setMany } = require('./batch.js');
 const { codecOf, decode, encode, isNative, BYTES } = require('./codec.js');
 const { Waits, checkFetch, fetch } = require('./fetch.js');
 const { CuckooFilter } = require('./filter.js');
@@ -17,7 +17,7 @@ const { Uncloneable } = require('./uncloneable.js');
 // The addon's functions as constants: V8 then calls them directly, where a property of an object with
 // so many would first have to be looked up.
 const {
-  get, peek, getString, getBuffer, getInto, has, set, setFor, put, setMany, delete: remove,
+  get, peek, getString, getBuffer, getInto, has, set, setFor, put, delete: remove,
 } = native;
 
 const OPTIONS = names(
@@ -277,7 +277,7 @@ class Cache extends Uncloneable {
   }
 
   #setBatch(pairs, ttl, options) {
-    if (setMany(this.#id, ttl, ...pairs) !== ENCODE) return words[0];
+    if (setMany(this.#id, ttl, pairs) !== ENCODE) return words[0];
     // Text that is no Unicode, or a bigint that needs the codec: one by one.
     let stored = 0;
     for (let i = 0; i < pairs.length; i += 2) stored += Number(this.set(pairs[i], pairs[i + 1], options));

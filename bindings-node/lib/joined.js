@@ -6,7 +6,7 @@
 // strings ends is in the shared words. Reading a list can run code (an accessor, a proxy), which may join
 // others meanwhile: then, as where not all are strings or integers, the addon reads the list by itself.
 
-const { words, numbers, CODES } = require('./native.js');
+const { words, numbers, CODES, OFFSETS } = require('./native.js');
 
 /** In place of an end: a number. */
 const NUMBER = (1 << 16) + 1;
@@ -30,6 +30,22 @@ function joinKeys(keys, count) {
     words[CODES + i] = joined.length;
   }
   return turn === turns ? joined : undefined;
+}
+
+/** Keys and values of a list joined, if all of them are strings: `[keys, values]`. Such a list is this code's own. */
+function joinPairs(pairs) {
+  let keys = '';
+  let values = '';
+  for (let i = 0, at = 0; at < pairs.length; i++, at += 2) {
+    const key = pairs[at];
+    const value = pairs[at + 1];
+    if (typeof key !== 'string' || typeof value !== 'string') return undefined;
+    keys += key;
+    values += value;
+    words[CODES + i] = keys.length;
+    words[OFFSETS + i] = values.length;
+  }
+  return [keys, values];
 }
 
 /**
@@ -59,4 +75,4 @@ function joinParts(key) {
   return joined;
 }
 
-module.exports = { joinKeys, joinParts };
+module.exports = { joinKeys, joinPairs, joinParts };

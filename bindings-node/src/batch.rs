@@ -109,32 +109,70 @@ impl Keys {
     }
 }
 
+/// Texts that JavaScript has joined, as bytes.
+struct Joined<const N: usize> {
+    units: [MaybeUninit<u16>; N],
+    bytes: [MaybeUninit<u8>; N],
+}
+
+/// The single ones of joined texts.
+struct Parts {
+    slices: [hc::hc_slice; MOST],
+    count: usize,
+}
+
+impl Parts {
+    fn slices(&self) -> &[hc::hc_slice] {
+        &self.slices[..self.count]
+    }
+}
+
+impl<const N: usize> Joined<N> {
+    const fn new() -> Self {
+        Self { units: [MaybeUninit::uninit(); N], bytes: [MaybeUninit::uninit(); N] }
+    }
+
+    /// Reads them; the words from `ends` on say where each one ends. The slices show this buffer. None:
+    /// they are not ASCII, or longer than the buffer.
+    #[inline]
+    fn read(
+        &mut self,
+        call: Call<'_>,
+        text: Value<'_>,
+        ends: usize,
+        count: i32,
+    ) -> Js<Option<Parts>> {
+        let len = call.utf16(text, &mut self.units).ok_or(Thrown)?;
+        if len + 1 == N {
+            return Ok(None);
+        }
+        // SAFETY: Node has written the first `len` units.
+        let units = unsafe { std::slice::from_raw_parts(self.units.as_ptr().cast(), len) };
+        if !values::narrow(units, &mut self.bytes[..len]) {
+            return Ok(None);
+        }
+        // SAFETY: `narrow` has written all of them.
+        let bytes: &[u8] = unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().cast(), len) };
+        let mut parts = Parts { slices: [NOTHING; MOST], count: (count as usize).min(MOST) };
+        let mut start = 0;
+        for (index, slice) in parts.slices.iter_mut().enumerate().take(parts.count) {
+            let end = call.state.told(ends + index) as usize;
+            let Some(part) = bytes.get(start..end) else { return Ok(None) };
+            *slice = hc::hc_slice { data: part.as_ptr().cast(), len: part.len() };
+            start = end;
+        }
+        Ok(Some(parts))
+    }
+}
+
 /// `getManyText(store, text, count)`: the values of keys that are strings, joined in `text`; the words
 /// say where each one ends. `undefined`: a key is not ASCII, or there is too much of them for this way.
 pub fn get_many_text<'a>(call: Call<'a>, [id, text, count]: [Value<'a>; 3]) -> Js<Value<'a>> {
-    let count = (call.i32(count) as usize).min(MOST);
-    let mut units = [MaybeUninit::<u16>::uninit(); TEXT_KEYS + 1];
-    let len = call.utf16(text, &mut units).ok_or(Thrown)?;
-    let mut bytes = [MaybeUninit::<u8>::uninit(); TEXT_KEYS];
-    if len == TEXT_KEYS {
-        return call.undefined();
+    let mut joined = Joined::<TEXT_KEYS>::new();
+    match joined.read(call, text, CODES, call.i32(count))? {
+        Some(keys) => values_of(call, id, keys.slices()),
+        None => call.undefined(),
     }
-    // SAFETY: Node has written the first `len` units.
-    let units = unsafe { std::slice::from_raw_parts(units.as_ptr().cast(), len) };
-    if !values::narrow(units, &mut bytes[..len]) {
-        return call.undefined();
-    }
-    // SAFETY: `narrow` has written all of them.
-    let bytes: &[u8] = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), len) };
-    let mut slices = [NOTHING; MOST];
-    let mut start = 0;
-    for (index, slice) in slices.iter_mut().enumerate().take(count) {
-        let end = call.state.told(CODES + index) as usize;
-        let Some(key) = bytes.get(start..end) else { return call.undefined() };
-        *slice = hc::hc_slice { data: key.as_ptr().cast(), len: key.len() };
-        start = end;
-    }
-    values_of(call, id, &slices[..count])
 }
 
 /// `getMany(store, ...keys)`: the values of keys of any kind.
@@ -294,22 +332,57 @@ pub fn set_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
             Part::Copied(start, end) => &copies[*start..*end],
         };
         let value = hc::hc_slice { data: bytes.as_ptr().cast(), len: bytes.len() };
-        entries.push(hc::hc_entry {
-            key: *key,
-            value,
-            ttl_ms,
-            expected_version: 0,
-            session: 0,
-            soft_ttl_ms: 0,
-            idle_ttl_ms: 0,
-            r#type: *kind,
-            flags: 0,
-        });
+        entries.push(entry(*key, value, *kind, ttl_ms));
     }
+    put_all(call, store, &entries)
+}
+
+/// `setManyText(store, keys, values, count, ttl)`: the same for keys and values that are strings, each
+/// joined. `undefined`: some are not ASCII, or there is too much of them for this way.
+pub fn set_many_text<'a>(
+    call: Call<'a>,
+    [id, keys, values, count, ttl_value]: [Value<'a>; 5],
+) -> Js<Value<'a>> {
+    let ttl_ms = ttl(call, ttl_value)?.unwrap_or(hc::HC_TTL_DEFAULT);
+    let (mut keys_joined, mut values_joined) =
+        (Joined::<TEXT_KEYS>::new(), Joined::<TEXT_VALUES>::new());
+    let count = call.i32(count);
+    let Some(keys) = keys_joined.read(call, keys, CODES, count)? else { return call.undefined() };
+    let Some(values) = values_joined.read(call, values, OFFSETS, count)? else {
+        return call.undefined();
+    };
+    let store = store(call, id)?;
+    let mut entries = [entry(NOTHING, NOTHING, 0, 0); MOST];
+    for ((to, key), value) in entries.iter_mut().zip(keys.slices()).zip(values.slices()) {
+        *to = entry(*key, *value, hc::HC_TYPE_STRING, ttl_ms);
+    }
+    put_all(call, store, &entries[..keys.count])
+}
+
+const fn entry(key: hc::hc_slice, value: hc::hc_slice, kind: u32, ttl_ms: u64) -> hc::hc_entry {
+    hc::hc_entry {
+        key,
+        value,
+        ttl_ms,
+        expected_version: 0,
+        session: 0,
+        soft_ttl_ms: 0,
+        idle_ttl_ms: 0,
+        r#type: kind,
+        flags: 0,
+    }
+}
+
+/// Stores entries that point to what lives for the call.
+fn put_all<'a>(
+    call: Call<'a>,
+    store: *mut hc::hc_store,
+    entries: &[hc::hc_entry],
+) -> Js<Value<'a>> {
     let options = sized!(hc::hc_put_options);
     let mut statuses = [0; MOST];
-    // SAFETY: the table holds a reference to the store; the entries point to keys, copies and
-    // buffers that live for the call, and there are as many statuses.
+    // SAFETY: the table holds a reference to the store; the caller's entries point to what lives for
+    // the call, and there are as many statuses.
     unsafe {
         // The statuses say what came of each entry.
         let _ = hc::hc_put_many(

@@ -99,6 +99,7 @@ const EXPORTS: &[Export] = exports! {
     c"getBuffer" => read::get_buffer,
     c"load" => read::load,
     c"getManyText" => batch::get_many_text,
+    c"setManyText" => batch::set_many_text,
     c"getInto" => read::get_into,
     c"has" => read::has,
     c"mayExist" => read::may_exist,

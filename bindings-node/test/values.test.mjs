@@ -70,6 +70,30 @@ test('batches of all kinds of values, in any order and of any size', () => {
   });
 });
 
+test('batches of text store what single writes store, short or long, with a ttl or without', () => {
+  using(open(), (cache) => {
+    const texts = ['', 'a', 'é', '\u{1f600}', 'x'.repeat(300), 'y'.repeat(9_000), '\ud800', ' '];
+    for (const name of [(i) => `k${i}`, (i) => `ü${i}`, (i) => String(i).padEnd(600), (i) => (i === 0 ? '' : '0'.repeat(i))]) {
+      for (const count of [1, 2, 31, 32, 33, 100]) {
+        for (const ttl of [undefined, 50_000]) {
+          for (const pick of [() => 'always the same', (i) => texts[i % texts.length], (i) => 'z'.repeat(i * 7)]) {
+            cache.clear();
+            const entries = Array.from({ length: count }, (_, i) => [name(i), pick(i)]);
+            assert.equal(cache.setMany(entries, { ttl }), count);
+            for (const [key, value] of entries) {
+              assert.equal(cache.get(key), value);
+              assert.equal(cache.remainingTtl(key) <= 50_000, ttl !== undefined);
+            }
+          }
+        }
+      }
+    }
+    assert.throws(() => cache.setMany([['a', 'x'], ['\ud800', 'y']]), TypeError);
+    assert.throws(() => cache.setMany([['a', 'x'], ['x'.repeat(70_000), 'y']]), RangeError);
+    cache.validate();
+  });
+});
+
 test('Buffers and texts of batches are not changed by what is read later', () => {
   using(open(), (cache) => {
     for (let i = 0; i < 640; i++) cache.setMany([[`b${i}`, Buffer.alloc(i % 90, i)], [`t${i}`, `text ${i}`]]);
