@@ -1,6 +1,7 @@
 'use strict';
 
 const { native, abandoned, FILTER, MOST } = require('./native.js');
+const { joinKeys } = require('./joined.js');
 const { checkIterable, checkOptions, names, refuse } = require('./options.js');
 const { Pool } = require('./pool.js');
 const { Uncloneable } = require('./uncloneable.js');
@@ -61,7 +62,11 @@ class CuckooFilter extends Uncloneable {
 
   hasMany(keys) {
     const found = [];
-    for (const batch of batches(keys)) found.push(...native.filterHasMany(this.#id, ...batch));
+    for (const batch of batches(keys)) {
+      const joined = joinKeys(batch, batch.length);
+      const said = joined === undefined ? undefined : native.filterHasManyText(this.#id, joined, batch.length);
+      found.push(...(said ?? native.filterHasMany(this.#id, ...batch)));
+    }
     return found;
   }
 

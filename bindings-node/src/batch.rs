@@ -22,7 +22,7 @@ pub const MOST: usize = 64;
 
 /// The most bytes of keys that are joined by JavaScript, and of values that it cuts apart: as for
 /// Buffers from the slab, a string that is kept keeps those that were made with it.
-const TEXT_KEYS: usize = 4_096;
+pub const TEXT_KEYS: usize = 4_096;
 const TEXT_VALUES: usize = 8_192;
 
 /// Words for JavaScript: whether values are left that it has to decode or to read on their own, and
@@ -110,32 +110,37 @@ impl Keys {
 }
 
 /// Texts that JavaScript has joined, as bytes.
-struct Joined<const N: usize> {
+pub struct Joined<const N: usize> {
     units: [MaybeUninit<u16>; N],
     bytes: [MaybeUninit<u8>; N],
 }
 
 /// The single ones of joined texts.
-struct Parts {
+pub struct Parts {
     slices: [hc::hc_slice; MOST],
     count: usize,
 }
 
 impl Parts {
-    fn slices(&self) -> &[hc::hc_slice] {
+    /// All of them.
+    pub fn slices(&self) -> &[hc::hc_slice] {
         &self.slices[..self.count]
     }
 }
 
 impl<const N: usize> Joined<N> {
-    const fn new() -> Self {
+    /// A buffer without texts.
+    pub const fn new() -> Self {
         Self { units: [MaybeUninit::uninit(); N], bytes: [MaybeUninit::uninit(); N] }
     }
 
     /// Reads them; the words from `ends` on say where each one ends. The slices show this buffer. None:
     /// they are not ASCII, or longer than the buffer.
+    ///
+    /// # Errors
+    /// A pending exception if it is no string.
     #[inline]
-    fn read(
+    pub fn read(
         &mut self,
         call: Call<'_>,
         text: Value<'_>,

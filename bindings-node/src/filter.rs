@@ -7,7 +7,7 @@ use std::rc::Rc;
 use hypercache_sys as hc;
 use napi_sys as n;
 
-use crate::batch::{Keys, MOST};
+use crate::batch::{CODES, Joined, Keys, MOST, TEXT_KEYS};
 use crate::js::{Call, Js, Kind, Thrown, Value};
 use crate::keys::KeyBuffer;
 use crate::open::{Options, numbered, pool, told};
@@ -88,17 +88,30 @@ pub fn add_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
 pub fn has_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
     let Some((id, keys)) = arguments.split_first() else { return call.undefined() };
     let keys = Keys::read(call, keys)?;
-    let filter = filter(call, *id)?;
-    let slices = keys.slices();
+    answers(call, *id, &keys.slices()[..keys.count()])
+}
+
+/// `filterHasManyText(filter, text, count)`: the same for keys that are strings, joined. `undefined`:
+/// some are not ASCII, or there is too much of them for this way.
+pub fn has_many_text<'a>(call: Call<'a>, [id, text, count]: [Value<'a>; 3]) -> Js<Value<'a>> {
+    let mut joined = Joined::<TEXT_KEYS>::new();
+    match joined.read(call, text, CODES, call.i32(count))? {
+        Some(keys) => answers(call, id, keys.slices()),
+        None => call.undefined(),
+    }
+}
+
+fn answers<'a>(call: Call<'a>, id: Value<'a>, keys: &[hc::hc_slice]) -> Js<Value<'a>> {
+    let filter = filter(call, id)?;
     let mut statuses = [hc::HC_ERR_INTERNAL; MOST];
-    // SAFETY: the table holds a reference to the filter; both arrays have at least `count` elements.
+    // SAFETY: the table holds a reference to the filter; there are as many statuses as keys, and more.
     let status = unsafe {
-        hc::hc_filter_contains_many(filter, slices.as_ptr(), keys.count(), statuses.as_mut_ptr())
+        hc::hc_filter_contains_many(filter, keys.as_ptr(), keys.len(), statuses.as_mut_ptr())
     };
     outcome(call, status)?;
     let mut values = [call.boolean(false)?; MOST];
     let maybe = call.boolean(true)?;
-    for (value, status) in values.iter_mut().zip(&statuses[..keys.count()]) {
+    for (value, status) in values.iter_mut().zip(&statuses[..keys.len()]) {
         if *status < 0 {
             return Err(call.failed(*status));
         }
@@ -106,7 +119,7 @@ pub fn has_many<'a>(call: Call<'a>, arguments: &[Value<'a>]) -> Js<Value<'a>> {
             *value = maybe;
         }
     }
-    call.call(call.referenced(call.state.collect.get())?, &values[..keys.count()])
+    call.call(call.referenced(call.state.collect.get())?, &values[..keys.len()])
 }
 
 /// `filterDelete(filter, key)`.

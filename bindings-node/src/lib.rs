@@ -130,6 +130,7 @@ const EXPORTS: &[Export] = exports! {
     c"openFilter" => filter::open_filter,
     c"filterAdd" => filter::add,
     c"filterHas" => filter::has,
+    c"filterHasManyText" => filter::has_many_text,
     c"filterDelete" => filter::delete,
     c"filterClear" => filter::clear,
     c"filterSave" => filter::save,

@@ -94,6 +94,12 @@ test('many keys of a filter at once', () => {
     assert.deepEqual(filter.hasMany(new Set(keys)), keys.map((_, i) => i < count));
     assert.deepEqual(keys.map((key) => filter.has(key)), filter.hasMany(keys));
   }
+  for (const name of [(i) => `text ${i}`, (i) => `ü${i}`, (i) => `${i}`.padEnd(900)]) {
+    const texts = Array.from({ length: 100 }, (_, i) => name(i));
+    filter.clear();
+    filter.addMany(texts.slice(0, 50));
+    assert.deepEqual(filter.hasMany(texts), texts.map((_, i) => i < 50));
+  }
   for (const call of ['addMany', 'hasMany']) {
     assert.throws(() => filter[call](['a', {}]), TypeError);
     assert.throws(() => filter[call]('ab'), TypeError);
