@@ -1,11 +1,12 @@
 //! Where figures come from: the commit, and all else that instructions depend on.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
 use super::counted::valgrind_version;
+use crate::measure::{Place, said_by};
 
 /// Which code was counted, and with what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ impl Origin {
     /// The tree at `root`, here and now.
     #[must_use]
     pub fn of(root: &Path) -> Self {
-        let git = |args: &[&str]| said(Command::new("git").arg("-C").arg(root).args(args));
+        let git = |args: &[&str]| said_by(Command::new("git").arg("-C").arg(root).args(args));
         // A copy of the tree inside a checkout is not that checkout.
         let is_own = git(&["rev-parse", "--show-toplevel"])
             .is_some_and(|top| Path::new(&top).canonicalize().ok() == root.canonicalize().ok());
@@ -76,7 +77,7 @@ impl Origin {
 impl Tools {
     fn here() -> Self {
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let verbose = said(Command::new(rustc).arg("-vV")).unwrap_or_default();
+        let verbose = said_by(Command::new(rustc).arg("-vV")).unwrap_or_default();
         let field = |name: &str| {
             let line = verbose.lines().find_map(|line| line.strip_prefix(name));
             line.map_or_else(unknown, |value| value.trim().to_owned())
@@ -120,11 +121,6 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
-fn said(command: &mut Command) -> Option<String> {
-    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
-}
-
 #[cfg(target_env = "gnu")]
 fn libc_version() -> String {
     // SAFETY: returns a static text that ends with NUL.
@@ -159,11 +155,8 @@ fn vectors() -> String {
 }
 
 fn machine() -> String {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find(|line| line.starts_with("model name"));
-    let name = name.and_then(|line| Some(line.split_once(':')?.1.trim()));
-    format!("{processors} x {}", name.unwrap_or("unknown processor"))
+    let Place { processor, processors, caches, kernel, .. } = Place::here();
+    format!("{processors} x {processor}, {caches}, {kernel}")
 }
 
 #[cfg(test)]

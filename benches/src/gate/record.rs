@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{Checkout, Origin};
-use crate::report::Figure;
+use crate::report::{Figure, run};
 
 /// The form of the files; readers refuse another one.
 const FORM: u32 = 1;
@@ -64,15 +64,11 @@ impl Record {
 
 /// Puts a file in its place in one step; folders on the way are made.
 pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
-    let write = || {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let new = path.with_extension("new");
-        fs::write(&new, text)?;
-        fs::rename(&new, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    run::replace(path, text)
 }
 
 /// Where things are kept that no commit holds.

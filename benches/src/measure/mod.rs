@@ -10,6 +10,7 @@ pub use clock::{OwnTime, Ticker, cores, pin_to_core, thread_cpu_ns, thread_switc
 pub use counting::{Counting, Heap};
 pub use histogram::Histogram;
 pub use memory::{Mappings, Resident, available_bytes, resident_bytes};
+pub(crate) use place::said_by;
 pub use place::{Place, now_utc};
 
 /// The middle one; the mean of the middle two for an even number; NaN for none.

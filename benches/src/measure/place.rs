@@ -97,7 +97,8 @@ fn commit() -> Option<String> {
     Some(if changed.is_empty() { commit } else { format!("{commit}-dirty") })
 }
 
-fn said_by(command: &mut Command) -> Option<String> {
+/// What a program prints, without the space around it; `None` where it cannot be run or fails.
+pub(crate) fn said_by(command: &mut Command) -> Option<String> {
     let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
