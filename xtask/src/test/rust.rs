@@ -12,6 +12,10 @@ use crate::tree::{Tree, files_with, stem};
 /// The crate that holds the engine, and with it the models.
 const CORE: &str = "hypercache-core";
 
+/// The benchmarks. They have allocators of their own, and so take the C library without its one: cargo
+/// gives all that it builds together the same features, so they are built apart.
+const BENCHES: &str = "hypercache-bench";
+
 pub fn format(tree: &Tree, progress: &Progress) -> Result<Outcome> {
     progress.run(process::cargo(&tree.root).args(["fmt", "--all", "--check"]))?;
     passed("")
@@ -19,31 +23,42 @@ pub fn format(tree: &Tree, progress: &Progress) -> Result<Outcome> {
 
 /// The code as it is released.
 pub fn lints(tree: &Tree, progress: &Progress) -> Result<Outcome> {
-    let mut cargo = process::cargo(&tree.root);
-    progress.run(cargo.args(["clippy", "--workspace", "--keep-going", "--", "-D", "warnings"]))?;
-    passed("")
+    clippy(tree, progress, &[])
 }
 
 /// The tests, benches and examples too, and the code that only they switch on.
 pub fn lints_everywhere(tree: &Tree, progress: &Progress) -> Result<Outcome> {
-    let mut cargo = process::cargo(&tree.root);
-    cargo.args(["clippy", "--workspace", "--all-targets", "--all-features", "--keep-going"]);
-    progress.run(cargo.args(["--", "-D", "warnings"]))?;
+    clippy(tree, progress, &["--all-targets", "--all-features"])
+}
+
+fn clippy(tree: &Tree, progress: &Progress, what: &[&str]) -> Result<Outcome> {
+    for packages in [&["--workspace", "--exclude", BENCHES][..], &["--package", BENCHES]] {
+        let mut cargo = process::cargo(&tree.root);
+        cargo.arg("clippy").args(packages).args(what);
+        progress.run(cargo.args(["--keep-going", "--", "-D", "warnings"]))?;
+    }
     passed("")
 }
 
 pub fn tests(tree: &Tree, progress: &Progress, quick: bool) -> Result<Outcome> {
-    let mut cargo = runner(tree);
+    let mut said = String::new();
+    let mut run = |args: &[&str]| -> Result<()> {
+        let mut cargo = runner(tree);
+        if quick {
+            cargo.env("PROPTEST_CASES", "256");
+        }
+        said += &progress.run(cargo.args(args).arg("--no-fail-fast"))?;
+        Ok(())
+    };
     if quick {
-        cargo.args(["-p", CORE, "-p", "hypercache-ffi"]);
-        cargo.env("PROPTEST_CASES", "256");
+        run(&["-p", CORE, "-p", "hypercache-ffi"])?;
     } else {
-        cargo.args(["--workspace", "--exclude", "xtask", "--exclude", super::fuzz::PACKAGE]);
+        let others = ["--exclude", "xtask", "--exclude", super::fuzz::PACKAGE];
+        run(&[&["--workspace", "--exclude", BENCHES], &others[..]].concat())?;
         // The peers too: that they do the same work as this cache is tested like all else. And that
-        // failures of memory are survived under load; the hooks are in the tests' build anyway.
-        cargo.args(["--features", "hypercache-bench/peers,hypercache-bench/faults"]);
+        // failures of memory are survived under load.
+        run(&["--package", BENCHES, "--features", "peers,faults"])?;
     }
-    let said = progress.run(cargo.arg("--no-fail-fast"))?;
     passed(format!("{} tests", counted(&said)))
 }
 
