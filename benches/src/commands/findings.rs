@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cache::Kind;
-use crate::report::{Csv, Figure, Table, Unit, count, duration, mean, size};
+use crate::report::{Csv, Table};
 use crate::suite::{Extent, Findings, Plan};
 
 /// How a suite is run alone.
@@ -72,7 +72,7 @@ pub(super) fn print(title: &str, findings: &Findings) {
             let found = figures.iter().find(|figure| {
                 (&*figure.case, &*figure.cache, &*figure.metric) == (case, cache, metric)
             });
-            found.map_or("-".to_owned(), shown)
+            found.map_or("-".to_owned(), |figure| figure.unit.show(figure.value))
         };
         let mut row = vec![case.to_owned(), cache.to_owned()];
         row.extend(metrics.iter().map(of));
@@ -98,22 +98,4 @@ fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
         }
     }
     seen
-}
-
-/// A figure with its unit, as a person would write it.
-fn shown(figure: &Figure) -> String {
-    let value = figure.value;
-    let whole = value.fract() == 0.0 && value.abs() < 1e15;
-    match figure.unit {
-        Unit::Ns => duration(value),
-        Unit::PerSecond => format!("{} /s", count(value.round().max(0.0) as u64)),
-        Unit::Bytes if value.abs() >= f64::from(1 << 20) => size(value as u64),
-        Unit::Bytes | Unit::Instructions | Unit::Count if whole && value >= 0.0 => {
-            count(value as u64)
-        }
-        Unit::Bytes => format!("{value:.1}"),
-        Unit::Instructions | Unit::Count => mean(value),
-        Unit::Share => format!("{:.1} %", 100.0 * value),
-        Unit::Ratio => format!("{value:.2}"),
-    }
 }

@@ -93,7 +93,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "stress",
         about: "memory pressure, endurance, failing memory, a crowd on one key",
-        axis: "",
+        axis: "seconds",
         run: stress::run,
     },
     Suite {

@@ -68,14 +68,15 @@ fn compared(kind: Kind, values: &ValueBytes, findings: &mut Findings) -> Result<
             operation(nth);
             Ok(())
         })?;
-        let figure = Figure::new(NAME, case, kind.name(), "calls", Unit::Count, calls);
+        let case = format!("allocations, {case}");
+        let figure = Figure::new(NAME, &case, kind.name(), "calls", Unit::Count, calls);
         findings.figure(if kind.is_ours() { figure.exact() } else { figure });
         Ok(())
     };
-    count("get, hit", &mut |nth| {
+    count("get that hits", &mut |nth| {
         cache.get(&key_of(nth % RESIDENT), &mut buf);
     })?;
-    count("get, miss", &mut |nth| {
+    count("get that misses", &mut |nth| {
         cache.get(&key_of(ABSENT | nth), &mut buf);
     })?;
     count("set into a full cache", &mut |_| {
@@ -89,7 +90,7 @@ fn compared(kind: Kind, values: &ValueBytes, findings: &mut Findings) -> Result<
         cache.set(&key_of(nth % RESIDENT), values.get(nth, LEN));
         cache.remove(&key_of(nth % RESIDENT));
     })?;
-    count("get of 32 keys at once", &mut |nth| {
+    count("get of 32 keys", &mut |nth| {
         let keys: [_; BATCH] = std::array::from_fn(|i| key_of((nth + i as u64) % RESIDENT));
         cache.get_many(&keys.each_ref().map(|key| &key[..]), &mut buf);
     })
@@ -109,7 +110,8 @@ fn alone(values: &ValueBytes, findings: &mut Findings) -> Result<()> {
         }
         let calls =
             calls_an_operation(|nth| operation(&store, nth, values.get(nth, LEN)).context(case))?;
-        findings.figure(ours(case, "calls", Unit::Count, calls).exact());
+        let case = format!("allocations, {case}");
+        findings.figure(ours(&case, "calls", Unit::Count, calls).exact());
     }
     pool.validate().context("after all operations")
 }
@@ -121,7 +123,7 @@ const OPERATIONS: [(&str, Operation); 9] = [
         let options = PutOptions { ttl: Ttl::Millis(60_000), ..PutOptions::default() };
         store.put(&key_of(nth), value, &options).map(drop)
     }),
-    ("set of 32 keys at once", |store, nth, value| {
+    ("set of 32 keys", |store, nth, value| {
         let keys: [_; BATCH] = std::array::from_fn(|i| key_of(nth + i as u64));
         let entries = keys.each_ref().map(|key| BatchEntry { key, value, ..BatchEntry::default() });
         let mut outcome = Ok(());
@@ -132,18 +134,18 @@ const OPERATIONS: [(&str, Operation); 9] = [
         })?;
         outcome
     }),
-    ("get of 32 keys at once, misses", |store, nth, _| {
+    ("get of 32 keys that miss", |store, nth, _| {
         let keys: [_; BATCH] = std::array::from_fn(|i| key_of(ABSENT | (nth + i as u64)));
         let mut out = [const { BatchRead::Miss }; BATCH];
         let mut buf = [MaybeUninit::uninit(); BATCH * LEN];
         store.get_many(&keys.each_ref().map(|key| &key[..]), false, &mut buf, &mut out).map(drop)
     }),
-    ("pin, unpin", |store, nth, _| store.pin(&key_of(nth % RESIDENT), false).map(drop)),
+    ("pin and unpin", |store, nth, _| store.pin(&key_of(nth % RESIDENT), false).map(drop)),
     ("touch", |store, nth, _| store.touch(&key_of(nth % RESIDENT), Ttl::Millis(60_000)).map(drop)),
     ("incr", |store, nth, _| {
         store.incr(&(nth % RESIDENT).to_le_bytes(), 1, 0, Ttl::Never).map(drop)
     }),
-    ("reserve, commit", |store, nth, value| {
+    ("reserve and commit", |store, nth, value| {
         let mut draft = store.reserve(&key_of(nth), value.len(), &PutOptions::default())?;
         for (to, &from) in draft.data_mut().iter_mut().zip(value) {
             *to = MaybeUninit::new(from);
@@ -151,10 +153,10 @@ const OPERATIONS: [(&str, Operation); 9] = [
         // SAFETY: every byte was written just above.
         unsafe { draft.commit() }.map(drop)
     }),
-    ("claim, hit", |store, nth, _| {
+    ("claim that hits", |store, nth, _| {
         store.claim(&key_of(nth % RESIDENT), ClaimOptions::default()).map(drop)
     }),
-    ("claim, miss and lease put", |store, nth, value| {
+    ("claim that misses and its put", |store, nth, value| {
         match store.claim(&key_of(ABSENT | nth), ClaimOptions::default())? {
             Claim::Claimed(lease) => {
                 store.lease_put(lease, value, &PutOptions::default()).map(drop)

@@ -20,8 +20,8 @@ pub(super) fn measure(plan: &Plan, findings: &mut Findings) -> Result<()> {
     let limit = plan.pick(16 << 20, 64 << 20);
     for len in LENS {
         let taken = fill(limit, len, plan.seed)?;
-        let case = format!("values of {len} B");
-        let figure = |metric, value| ours(&case, metric, Unit::Bytes, value).exact().at(len as f64);
+        let case = format!("entry, values of {len} B");
+        let figure = |metric, value| ours(&case, metric, Unit::Bytes, value).exact();
         findings.figure(figure("bytes an entry", taken.all));
         // Long values lie beside the log.
         if taken.header > 0.0 {

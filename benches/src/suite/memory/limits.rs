@@ -68,16 +68,19 @@ pub(super) fn measure(plan: &Plan, findings: &mut Findings) -> Result<()> {
 }
 
 fn hand_in(row: &Row, nth: usize, step: &limit::Step, findings: &mut Findings) {
-    let case = match row.phases.get(nth) {
-        Some(phase) if row.phases.len() > 1 => {
-            format!("{}, phase {}: {phase} B", size(row.limit), nth + 1)
-        }
-        Some(phase) => format!("{}, values of {phase} B", size(row.limit)),
-        None => format!("{}, then {}", size(row.limit), step.name),
+    let drifts = row.phases.len() > 1;
+    let begin = if drifts { "drift at" } else { "limit" };
+    let what = match row.phases.get(nth) {
+        Some(phase) if drifts => format!("phase {}: {phase} B", nth + 1),
+        Some(phase) => format!("values of {phase} B"),
+        None => format!("then {}", step.name),
     };
+    let case = format!("{begin} {}, {what}", size(row.limit));
     let name = row.kind.name();
     let figure = |metric, unit, value| {
-        Figure::new(NAME, &case, name, metric, unit, value).at(row.limit as f64)
+        let figure = Figure::new(NAME, &case, name, metric, unit, value);
+        // Curves are over limits; sizes drift at one.
+        if drifts { figure } else { figure.at(row.limit as f64) }
     };
     if step.name == "released" {
         findings.figure(figure("resident", Unit::Bytes, step.now as f64));

@@ -39,7 +39,7 @@ pub(super) fn run(seed: u64, time: Duration, findings: &mut Findings) -> Result<
     world.read_back()?;
     let charged = world.close()?;
     drop(pool);
-    let case = format!("{} s, then closed", time.as_secs_f64());
+    let case = format!("endurance of {} s, then closed", time.as_secs_f64());
     let mut say = |metric, unit, value| findings.figure(figure(&case, metric, unit, value));
     say("operations", Unit::PerSecond, tally.operations as f64 / time.as_secs_f64());
     say("resident by limit", Unit::Ratio, outside.worst);
@@ -70,7 +70,7 @@ fn watch(
         }
         let seconds = from.elapsed().as_secs_f64();
         let operations = world.done.load(Ordering::Relaxed) - before;
-        let case = format!("part {:>2}, values to {usual} B", part + 1);
+        let case = format!("endurance, part {:>2}", part + 1);
         let at = begun.elapsed().as_secs_f64();
         let mut say = |metric, unit, value| {
             findings.figure(figure(&case, metric, unit, value).at(at));
@@ -89,7 +89,8 @@ mod tests {
     fn a_short_endurance_has_all_its_parts() {
         let mut findings = Findings::default();
         run(1, Duration::from_millis(600), &mut findings).unwrap();
-        let parts = findings.figures().iter().filter(|figure| figure.case.starts_with("part"));
+        let parts =
+            findings.figures().iter().filter(|figure| figure.case.starts_with("endurance, part"));
         assert_eq!(parts.count(), 2 * PARTS as usize);
     }
 }

@@ -63,10 +63,8 @@ pub(super) fn run(seed: u64, operations: u64, share: u32, findings: &mut Finding
     let charged = world.close()?;
     drop(pool);
 
-    let case = format!("{share} % of them");
-    let mut say = |metric, unit, value| {
-        findings.figure(figure(&case, metric, unit, value).at(f64::from(share)));
-    };
+    let case = format!("faults, {share} % of them");
+    let mut say = |metric, unit, value| findings.figure(figure(&case, metric, unit, value));
     say("operations", Unit::PerSecond, tally.operations as f64 / seconds);
     say("failures", Unit::Count, injected as f64);
     say("refused", Unit::Count, tally.refused as f64);

@@ -37,7 +37,7 @@ pub(super) fn run(
     let pool = Pool::create(&PoolConfig::new(64 << 20)).context("the pool")?;
     let store = pool.open_store(&StoreConfig::default()).context("the store")?;
     let read = read_it(&store, threads, time)?;
-    let case = format!("{threads} threads");
+    let case = format!("herd, {threads} threads");
     let mut say = |metric, unit, value| findings.figure(figure(&case, metric, unit, value));
     say("reads", Unit::PerSecond, read.reads as f64 / read.seconds);
     say("writes meanwhile", Unit::PerSecond, read.writes as f64 / read.seconds);

@@ -53,7 +53,7 @@ pub(super) fn run(seed: u64, time: Duration, findings: &mut Findings) -> Result<
     let charged = world.close()?;
     drop(pool);
 
-    let case = format!("{WORKERS} threads, 4 to 64 MiB");
+    let case = format!("pressure, {WORKERS} threads at 4 to 64 MiB");
     let mut say = |metric, unit, value| findings.figure(figure(&case, metric, unit, value));
     say("operations", Unit::PerSecond, tally.operations as f64 / seconds);
     say("refused", Unit::Count, tally.refused as f64);
