@@ -15,7 +15,7 @@
 
 use super::shape::{NARROW_MAX, Place, SLOTS, Shape, place_of};
 use crate::error::Result;
-use crate::memory::racy::{prefetch, prefetch_near};
+use crate::memory::racy::prefetch;
 use crate::pool::{Charged, Pool};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -403,36 +403,30 @@ impl Lens {
     /// Asks for the cache lines of a bucket.
     #[inline(always)]
     pub fn prefetch(&self, bucket: u64) {
-        self.prefetch_at(self.left.wrapping_add(((bucket * self.lanes.width) >> 1) as usize));
+        prefetch_word(self.left.wrapping_add(((bucket * self.lanes.width) >> 1) as usize));
     }
 
     /// Asks for the cache lines of a place.
     #[inline(always)]
     pub fn prefetch_both(&self, place: Place) {
-        let aim = self.aim(place);
-        self.prefetch_at(aim.left);
-        self.prefetch_at(aim.right);
-    }
-
-    #[inline(always)]
-    fn prefetch_at(&self, first: *const u8) {
-        prefetch(first);
-        // A tenth of the buckets lie in two lines.
-        prefetch(first.wrapping_add((self.lanes.width / 2) as usize));
+        self.aim(place).prefetch();
     }
 }
 
 impl Aim {
-    /// Asks for the cache lines, into the second-level cache: for many of them at a time, since a
-    /// processor keeps more requests of that cache under way than of the first.
+    /// Asks for the cache lines.
     #[inline(always)]
     pub fn prefetch(&self) {
-        for first in [self.left, self.right] {
-            prefetch_near(first);
-            // A tenth of the words lie in two lines.
-            prefetch_near(first.wrapping_add(7));
-        }
+        prefetch_word(self.left);
+        prefetch_word(self.right);
     }
+}
+
+/// Asks for the cache lines of the 8 bytes at `first`: a tenth of all words lie in two.
+#[inline(always)]
+fn prefetch_word(first: *const u8) {
+    prefetch(first);
+    prefetch(first.wrapping_add(7));
 }
 
 /// A table. One thread at a time may call what changes it.

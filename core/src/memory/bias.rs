@@ -120,7 +120,8 @@ mod mutex {
     const YIELDS: u32 = 64;
     const PAUSE: Duration = Duration::from_micros(50);
 
-    /// A value under a biased lock.
+    /// A value under a biased lock. Whoever holds it calls nothing that may come back for it: an owner
+    /// would be let in twice.
     #[derive(Debug)]
     pub struct Mutex<T> {
         bias: Bias,

@@ -85,15 +85,3 @@ pub fn prefetch(place: *const u8) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
 }
-
-/// [`prefetch`] into the second-level cache and no nearer, which more requests at a time go to.
-#[inline(always)]
-pub fn prefetch_near(place: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(place.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
-}
