@@ -76,9 +76,6 @@ impl KeyRef {
     }
 }
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
-
 /// The UTF-8 of an exact `str`.
 ///
 /// # Safety
@@ -104,7 +101,6 @@ pub unsafe fn encode(
     object: *mut ffi::PyObject,
     scratch: &mut Scratch,
 ) -> PyResult<KeyRef> {
-    prefetch_text(object);
     // SAFETY: the caller's word: a live object.
     if unsafe { ffi::PyUnicode_CheckExact(object) } != 0 {
         // SAFETY: it is a str, and the caller keeps it alive.
@@ -113,20 +109,6 @@ pub unsafe fn encode(
     // SAFETY: as above.
     let object = unsafe { Borrowed::from_ptr(py, object) };
     other(&object, scratch)
-}
-
-/// Asks for the cache line behind the one that an object begins on. There a `str` has its text, or
-/// the end of it: it comes while the object's header is waited for, and not after that.
-#[inline(always)]
-fn prefetch_text(object: *mut ffi::PyObject) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(object.cast::<i8>().wrapping_add(LINE - 1));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = object;
 }
 
 #[inline]

@@ -65,7 +65,9 @@ fn types(
     progress.run(mypy().arg(&tests).args(examples))?;
     let mut stubtest = environment.python(place);
     stubtest.args(["-m", "mypy.stubtest", "hypercache", "--allowlist"]);
-    progress.run(stubtest.arg(tests.join("stubtest-allowed.txt")))?;
+    stubtest.arg(tests.join("stubtest-allowed.txt"));
+    // What is allowed differs between versions of Python.
+    progress.run(stubtest.arg("--ignore-unused-allowlist"))?;
     Ok(())
 }
 
