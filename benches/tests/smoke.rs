@@ -647,3 +647,53 @@ fn stress() {
         assert_eq!(failures.is_some_and(|n| n > 0.0), has_faults, "{out}");
     }
 }
+
+/// The folder under `/proc` of a process's child that runs `name`.
+fn child_of(parent: u32, name: &str) -> Option<PathBuf> {
+    std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).find(|process| {
+        let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let is_child = after_name.split_whitespace().nth(1) == Some(&parent.to_string());
+        let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        is_child && String::from_utf8_lossy(&line).contains(name)
+    })
+}
+
+/// Servers that are installed take part, and end even if the program that started them is killed.
+#[test]
+fn servers_take_part_and_end() {
+    use hypercache_bench::cache::loopback::Server;
+
+    for server in Server::ALL {
+        if server.installed().is_none() {
+            // Past the capture of the test's output, so that nobody takes this for a check.
+            let _ = writeln!(std::io::stderr(), "NOT CHECKED: {}", server.absence());
+            continue;
+        }
+        let name = server.name();
+        let tiny = ["--scale", "0.01", "--rushes", "1", "--millis", "2", "--caches", name];
+        let args = ["scenario", "session-store", "--seconds"];
+        let out = run(&[&args[..], &["0.2"], &tiny].concat());
+        assert!(out.contains("a round trip through both processes"), "{out}");
+
+        let program = Command::new(env!("CARGO_BIN_EXE_hypercache-bench"))
+            .args([&args[..], &["600"], &tiny].concat())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let mut program = program.unwrap();
+        let served = loop {
+            assert!(program.try_wait().unwrap().is_none(), "{name}: it ended on its own");
+            if let Some(child) = child_of(program.id(), server.installed().unwrap()) {
+                break child;
+            }
+        };
+        program.kill().unwrap();
+        program.wait().unwrap();
+        // Whoever inherits it may leave it as a zombie, which has no command line any more.
+        let line = served.join("cmdline");
+        while !std::fs::read(&line).unwrap_or_default().is_empty() {
+            std::thread::yield_now();
+        }
+    }
+}

@@ -20,7 +20,8 @@ fn put_hex(out: &mut Vec<u8>, key: &[u8]) {
 
 impl Protocol for Text {
     fn arguments(port: u16, spec: &Spec, threads: usize) -> Vec<String> {
-        let mib = spec.budget.div_ceil(1 << 20).to_string();
+        // Twice its longest item is the least that it starts with.
+        let mib = spec.budget.div_ceil(1 << 20).max(2).to_string();
         let (port, threads) = (port.to_string(), threads.to_string());
         let mut arguments: Vec<String> =
             ["-l", "127.0.0.1", "-U", "0", "-p", &port, "-m", &mib, "-t", &threads]

@@ -55,7 +55,8 @@ impl Process {
                 .current_dir(env::temp_dir())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
-                .stderr(Stdio::null())
+                // Why it does not start is said there.
+                .stderr(Stdio::inherit())
                 .process_group(0);
             end_with_us(&mut command);
             let child =
