@@ -522,7 +522,7 @@ fn wrong_arguments_are_named() {
         (&["scenario", "--scale", "0"], "--scale is 0"),
         (&["dance"], "dance"),
         (&["all", "--only", "dance"], "dance"),
-        (&["all", "--again", "--out", "/nowhere"], "/nowhere"),
+        (&["all", "--again", "--out", "/proc/nowhere"], "/proc/nowhere"),
         #[cfg(not(feature = "profile-cpu"))]
         (&["raw", "--profile", "cpu"], "profile-cpu"),
         #[cfg(not(feature = "peers"))]

@@ -176,8 +176,11 @@ fn hand_in(kind: Kind, steps: &[Step], args: &Args, findings: &mut Findings) {
             |metric, unit, value| Figure::new("limit", &case, kind.name(), metric, unit, value);
         let of_limit = step.peak as f64 / step.limit as f64;
         findings.figure(of("resident by limit", Unit::Ratio, of_limit));
-        if step.entries > 0 {
-            let taken = step.limit.max(step.now) as f64 / step.entries as f64;
+        let taken = step.limit.max(step.now) as f64;
+        findings.figure(of("memory by payload", Unit::Ratio, taken / step.payload.max(1) as f64));
+        // Of mixed lengths some caches keep the short ones: then an entry is not an entry.
+        if phase != "mixed" {
+            let taken = taken / step.entries.max(1) as f64;
             findings.figure(of("bytes an entry", Unit::Bytes, taken));
         }
     }
