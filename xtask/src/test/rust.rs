@@ -14,7 +14,10 @@ const CORE: &str = "hypercache-core";
 
 /// The benchmarks. They have allocators of their own, and so take the C library without its one: cargo
 /// gives all that it builds together the same features, so they are built apart.
-const BENCHES: &str = "hypercache-bench";
+const BENCHES: [&str; 4] = ["--package", "hypercache-bench", "--package", "hypercache-counted"];
+/// All else.
+const OTHERS: [&str; 5] =
+    ["--workspace", "--exclude", "hypercache-bench", "--exclude", "hypercache-counted"];
 
 pub fn format(tree: &Tree, progress: &Progress) -> Result<Outcome> {
     progress.run(process::cargo(&tree.root).args(["fmt", "--all", "--check"]))?;
@@ -32,7 +35,7 @@ pub fn lints_everywhere(tree: &Tree, progress: &Progress) -> Result<Outcome> {
 }
 
 fn clippy(tree: &Tree, progress: &Progress, what: &[&str]) -> Result<Outcome> {
-    for packages in [&["--workspace", "--exclude", BENCHES][..], &["--package", BENCHES]] {
+    for packages in [&OTHERS[..], &BENCHES] {
         let mut cargo = process::cargo(&tree.root);
         cargo.arg("clippy").args(packages).args(what);
         progress.run(cargo.args(["--keep-going", "--", "-D", "warnings"]))?;
@@ -53,11 +56,11 @@ pub fn tests(tree: &Tree, progress: &Progress, quick: bool) -> Result<Outcome> {
     if quick {
         run(&["-p", CORE, "-p", "hypercache-ffi"])?;
     } else {
-        let others = ["--exclude", "xtask", "--exclude", super::fuzz::PACKAGE];
-        run(&[&["--workspace", "--exclude", BENCHES], &others[..]].concat())?;
+        run(&[&OTHERS[..], &["--exclude", "xtask", "--exclude", super::fuzz::PACKAGE]].concat())?;
         // The peers too: that they do the same work as this cache is tested like all else. And that
         // failures of memory are survived under load.
-        run(&["--package", BENCHES, "--features", "peers,faults"])?;
+        let features = ["--features", "hypercache-bench/peers,hypercache-bench/faults"];
+        run(&[&BENCHES[..], &features].concat())?;
     }
     passed(format!("{} tests", counted(&said)))
 }
