@@ -166,6 +166,8 @@ pub struct State {
     pub expires: bool,
     /// Whether any key is being loaded, or was not long ago.
     pub has_leases: bool,
+    /// Whether tasks are to be woken before the lock is given up.
+    pub wakes_tasks: bool,
     /// The place of queue 0's head from which on the window of uncounted hits moves.
     pub window_due: u64,
     pub memory: Option<PolicyMemory>,
@@ -229,6 +231,7 @@ impl Shard {
                 ratio: 0,
                 expires: false,
                 has_leases: false,
+                wakes_tasks: false,
                 debt: 0,
                 payload: 0,
                 window_due: if policy.uncounted_share().is_some() { 0 } else { NO_WINDOW },

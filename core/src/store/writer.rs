@@ -24,8 +24,6 @@ pub struct Writer<'a> {
     pub state: FutexGuard<'a, State>,
     /// Whether a segment or run was retired, so that the space may be harvested afterwards.
     pub retired: bool,
-    /// Whether tasks are to be woken once the lock is free.
-    pub wakes: bool,
     /// The thread was unwinding already: the call comes from a destructor, and is no fault.
     was_panicking: bool,
 }
@@ -35,15 +33,7 @@ impl<'a> Writer<'a> {
     #[inline(always)]
     pub fn new(store: &'a StoreInner, shard: &'a Shard, state: FutexGuard<'a, State>) -> Self {
         let was_panicking = std::thread::panicking();
-        Self {
-            store,
-            shard,
-            places: &store.places,
-            state,
-            retired: false,
-            wakes: false,
-            was_panicking,
-        }
+        Self { store, shard, places: &store.places, state, retired: false, was_panicking }
     }
 
     /// The table entry of a segment.
@@ -62,7 +52,7 @@ impl Drop for Writer<'_> {
             self.shard.counters().count(Tally::Faults);
             self.wake_all_waiters();
         }
-        if self.wakes {
+        if self.state.wakes_tasks {
             self.wake_tasks();
         }
     }

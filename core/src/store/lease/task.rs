@@ -141,7 +141,7 @@ impl Writer<'_> {
             }
         }
         self.state.leases.wakes = wait;
-        self.wakes = true;
+        self.state.wakes_tasks = true;
     }
 
     /// Takes a task that has ended out of the queue, if it is there still.
@@ -167,6 +167,7 @@ impl Writer<'_> {
     #[cold]
     #[inline(never)]
     pub fn wake_tasks(&mut self) {
+        self.state.wakes_tasks = false;
         loop {
             let mut wakers = [const { None::<Waker> }; WOKEN_AT_ONCE];
             for place in &mut wakers {
