@@ -35,7 +35,7 @@ pub struct Record {
     pub until_ms: AtomicU64,
     /// When the lease was granted.
     pub granted_ns: AtomicU64,
-    /// The value that waiters take, in [`State::Handed`].
+    /// The value that waiters take, in [`super::word::State::Handed`].
     pub handed: AtomicPtr<Handed>,
     /// Waits without a thread.
     pub waits: AtomicPtr<Wait>,
