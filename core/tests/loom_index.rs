@@ -7,8 +7,9 @@
 
 mod models;
 
+use hypercache_core::store::index::geometry::Geometry;
 use hypercache_core::store::index::line::{Line, SLOTS, SlotValue, tag_of};
-use hypercache_core::store::index::{Geometry, Table, Tail};
+use hypercache_core::store::index::{Table, Tail};
 use loom::sync::atomic::{Ordering, fence};
 use loom::thread;
 use models::{fails, holds, holds_within};
