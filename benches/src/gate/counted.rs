@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::measure::said_by;
 use crate::report::{Figure, Unit};
 use crate::suite::Findings;
 
@@ -183,21 +184,9 @@ fn summary(text: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix("summary: "))?.trim().parse().ok()
 }
 
-/// Runs a program to its end and takes what it printed.
-pub(super) fn said_by(command: &mut Command) -> Result<String> {
-    let shown = format!("{command:?}");
-    let out =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {shown}"))?;
-    if !out.status.success() {
-        let complaint = String::from_utf8_lossy(&out.stderr);
-        bail!("{shown} failed ({})\n{}", out.status, complaint.trim_end());
-    }
-    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
-}
-
 /// "valgrind-3.19.0", if it is installed.
 pub(super) fn valgrind_version() -> Option<String> {
-    Some(said_by(Command::new("valgrind").arg("--version")).ok()?.trim().to_owned())
+    said_by(Command::new("valgrind").arg("--version")).ok()
 }
 
 #[cfg(test)]

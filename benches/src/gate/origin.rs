@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use super::counted::valgrind_version;
-use crate::measure::{Place, said_by};
+use crate::measure::{Place, commit_of, said_by, unknown};
 
 /// Which code was counted, and with what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,18 +46,11 @@ impl Origin {
     /// The tree at `root`, here and now.
     #[must_use]
     pub fn of(root: &Path) -> Self {
-        let git = |args: &[&str]| said_by(Command::new("git").arg("-C").arg(root).args(args));
-        // A copy of the tree inside a checkout is not that checkout.
-        let is_own = git(&["rev-parse", "--show-toplevel"])
-            .is_some_and(|top| Path::new(&top).canonicalize().ok() == root.canonicalize().ok());
-        let commit = if is_own { git(&["rev-parse", "HEAD"]) } else { None };
-        let changed = commit.is_some()
-            && git(&["status", "--porcelain", "--untracked-files=no"])
-                .is_none_or(|files| !files.is_empty());
+        let (commit, changed) = commit_of(root).unzip();
         let now = std::time::UNIX_EPOCH.elapsed();
         Self {
             commit,
-            changed,
+            changed: changed.unwrap_or(false),
             taken: now.map_or(0, |since| since.as_secs()),
             asked: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
             machine: machine(),
@@ -115,10 +108,6 @@ impl Tools {
             .collect();
         (!differ.is_empty()).then(|| differ.join(", "))
     }
-}
-
-fn unknown() -> String {
-    "unknown".to_owned()
 }
 
 #[cfg(target_env = "gnu")]

@@ -10,8 +10,8 @@ pub use clock::{OwnTime, Ticker, cores, pin_to_core, thread_cpu_ns, thread_switc
 pub use counting::{Counting, Heap};
 pub use histogram::Histogram;
 pub use memory::{Mappings, Resident, available_bytes, resident_bytes};
-pub(crate) use place::said_by;
 pub use place::{Place, now_utc};
+pub(crate) use place::{commit_of, said_by, unknown};
 
 /// The middle one; the mean of the middle two for an even number; NaN for none.
 #[must_use]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// What a figure depends on beside the code that was meant to be measured.
@@ -44,7 +45,8 @@ impl Place {
             memory: field("/proc/meminfo", "MemTotal")
                 .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
                 .map_or(0, |kib| kib << 10),
-            kernel: said_by(Command::new("uname").args(["-s", "-r", "-m"])).unwrap_or_else(unknown),
+            kernel: said_by(Command::new("uname").args(["-s", "-r", "-m"]))
+                .unwrap_or_else(|_| unknown()),
             huge_pages: fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
                 .ok()
                 .and_then(|text| Some(text.split_once('[')?.1.split_once(']')?.0.to_owned()))
@@ -57,7 +59,8 @@ impl Place {
     }
 }
 
-fn unknown() -> String {
+/// What cannot be found out.
+pub(crate) fn unknown() -> String {
     "unknown".to_owned()
 }
 
@@ -85,22 +88,38 @@ fn caches(folder: &Path) -> String {
     if found.is_empty() { unknown() } else { found.join(", ") }
 }
 
-/// The source tree's commit, read where the program was built from.
-fn commit() -> Option<String> {
-    let git = || {
-        let mut git = Command::new("git");
-        git.args(["-C", env!("CARGO_MANIFEST_DIR")]);
-        git
-    };
-    let commit = said_by(git().args(["rev-parse", "--short=12", "HEAD"]))?;
-    let changed = said_by(git().args(["status", "--porcelain", "--untracked-files=no"]))?;
-    Some(if changed.is_empty() { commit } else { format!("{commit}-dirty") })
+/// The commit of the tree at `root`, and whether files differ from it; `None` where `root` is not a
+/// checkout of its own (a copy of the tree inside a checkout is not that checkout).
+pub(crate) fn commit_of(root: &Path) -> Option<(String, bool)> {
+    let git = |args: &[&str]| said_by(Command::new("git").arg("-C").arg(root).args(args)).ok();
+    let top = git(&["rev-parse", "--show-toplevel"])?;
+    if Path::new(&top).canonicalize().ok() != root.canonicalize().ok() {
+        return None;
+    }
+    let files = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some((git(&["rev-parse", "HEAD"])?, !files.is_empty()))
 }
 
-/// What a program prints, without the space around it; `None` where it cannot be run or fails.
-pub(crate) fn said_by(command: &mut Command) -> Option<String> {
-    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+/// The commit of the tree that the program was built from.
+fn commit() -> Option<String> {
+    let (mut commit, changed) = commit_of(Path::new(env!("CARGO_MANIFEST_DIR")).parent()?)?;
+    commit.truncate(12);
+    Some(if changed { format!("{commit}-dirty") } else { commit })
+}
+
+/// What a program prints until its end, without the space around it.
+///
+/// # Errors
+/// It cannot be run, or fails.
+pub(crate) fn said_by(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let out =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {shown}"))?;
+    if !out.status.success() {
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        bail!("{shown} failed ({})\n{}", out.status, complaint.trim_end());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
 
 /// Now, in UTC, as "2026-02-29 13:05:09 UTC".

@@ -166,7 +166,8 @@ pub struct State {
     pub expires: bool,
     /// Whether any key is being loaded, or was not long ago.
     pub has_leases: bool,
-    /// Whether tasks are to be woken before the lock is given up.
+    /// Whether tasks are to be woken before the lock is given up: that `leases.wakes` is not empty,
+    /// on a line that every write has at hand.
     pub wakes_tasks: bool,
     /// The place of queue 0's head from which on the window of uncounted hits moves.
     pub window_due: u64,

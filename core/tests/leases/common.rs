@@ -5,8 +5,8 @@ use hypercache_core::{
     Claim, ClaimOptions, Lease, Pool, PoolConfig, PutMode, PutOptions, Store, StoreConfig, Ttl,
     View,
 };
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 pub const FOREVER: ClaimOptions = ClaimOptions { timeout_ms: u64::MAX, stale: false };
@@ -60,6 +60,19 @@ pub fn value(claim: Claim<View>) -> Vec<u8> {
         Claim::Value(view) => view.to_vec(),
         other => panic!("{other:?} instead of a value"),
     }
+}
+
+/// Has so many threads do the same at the same moment.
+pub fn at_once(threads: usize, work: impl Fn() + Sync) {
+    let begin = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                begin.wait();
+                work();
+            });
+        }
+    });
 }
 
 /// Waits until so many threads wait for leases.

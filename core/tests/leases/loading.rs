@@ -14,22 +14,14 @@ use std::time::{Duration, Instant};
 fn one_of_many_loads() {
     let (pool, store) = store();
     let loads = AtomicU32::new(0);
-    let begin = Barrier::new(16);
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                begin.wait();
-                match store.claim(b"k", FOREVER).unwrap() {
-                    Claim::Claimed(lease) => {
-                        loads.fetch_add(1, Ordering::SeqCst);
-                        std::thread::sleep(Duration::from_millis(20));
-                        let put = store.lease_put(lease, b"loaded", &SET).unwrap();
-                        assert!(matches!(put, PutOutcome::Stored(_)));
-                    }
-                    other => assert_eq!(value(other), b"loaded"),
-                }
-            });
+    at_once(16, || match store.claim(b"k", FOREVER).unwrap() {
+        Claim::Claimed(lease) => {
+            loads.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(20));
+            let put = store.lease_put(lease, b"loaded", &SET).unwrap();
+            assert!(matches!(put, PutOutcome::Stored(_)));
         }
+        other => assert_eq!(value(other), b"loaded"),
     });
     assert_eq!(loads.into_inner(), 1);
     let stats = store.stats();
@@ -41,19 +33,13 @@ fn one_of_many_loads() {
 fn one_loads_for_all() {
     let (pool, store) = store();
     let loads = AtomicU32::new(0);
-    let begin = Barrier::new(16);
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                begin.wait();
-                let value = store.get_or_load(b"k", &LoadOptions::default(), || {
-                    loads.fetch_add(1, Ordering::SeqCst);
-                    std::thread::sleep(Duration::from_millis(20));
-                    Ok::<_, Infallible>(Some(b"loaded"))
-                });
-                assert_eq!(&**value.unwrap().as_ref().unwrap(), b"loaded");
-            });
-        }
+    at_once(16, || {
+        let value = store.get_or_load(b"k", &LoadOptions::default(), || {
+            loads.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(20));
+            Ok::<_, Infallible>(Some(b"loaded"))
+        });
+        assert_eq!(&**value.unwrap().as_ref().unwrap(), b"loaded");
     });
     assert_eq!(loads.into_inner(), 1);
     pool.validate().unwrap();

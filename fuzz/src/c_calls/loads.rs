@@ -2,7 +2,7 @@
 
 use super::args::{Fault, name_of, unless};
 use super::batches::{UNWRITTEN, items, slices};
-use super::reads::{MARK, NO_VIEW, Room};
+use super::reads::{COPY_FAULTS, MARK, NO_VIEW, Room};
 use super::world::{HeldView, World};
 use super::writes::{Key, OPTION_FAULTS, options};
 use crate::input::Input;
@@ -119,15 +119,7 @@ impl World<'_> {
     }
 
     pub fn get_or_claim(&mut self, input: &mut Input<'_>) {
-        let faults = [
-            Fault::NullHandle,
-            Fault::NullKey,
-            Fault::LongKey,
-            Fault::NullBuffer,
-            Fault::NullOut,
-            Fault::Flags,
-        ];
-        let fault = Fault::read(input, &faults);
+        let fault = Fault::read(input, &COPY_FAULTS);
         let store = self.pick_store(input);
         let key = Key::read(fault, input);
         let room = Room::read(self.expected_len(store, &key.bytes), fault, input);

@@ -7,6 +7,15 @@ use crate::input::Input;
 use hypercache::*;
 use std::ptr::null_mut;
 
+/// What may be wrong with a call that copies a value and says what it is.
+pub const COPY_FAULTS: [Fault; 6] = [
+    Fault::NullHandle,
+    Fault::NullKey,
+    Fault::LongKey,
+    Fault::NullBuffer,
+    Fault::NullOut,
+    Fault::Flags,
+];
 const NO_INFO: hc_info =
     hc_info { len: 0, version: 0, ttl_ms: 0, session: 0, r#type: 0, flags: 0, reserved: [0; 2] };
 /// What outputs hold before a call.
@@ -126,15 +135,7 @@ impl World<'_> {
     }
 
     pub fn get_info(&mut self, input: &mut Input<'_>) {
-        let faults = [
-            Fault::NullHandle,
-            Fault::NullKey,
-            Fault::LongKey,
-            Fault::NullBuffer,
-            Fault::NullOut,
-            Fault::Flags,
-        ];
-        let fault = Fault::read(input, &faults);
+        let fault = Fault::read(input, &COPY_FAULTS);
         let store = self.pick_store(input);
         let key = Key::read(fault, input);
         let room = Room::read(self.expected_len(store, &key.bytes), fault, input);
