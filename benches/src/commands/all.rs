@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
 use crate::measure::{Place, now_utc};
-use crate::report::grid::{Grid, Match, Tally, Verdict, grids, placed, times};
+use crate::report::grid::{Grid, Match, Tally, Verdict, grids, placed};
 use crate::report::run::{FORM, Files, Part, Run, State, replace};
 use crate::report::{Table, headline, markdown};
 use crate::suite::{Extent, Findings, Found, Plan, SUITES, Suite};
@@ -262,18 +262,23 @@ fn print(run: &Run) {
         table.print();
     }
     let grids = grids(&run.figures);
-    let mut table =
-        Table::new("All cells", &["<suite", "<metric", "cells", "better", "even", "lost"]);
+    let mut table = Table::new(
+        "All cells",
+        &["<suite", "<metric", "cells", "better", "even", "lost", "unclear"],
+    );
     for grid in &grids {
         let tally = Tally::of(grid.matches());
         if tally.cells() > 0 {
-            let counts = [tally.cells(), tally.won, tally.even, tally.lost];
+            let counts = [tally.cells(), tally.won, tally.even, tally.lost, tally.unclear];
             let mut row = vec![grid.suite.to_owned(), grid.metric.to_owned()];
             row.extend(counts.map(|count| count.to_string()));
             table.row(row);
         }
     }
-    table.note("Against the best of the other caches in each cell; even is within 3 %.");
+    table.note(
+        "Against the best of the other caches in each cell; even is within 3 %; \
+         unclear where a loop without a cache takes half as long as the best or longer.",
+    );
     table.print();
     lost(&grids);
 }
@@ -284,7 +289,7 @@ fn compared(found: &Match<'_>) -> [String; 5] {
         found.ours.unit.show(found.ours.value),
         found.best.unit.show(found.best.value),
         found.best.cache.clone(),
-        times(found.factor),
+        found.shown(),
         verdict.to_owned(),
     ]
 }

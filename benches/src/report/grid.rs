@@ -18,6 +18,10 @@ pub const CONTROL: char = '(';
 /// Within this of 1 neither side is called better.
 const EVEN: f64 = 0.03;
 
+/// Where a control took this share of what the better side took, or more, the machine is what was
+/// measured, and neither side is called better.
+const NOISE: f64 = 0.5;
+
 /// Everything of one suite and metric: a row a case, a column a cache.
 #[derive(Clone, Debug)]
 pub struct Grid<'a> {
@@ -53,6 +57,9 @@ pub enum Verdict {
     Even,
     /// Another cache, by more than 3 %.
     Lost,
+    /// Nobody can tell: the control, which does nothing, took half as long as the better side or
+    /// longer.
+    Unclear,
 }
 
 impl Verdict {
@@ -63,6 +70,7 @@ impl Verdict {
             Self::Won => "better",
             Self::Even => "even",
             Self::Lost => "LOST",
+            Self::Unclear => "unclear",
         }
     }
 }
@@ -79,6 +87,17 @@ pub struct Match<'a> {
     pub factor: f64,
     /// What that means.
     pub verdict: Verdict,
+}
+
+impl Match<'_> {
+    /// How many times better ours is, as shown; a word where that would mean nothing.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self.verdict {
+            Verdict::Won | Verdict::Even | Verdict::Lost => times(self.factor),
+            Verdict::Unclear => self.verdict.name().to_owned(),
+        }
+    }
 }
 
 /// The figures as grids, in the order they were measured.
@@ -175,11 +194,18 @@ impl<'a> Row<'a> {
         let (over, under) = if more { (ours.value, best.value) } else { (best.value, ours.value) };
         let factor = if over == under { 1.0 } else { over / under };
         let verdict = match factor {
+            _ if self.is_noise(ours.value.min(best.value)) && !more => Verdict::Unclear,
             _ if factor > 1.0 + EVEN => Verdict::Won,
             _ if factor < 1.0 - EVEN => Verdict::Lost,
             _ => Verdict::Even,
         };
         Some(Match { ours, best, factor, verdict })
+    }
+
+    /// Whether a control of the row comes near this value.
+    fn is_noise(&self, value: f64) -> bool {
+        let mut controls = self.all().filter(|figure| figure.cache.starts_with(CONTROL));
+        controls.any(|control| control.value >= value * NOISE)
     }
 }
 
@@ -189,7 +215,8 @@ impl<'a> Row<'a> {
 pub fn placed(case: &str, at: Option<f64>) -> String {
     match at {
         Some(at) if at.abs() < 10_000.0 && !case.contains(&at.to_string()) => {
-            format!("{case}, at {at}")
+            // To a hundredth, which is more than any axis shows.
+            format!("{case}, at {}", (at * 100.0).round() / 100.0)
         }
         Some(_) | None => case.to_owned(),
     }
@@ -216,6 +243,8 @@ pub struct Tally {
     pub even: usize,
     /// Worse.
     pub lost: usize,
+    /// Nobody can tell.
+    pub unclear: usize,
 }
 
 impl Tally {
@@ -228,6 +257,7 @@ impl Tally {
                 Verdict::Won => tally.won += 1,
                 Verdict::Even => tally.even += 1,
                 Verdict::Lost => tally.lost += 1,
+                Verdict::Unclear => tally.unclear += 1,
             }
         }
         tally
@@ -236,7 +266,7 @@ impl Tally {
     /// All cells.
     #[must_use]
     pub const fn cells(self) -> usize {
-        self.won + self.even + self.lost
+        self.won + self.even + self.lost + self.unclear
     }
 }
 
@@ -285,9 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_control_shows_as_well_is_nobodys() {
+        let row = |control| {
+            let figures = [
+                figure("p99", "(loop)", Unit::Ns, control),
+                figure("p99", "moka", Unit::Ns, 100.0),
+                figure("p99", OURS, Unit::Ns, 300.0),
+            ];
+            grids(&figures)[0].matches().next().map(|found| (found.verdict, found.shown()))
+        };
+        assert_eq!(row(10.0), Some((Verdict::Lost, "0.33x".to_owned())));
+        assert_eq!(row(50.0), Some((Verdict::Unclear, "unclear".to_owned())));
+    }
+
+    #[test]
     fn places_are_named_once() {
         assert_eq!(placed("web-cache", Some(4.0)), "web-cache, at 4");
         assert_eq!(placed("hit, 4 threads", Some(4.0)), "hit, 4 threads");
+        assert_eq!(placed("part 2", Some(0.835_476)), "part 2, at 0.84");
         assert_eq!(placed("64.0 MiB", Some(67_108_864.0)), "64.0 MiB");
         assert_eq!(placed("hit", None), "hit");
     }

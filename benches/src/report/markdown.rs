@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::grid::{Grid, Match, Tally, Verdict, grids, placed, times};
+use super::grid::{Grid, Match, Tally, Verdict, grids, placed};
 use super::headline;
 use super::run::Run;
 
@@ -46,14 +46,14 @@ pub fn markdown(run: &Run) -> String {
     if !headlines.is_empty() {
         out.push_str("| | HyperCache | best of the others | times better |\n|---|---|---|---|\n");
         for found in &headlines {
-            let Match { ours, best, factor, .. } = found.versus;
+            let Match { ours, best, .. } = found.versus;
             row(
                 &mut out,
                 &[
                     found.words.to_owned(),
                     ours.unit.show(ours.value),
                     format!("{} ({})", best.unit.show(best.value), best.cache),
-                    times(factor),
+                    found.versus.shown(),
                 ],
             );
         }
@@ -83,11 +83,13 @@ fn lost(out: &mut String, grids: &[Grid<'_>]) {
     let _ = write!(
         out,
         "\n## Lost cells\n\nOf {} cells {} are better than the best of the others, {} even (within \
-         3 %), {} lost.\n\n",
+         3 %), {} lost; in {} nobody can tell, because the control, a loop without a cache, took half as \
+         long as the best or longer.\n\n",
         tally.cells(),
         tally.won,
         tally.even,
-        tally.lost
+        tally.lost,
+        tally.unclear
     );
     let mut lost: Vec<&Match<'_>> =
         matches.iter().filter(|found| found.verdict == Verdict::Lost).collect();
@@ -97,7 +99,8 @@ fn lost(out: &mut String, grids: &[Grid<'_>]) {
     lost.sort_by(|a, b| a.factor.total_cmp(&b.factor));
     out.push_str("| suite | case | metric | HyperCache | best of the others | times better |\n");
     out.push_str("|---|---|---|---|---|---|\n");
-    for Match { ours, best, factor, .. } in lost {
+    for found in lost {
+        let Match { ours, best, .. } = found;
         row(
             out,
             &[
@@ -106,7 +109,7 @@ fn lost(out: &mut String, grids: &[Grid<'_>]) {
                 ours.metric.clone(),
                 ours.unit.show(ours.value),
                 format!("{} ({})", best.unit.show(best.value), best.cache),
-                times(*factor),
+                found.shown(),
             ],
         );
     }
@@ -134,7 +137,7 @@ fn table(out: &mut String, grid: &Grid<'_>) {
             figure.map_or(String::new(), |figure| figure.unit.show(figure.value))
         }));
         if compared {
-            cells.push(line.versus().map_or(String::new(), |versus| times(versus.factor)));
+            cells.push(line.versus().map_or(String::new(), |versus| versus.shown()));
         }
         row(out, &cells);
     }

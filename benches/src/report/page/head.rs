@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::grid::{Grid, Match, Tally, Verdict, grids, placed, times};
+use crate::report::grid::{Grid, Match, Tally, Verdict, grids, placed};
 use crate::report::headline;
 use crate::report::run::{Run, State};
 use crate::report::size;
@@ -81,7 +81,11 @@ fn tiles(out: &mut String, matches: &[Match<'_>]) {
         ("good", tally.won, "better than the best"),
         ("", tally.even, "even, within 3 %"),
         ("bad", tally.lost, "lost"),
+        ("", tally.unclear, "unclear: a loop without a cache showed as much"),
     ] {
+        if number == 0 && class.is_empty() {
+            continue;
+        }
         let _ = write!(out, "<div class=\"tile {class}\"><b>{number}</b>{words}</div>");
     }
     out.push_str("</div>\n");
@@ -118,11 +122,11 @@ fn headlines(out: &mut String, run: &Run) {
 pub fn verdict(versus: &Match<'_>) -> String {
     let class = match versus.verdict {
         Verdict::Won => "won",
-        Verdict::Even => "",
+        Verdict::Even | Verdict::Unclear => "",
         Verdict::Lost => "lost",
     };
     let word = if versus.verdict == Verdict::Lost { " LOST" } else { "" };
-    format!("<td class=\"{class}\">{}{word}</td>", times(versus.factor))
+    format!("<td class=\"{class}\">{}{word}</td>", versus.shown())
 }
 
 /// A bar from the middle: to the right as far as ours is better, to the left as far as it is worse.
