@@ -23,8 +23,12 @@ use crate::pool::space::{SEG_NONE, SegId};
 use crate::stats::Tally;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Bytes of debt from which on it is paid.
+/// Bytes of debt from which on it is paid, less twice the bytes of the write that is about to pay:
+/// short entries are passed a dozen at a time, for what they share, and long ones two at a time, for
+/// a write waits while its lump is paid.
 const LUMP: i64 = 1024;
+/// A write of more bytes pays in no smaller lumps.
+const LONG: u32 = 256;
 /// Entries passed, most of them dead, until one is evicted for the bound on entries.
 const ENTRY_STEPS_MAX: u32 = 4096;
 /// Held segments that are passed over when a victim is chosen. With a thousand threads that read on
@@ -96,7 +100,7 @@ impl Writer<'_> {
         let seg = self.places.seg_bytes().cast_signed();
         let owed = i64::from(bytes) * i64::from(self.state.ratio) / 16;
         self.state.debt = (self.state.debt + owed).clamp(-seg, 2 * seg);
-        if self.state.debt >= LUMP {
+        if self.state.debt + 2 * i64::from(bytes.min(LONG)) >= LUMP {
             self.pay_debt(bytes);
         }
     }
