@@ -12,7 +12,7 @@ use crate::miss_ratio::grid::Wanted;
 use crate::miss_ratio::results::Results;
 use crate::miss_ratio::run::{self, Plan};
 use crate::miss_ratio::summary::{self, Cells, Sizes};
-use crate::miss_ratio::{equal, page};
+use crate::miss_ratio::{equal, page, picture};
 use crate::report::grid::OURS;
 use crate::report::progress;
 use crate::suite::{self, Extent, Findings};
@@ -58,8 +58,11 @@ pub struct Args {
     /// Write a page with a curve for each trace to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Draw the summary and the curves of the real traces into files of this folder
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
     /// Hit ratios in the same resident memory instead of the same capacity
-    #[arg(long, conflicts_with_all = ["html", "unit", "min_objects"])]
+    #[arg(long, conflicts_with_all = ["html", "pictures", "unit", "min_objects"])]
     equal_memory: bool,
 }
 
@@ -198,6 +201,20 @@ fn report(args: &Args, folder: &Path, measured: &[Figure]) -> Result<()> {
         let page = page::page(&cells, &classes);
         std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
         println!("page: {}", path.display());
+    }
+    if let Some(folder) = &args.pictures {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        let pictures = [
+            ("miss-ratio-summary.svg", picture::summary(&cells)),
+            ("miss-ratio-traces.svg", picture::traces(&cells)),
+        ];
+        for (name, picture) in pictures {
+            let path = folder.join(name);
+            std::fs::write(&path, picture)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            println!("picture: {}", path.display());
+        }
     }
     Ok(())
 }

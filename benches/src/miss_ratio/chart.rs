@@ -18,9 +18,20 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
+/// Width and height of a chart of curves.
+pub const CURVES: (f64, f64) = (320.0, 200.0);
+/// Width of the chart of standings, and height of a row of it.
+const STANDINGS: (f64, f64) = (900.0, 18.0);
+
+/// Width and height of the chart of so many standings.
+#[must_use]
+pub fn size_of_standings(count: usize) -> (f64, f64) {
+    (STANDINGS.0, STANDINGS.1 * count as f64 + 34.0)
+}
+
 /// Miss ratio over cache size, which is on a logarithmic scale.
 pub fn curves(out: &mut String, curves: &[Curve]) {
-    const SIZE: (f64, f64) = (320.0, 200.0);
+    const SIZE: (f64, f64) = CURVES;
     let all = || curves.iter().flat_map(|curve| curve.points.iter().copied());
     let (mut least, mut most) = (f64::MAX, f64::MIN);
     let (mut low, mut high) = (f64::MAX, f64::MIN);
@@ -97,13 +108,12 @@ fn percent(ratio: f64, step: f64) -> String {
 
 /// Mean and 10th percentile of every standing, a row each.
 pub fn standings(out: &mut String, standings: &[Standing], looks: &BTreeMap<String, Look>) {
-    const ROW: f64 = 18.0;
     const LEAST: f64 = -0.15;
-    let height = ROW * standings.len() as f64 + 34.0;
+    let (width, height) = size_of_standings(standings.len());
     let most = standings.iter().map(|standing| standing.mean).fold(0.05, f64::max);
     let most = (most * 20.0).ceil() / 20.0;
     let x = Scale::linear((LEAST, most), (210.0, 850.0));
-    let _ = writeln!(out, "<svg viewBox=\"0 0 900 {height}\" role=\"img\">");
+    let _ = writeln!(out, "<svg viewBox=\"0 0 {width} {height}\" role=\"img\">");
     let ticks = ((most - LEAST) / 0.05).round() as i32;
     for tick in 0..=ticks {
         let value = LEAST + 0.05 * f64::from(tick);
@@ -119,7 +129,7 @@ pub fn standings(out: &mut String, standings: &[Standing], looks: &BTreeMap<Stri
         );
     }
     for (at, standing) in standings.iter().enumerate() {
-        let y = 6.0 + ROW * (at as f64 + 0.5);
+        let y = 6.0 + STANDINGS.1 * (at as f64 + 0.5);
         let here = standing.source == Source::Here;
         let look = looks.get(&standing.policy).filter(|_| here);
         let colour = look.map_or("var(--faint)", |look| look.colour.as_str());

@@ -32,6 +32,7 @@ pub mod ours;
 pub mod page;
 #[cfg(feature = "peers")]
 pub mod peers;
+pub mod picture;
 pub mod results;
 pub mod run;
 pub mod summary;

@@ -12,7 +12,8 @@ use crate::report::svg::escape;
 /// Colours that the style has; further policies begin again.
 const COLOURS: usize = 10;
 
-const STYLE: &str = "
+/// What every drawing names.
+pub const INKS: &str = "
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #6b7280; --line: #d8dce2;
   --c0: #0b62c4; --c1: #c2410c; --c2: #15803d; --c3: #7c3aed; --c4: #b91c5c;
   --c5: #0e7490; --c6: #a16207; --c7: #4b5563; --c8: #be123c; --c9: #3f6212; }
@@ -20,6 +21,18 @@ const STYLE: &str = "
   :root { --paper: #14171c; --ink: #e6e8eb; --faint: #9aa3af; --line: #353b45;
     --c0: #60a5fa; --c1: #fb923c; --c2: #4ade80; --c3: #c4a7ff; --c4: #f472b6;
     --c5: #22d3ee; --c6: #facc15; --c7: #b6bfca; --c8: #fb7185; --c9: #a3e635; } }
+";
+
+/// How what is drawn looks, on a page or alone.
+pub const DRAWN: &str = "
+svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
+svg .faint { fill: var(--faint); } svg .axis { stroke: var(--line); stroke-width: 1; }
+svg .curve { fill: none; stroke-width: 1.6; } svg .curve:hover { stroke-width: 4; }
+svg .dash { stroke-dasharray: 5 3; } svg .dots { stroke-dasharray: 1.5 3; }
+svg .strong { font-weight: 600; }
+";
+
+const STYLE: &str = "
 body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
   margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
@@ -31,11 +44,6 @@ p, summary { max-width: 46rem; }
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); }
 figure { margin: 0; } figcaption { font-size: .85rem; } figcaption small { color: var(--faint); }
 svg { display: block; width: 100%; } .legend svg { display: inline-block; }
-svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
-svg .faint { fill: var(--faint); } svg .axis { stroke: var(--line); stroke-width: 1; }
-svg .curve { fill: none; stroke-width: 1.6; } svg .curve:hover { stroke-width: 4; }
-svg .dash { stroke-dasharray: 5 3; } svg .dots { stroke-dasharray: 1.5 3; }
-svg .strong { font-weight: 600; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .1rem .6rem; text-align: right; }
 td:first-child, th:first-child, td:last-child, th:last-child { text-align: left; }
@@ -59,8 +67,10 @@ pub fn page(cells: &Cells, classes: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(1 << 20);
     out.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    let _ =
-        write!(out, "<title>HyperCache: miss ratios</title>\n<style>{STYLE}</style>\n</head>\n");
+    let _ = write!(
+        out,
+        "<title>HyperCache: miss ratios</title>\n<style>{INKS}{STYLE}{DRAWN}</style>\n</head>\n"
+    );
     out.push_str("<body>\n<h1>Miss ratios</h1>\n");
     out.push_str(
         "<p>Each request is a get, and an insert if it missed, on one thread. Capacities are \
@@ -72,11 +82,7 @@ pub fn page(cells: &Cells, classes: &BTreeMap<String, String>) -> String {
     out.push_str("<h2>Trace by trace</h2>\n");
     legend(&mut out, &measured, &looks);
     out.push_str("<div class=\"grid\">\n");
-    let mut charts: Vec<(&str, bool)> =
-        cells.0.keys().map(|key| (key.trace.as_str(), key.in_bytes)).collect();
-    charts.dedup();
-    charts.sort_by_key(|&(trace, in_bytes)| (!is_real(trace), trace, in_bytes));
-    for (trace, in_bytes) in charts {
+    for (trace, in_bytes) in charts(cells) {
         let part = cells.only(|key| key.trace == trace && key.in_bytes == in_bytes);
         let class = classes.get(trace).map_or("", String::as_str);
         figure(&mut out, &part, (trace, in_bytes), class, &looks);
@@ -86,7 +92,7 @@ pub fn page(cells: &Cells, classes: &BTreeMap<String, String>) -> String {
 }
 
 /// Libraries are dashed, policies of ours are not.
-fn looks(measured: &[String]) -> BTreeMap<String, Look> {
+pub fn looks(measured: &[String]) -> BTreeMap<String, Look> {
     let is_peer = |name: &str| Peer::ALL.iter().any(|peer| peer.name() == name);
     let mut looks = BTreeMap::new();
     for (at, name) in measured.iter().enumerate() {
@@ -96,7 +102,9 @@ fn looks(measured: &[String]) -> BTreeMap<String, Look> {
     looks
 }
 
-fn bound() -> Look {
+/// How the bound, which no policy reaches, is drawn.
+#[must_use]
+pub fn bound() -> Look {
     Look { colour: "var(--faint)".to_owned(), dash: "dots" }
 }
 
@@ -165,6 +173,21 @@ fn figure(
     class: &str,
     looks: &BTreeMap<String, Look>,
 ) {
+    let curves = curves(part, looks);
+    let unit = if in_bytes { "bytes" } else { "objects" };
+    let _ = writeln!(
+        out,
+        "<figure><figcaption>{} <small>{} {unit}</small></figcaption>",
+        escape(trace),
+        escape(class)
+    );
+    chart::curves(out, &curves);
+    out.push_str("</figure>\n");
+}
+
+/// The bound, and a curve for each policy that has a look.
+#[must_use]
+pub fn curves(part: &Cells, looks: &BTreeMap<String, Look>) -> Vec<Curve> {
     let points = |name: &str, source| {
         let of = |(_, cell): (&Key, &super::summary::Cell)| {
             let ratios = if source == Source::Here { &cell.measured } else { &cell.reference };
@@ -184,15 +207,17 @@ fn figure(
         look: look.clone(),
         points: points(name, Source::Here),
     }));
-    let unit = if in_bytes { "bytes" } else { "objects" };
-    let _ = writeln!(
-        out,
-        "<figure><figcaption>{} <small>{} {unit}</small></figcaption>",
-        escape(trace),
-        escape(class)
-    );
-    chart::curves(out, &curves);
-    out.push_str("</figure>\n");
+    curves
+}
+
+/// Traces and units that there are cells of: real traces first.
+#[must_use]
+pub fn charts(cells: &Cells) -> Vec<(&str, bool)> {
+    let mut charts: Vec<(&str, bool)> =
+        cells.0.keys().map(|key| (key.trace.as_str(), key.in_bytes)).collect();
+    charts.dedup();
+    charts.sort_by_key(|&(trace, in_bytes)| (!is_real(trace), trace, in_bytes));
+    charts
 }
 
 #[cfg(test)]
