@@ -10,8 +10,8 @@
 //! logger runs. No lock at all is what keeps a forked child going, too: a count that belonged to
 //! threads of the parent is wiped when the child first sets a logger.
 
+use crate::memory::host;
 use std::cell::{Cell, UnsafeCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ pub fn set_logger(logger: Option<Logger>, max: Severity) {
     }
     drop(guard);
     // Last, and without the lock: it is the host's code.
-    let _ = catch_unwind(AssertUnwindSafe(move || drop(dropped)));
+    let _ = host::call(move || drop(dropped));
 }
 
 /// Whether anybody listens to `severity`; spares the making of a message that nobody wants.
@@ -130,7 +130,7 @@ pub fn log(severity: Severity, message: &str) {
         // count, so the logger stays where it is until this call has left.
         if let Some(logger) = unsafe { (*place.logger.get()).as_ref() } {
             INSIDE.with(|inside| inside.set(true));
-            let _ = catch_unwind(AssertUnwindSafe(|| logger(severity, message)));
+            let _ = host::call(|| logger(severity, message));
             INSIDE.with(|inside| inside.set(false));
         }
     }
@@ -203,6 +203,8 @@ mod tests {
         set_logger(Some(Box::new(|_, _| panic!("a logger that panics"))), Severity::Info);
         assert_eq!(Arc::strong_count(&heard), 1);
         log(Severity::Info, "survives");
+        set_logger(Some(Box::new(|_, _| host::throw_twice())), Severity::Info);
+        log(Severity::Info, "survives what the payload does");
 
         for _ in 0..50 {
             struct Dropped(Arc<AtomicBool>, Arc<AtomicBool>);

@@ -7,6 +7,7 @@
 //! - [`bias`]: a writer lock that costs its first user no atomic operation.
 //! - [`lock`]: the writer lock, one word that may live anywhere in memory.
 //! - [`wait`]: conditions, events and threads that allocate nothing where they cannot fail.
+//! - [`host`]: how the host's code is called, whatever it does.
 //! - [`fork`]: how a child process is told from its parent.
 //! - [`copy`]: copies of a few bytes.
 //! - [`racy`]: the loads that race with writers by design.
@@ -16,6 +17,7 @@ pub mod bias;
 pub mod copy;
 pub mod fork;
 pub mod guard;
+pub mod host;
 pub mod lock;
 mod own;
 pub mod racy;

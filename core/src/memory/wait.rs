@@ -5,10 +5,10 @@
 //! the process where it cannot. A condition and an event need nothing but a word each (Drepper,
 //! "Futexes are tricky"), and a thread that runs in the library's name is made by the C library.
 
+use super::host;
 use super::lock::FutexGuard;
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -125,10 +125,8 @@ pub fn start_thread<R: Run>(what: &'static R) -> Result<(), i32> {
         unsafe { libc::prctl(libc::PR_SET_NAME, R::NAME.as_ptr()) };
         // SAFETY: made from a `&'static R` below, and `R` may be used by any thread.
         let what = unsafe { &*what.cast_const().cast::<R>() };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| what.run())) {
-            // A payload's own destructor may unwind; losing its few bytes is the lesser evil.
-            std::mem::forget(payload);
-        }
+        // Nothing may unwind from here; nobody is left to be told.
+        let _ = host::call(|| what.run());
         std::ptr::null_mut()
     }
     let mut how = MaybeUninit::<libc::pthread_attr_t>::uninit();

@@ -343,6 +343,59 @@ fn wakers_may_use_the_store_and_may_panic() {
     pool.validate().unwrap();
 }
 
+/// What a waker throws may fail once more when it goes: it is nobody's fault who ended the lease.
+#[test]
+fn what_a_waker_throws_may_panic_as_well() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("as the test wants it"));
+        }
+    }
+    let (pool, store) = store();
+    let lease = granted(store.claim(b"k", AT_ONCE).unwrap());
+    let told: Vec<_> = (0..40).map(|_| Arc::new(Told::default())).collect();
+    let mut tasks: Vec<_> = told.iter().map(|_| claims(&store, b"k")).collect();
+    for ((number, task), told) in tasks.iter_mut().enumerate().zip(&told) {
+        if number % 3 == 0 {
+            *told.does.lock().unwrap() =
+                Some(Box::new(|| std::panic::resume_unwind(Box::new(Bomb))));
+        }
+        assert!(poll(task, told).is_pending());
+    }
+    ignore(store.lease_put(lease, b"v", &SET).unwrap());
+    assert!(told.iter().all(|told| told.times() == 1));
+    assert_eq!(store.stats().poisoned_shards, 0);
+    drop(tasks);
+    assert_eq!(pool.stats().pinned_bytes, 0);
+    pool.validate().unwrap();
+}
+
+/// A waker whose own end fails takes nothing of the pool with it.
+#[test]
+fn a_waker_may_panic_as_it_goes() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("as the test wants it"));
+        }
+    }
+    let (pool, store) = store();
+    let lease = granted(store.claim(b"k", AT_ONCE).unwrap());
+    let mut task = claims(&store, b"k");
+    let waker = Waker::from(Arc::new(Bomb));
+    assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(task)));
+    assert!(dropped.is_err());
+    assert_eq!(pool.stats().pinned_bytes, 0);
+    ignore(store.lease_put(lease, b"v", &SET).unwrap());
+    pool.validate().unwrap();
+}
+
 #[test]
 fn a_destroyed_store_lets_tasks_go() {
     let (pool, store) = store();

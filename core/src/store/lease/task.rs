@@ -13,12 +13,11 @@ use super::waits::{Ended, Wait, allocate, free, outcome};
 use super::word::State;
 use super::{Claim, ClaimOptions, LoadError, LoadOptions, Loaded};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memory::fork;
 use crate::memory::lock::FutexGuard;
+use crate::memory::{fork, host};
 use crate::store::shard::Shard;
 use crate::store::writer::Writer;
 use crate::store::{Store, StoreInner, View};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::Ordering::Relaxed;
@@ -119,12 +118,13 @@ impl Drop for Pending<'_> {
         let (state, handed) = (is.state, is.handed);
         let waker = is.waker.take();
         drop(writer);
-        drop(waker);
         // SAFETY: it is in no list any more; its share is taken here and nowhere else.
         unsafe {
             free(self.store, wait);
             drop(outcome(self.store, state, handed));
         }
+        // Last: it may be code of the runtime's, and unwind.
+        drop(waker);
     }
 }
 
@@ -181,7 +181,7 @@ impl Writer<'_> {
                 for waker in wakers.into_iter().flatten() {
                     // What a runtime does wrong is no fault of the store's, and the next is to be
                     // woken all the same.
-                    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                    let _ = host::call(|| waker.wake());
                 }
             });
             if is_done {
