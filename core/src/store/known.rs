@@ -87,10 +87,7 @@ impl StoreInner {
     /// answered.
     #[inline]
     pub(super) fn certainly_absent(&self, key: &[u8]) -> Result<bool> {
-        if self.known.filter.load(Ordering::Relaxed).is_null() {
-            return Ok(false);
-        }
-        self.is_unknown(key)
+        if self.knows_keys() { self.is_unknown(key) } else { Ok(false) }
     }
 
     fn is_unknown(&self, key: &[u8]) -> Result<bool> {
@@ -122,6 +119,12 @@ impl StoreInner {
         })
     }
 
+    /// Whether there are known keys.
+    #[inline(always)]
+    pub(super) fn knows_keys(&self) -> bool {
+        !self.known.filter.load(Ordering::Relaxed).is_null()
+    }
+
     /// Lets go of the known keys.
     pub(super) fn forget_known_keys(&self) {
         let _replacing = self.known.replacing.lock();
@@ -144,10 +147,16 @@ impl Store {
             filter.check()?;
         }
         crate::memory::fork::check(self.0.generation)?;
-        let _replacing = self.0.known.replacing.lock();
+        let replacing = self.0.known.replacing.lock();
         // Under the lock: a store that is destroyed from here on forgets the filter afterwards.
         self.0.check_open()?;
+        let has_keys = filter.is_some();
         drop(self.0.known.replace(filter));
+        drop(replacing);
+        if has_keys {
+            // Leases that are offered from here on find the keys; of those before, one was told.
+            self.0.pass_offers_to_all();
+        }
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use hypercache_core::{
-    Claim, ClaimOptions, DropReason, LoadError, LoadOptions, Loaded, Pool, PoolConfig, PutOutcome,
-    Store, StoreConfig, View,
+    Claim, ClaimOptions, DropReason, Filter, FilterConfig, LoadError, LoadOptions, Loaded, Pool,
+    PoolConfig, PutOutcome, Store, StoreConfig, View,
 };
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -394,6 +394,37 @@ fn a_waker_may_panic_as_it_goes() {
     assert_eq!(pool.stats().pinned_bytes, 0);
     ignore(store.lease_put(lease, b"v", &SET).unwrap());
     pool.validate().unwrap();
+}
+
+/// Who is told of an offer may hear from the known keys that there is nothing to load, and take no
+/// lease then: nobody is left to pass the offer on.
+#[test]
+fn known_keys_leave_no_offer_to_one_alone() {
+    for is_late in [false, true] {
+        let (_pool, store) = store();
+        let lease = granted(store.claim(b"k", AT_ONCE).unwrap());
+        let told: Vec<_> = (0..3).map(|_| Arc::new(Told::default())).collect();
+        let mut tasks: Vec<_> = told.iter().map(|_| claims(&store, b"k")).collect();
+        for (task, told) in tasks.iter_mut().zip(&told) {
+            assert!(poll(task, told).is_pending());
+        }
+        let know = || {
+            let none = Filter::create(&FilterConfig::new(100)).unwrap();
+            store.set_known_keys(Some(none)).unwrap();
+        };
+        let cancel = || store.lease_drop(lease, DropReason::Cancelled).unwrap();
+        if is_late {
+            cancel();
+            know();
+        } else {
+            know();
+            cancel();
+        }
+        for (task, told) in tasks.iter_mut().zip(&told) {
+            assert_eq!(told.times(), 1);
+            assert!(matches!(poll(task, told), Poll::Ready(Claim::Absent)));
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::course::Woken;
 use super::handed::Handed;
 use super::record::Number;
+use super::table::In;
 use super::waits;
 use super::word::State;
 use super::{DropReason, Lease};
@@ -239,6 +240,19 @@ impl StoreInner {
         Ok(())
     }
 
+    /// The store has known keys from now on, so that whoever was told of an offer may take no lease.
+    #[cold]
+    pub(in crate::store) fn pass_offers_to_all(&self) {
+        for shard in &self.shards {
+            // In a shard that is out of service nobody waits.
+            if let Ok(mut writer) = shard.lock(self)
+                && writer.state.has_leases
+            {
+                writer.end_offered_waits();
+            }
+        }
+    }
+
     /// The shard that a lease says it is of.
     fn shard_of_lease(&self, lease: Lease) -> Option<&Shard> {
         let shard = usize::try_from(lease.id >> 16).ok()?;
@@ -288,8 +302,28 @@ impl Writer<'_> {
         let record = self.record(number);
         record.generation.store(0, Relaxed);
         record.words.turn(State::Offered);
-        if record.words.waiters() == 0 {
+        if record.words.waiters() != 0 {
+            return;
+        }
+        if self.store.knows_keys() {
+            // Whoever is told claims the key anew, and may hear that it is not a known one: the
+            // offer would reach nobody else.
+            self.end_waits(record, State::Again);
+        } else {
             self.end_one_wait(record);
+        }
+    }
+
+    /// Has all who wait for what is on offer, where one was told, claim again.
+    #[cold]
+    fn end_offered_waits(&mut self) {
+        let mut number = self.state.leases.lists[In::Leases as usize].oldest;
+        while number != 0 {
+            let record = self.record(number);
+            if record.words.see().state() == State::Offered {
+                self.end_waits(record, State::Again);
+            }
+            number = record.newer.load(Relaxed);
         }
     }
 }
