@@ -2,7 +2,24 @@
 
 use crate::common::*;
 use hypercache_core::memory::sys::testing::{fail_after, has_failed as has_failed_once};
-use hypercache_core::{Claim, DropReason, ErrorKind, Pool, PoolConfig, PutOutcome, StoreConfig};
+use hypercache_core::{
+    Claim, DropReason, ErrorKind, Pool, PoolConfig, PutOutcome, Store, StoreConfig, View,
+};
+use std::future::pending;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+type Task<'a> = Pin<Box<dyn Future<Output = hypercache_core::Result<Claim<View>>> + 'a>>;
+
+/// A task that claims a key, and what came of its first turn.
+fn task<'a>(
+    store: &'a Store,
+    key: &'a [u8],
+) -> (Task<'a>, Poll<hypercache_core::Result<Claim<View>>>) {
+    let mut task: Task<'a> = Box::pin(store.claim_async(key, FOREVER, |_| pending::<()>()));
+    let turn = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    (task, turn)
+}
 
 #[test]
 fn abandoned_leases_leave_nothing_behind() {
@@ -134,4 +151,45 @@ fn every_piece_of_memory_may_be_refused() {
         }
         assert!(n > 5, "memory was asked for {n} times only");
     }
+}
+
+/// The longest key takes more than a small shard's share, and leaves the others theirs.
+#[test]
+fn a_long_key_ends_no_other_lease_and_forgets_nothing() {
+    let pool = Pool::create(&PoolConfig::new(8 << 20)).unwrap();
+    let config = StoreConfig { limit_bytes: 1 << 18, shards: 1, ..StoreConfig::default() };
+    let store = pool.open_store(&config).unwrap();
+    let long = vec![b'l'; hypercache_core::types::KEY_LEN_MAX];
+    for number in 0..10_u32 {
+        let lease = granted(store.claim(&number.to_le_bytes(), AT_ONCE).unwrap());
+        store.lease_drop(lease, DropReason::Absent { ttl_ms: 0 }).unwrap();
+    }
+    let held: Vec<_> = (0..10_u32)
+        .map(|n| granted(store.claim(&n.to_be_bytes()[1..], AT_ONCE).unwrap()))
+        .collect();
+    for reason in [DropReason::Absent { ttl_ms: 0 }, DropReason::Failed { retry_ms: 10_000 }] {
+        let lease = granted(store.claim(&long, AT_ONCE).unwrap());
+        let (mut waits, turn) = task(&store, &long);
+        assert!(turn.is_pending());
+        store.lease_drop(lease, reason).unwrap();
+        // Who waits is told, and nothing is remembered.
+        let told = waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(told, Poll::Ready(Ok(Claim::Absent | Claim::LoadFailed))), "{told:?}");
+    }
+    for number in 0..10_u32 {
+        let claim = store.claim(&number.to_le_bytes(), AT_ONCE).unwrap();
+        assert!(matches!(claim, Claim::Absent), "{claim:?} of {number}");
+    }
+    for lease in held {
+        assert!(matches!(store.lease_put(lease, b"v", &SET).unwrap(), PutOutcome::Stored(_)));
+    }
+    // Longest keys beside each other are bounded all the same.
+    for number in 0..100 {
+        let mut key = long.clone();
+        key[0] = number;
+        granted(store.claim(&key, AT_ONCE).unwrap());
+    }
+    let held = pool.stats().held_bytes;
+    assert!(held < 1 << 20, "{held} bytes");
+    pool.validate().unwrap();
 }

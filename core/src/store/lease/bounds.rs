@@ -4,6 +4,10 @@
 //! Where one is full its oldest record goes: a lease ends early, which its holder finds to be a
 //! conflict; something remembered is forgotten. Where the pool has no memory for more records, those
 //! that there are have to do.
+//!
+//! One long key may take more than all of a small shard's share. A lease is not refused for that, nor
+//! do others end for it: the fewest leases have room beside the longest key. What would be remembered
+//! is not.
 
 use super::record::Record;
 use super::record::{Number, bytes_of};
@@ -13,6 +17,7 @@ use crate::error::Result;
 use crate::store::write::Step;
 use crate::store::writer::Writer;
 use crate::store::{Fill, StoreInner};
+use crate::types::KEY_LEN_MAX;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -20,6 +25,8 @@ use std::sync::atomic::Ordering::Relaxed;
 const LEASE_SHARE: u64 = 32;
 /// Records that a shard may always have in each list.
 const RECORDS_MIN: u64 = 16;
+/// Bytes of leases that a shard may always have: so many records, one of them of the longest key.
+const LEASE_BYTES_MIN: u64 = RECORDS_MIN * size_of::<Record>() as u64 + bytes_of(KEY_LEN_MAX);
 /// Records of all lists.
 const RECORDS_MAX: u64 = (FIRST * ((1 << CHUNKS) - 1)) as u64;
 /// Draining records that an allocation looks at.
@@ -56,8 +63,8 @@ impl Writer<'_> {
     fn has_too_many(&self, more: u64) -> bool {
         let len = u64::from(self.state.leases.lists[In::Leases as usize].len);
         let bytes = self.state.leases.bytes[In::Leases as usize] + more;
-        let record = size_of::<Record>() as u64;
-        len != 0 && bytes > RECORDS_MIN * record && bytes > self.store.leases_max() * record
+        let most = self.store.leases_max();
+        len >= most || bytes > LEASE_BYTES_MIN.max(most * size_of::<Record>() as u64)
     }
 
     /// A record that is in no list, of this key, linked; room may be needed first.

@@ -33,15 +33,19 @@ impl<'a> Writer<'a> {
         generation
     }
 
-    /// Keeps the record of a lease that has ended, so that claims find out.
+    /// Keeps the record of a lease that has ended, so that claims find out; unless it takes more by
+    /// itself than all that is remembered may.
     pub fn remember(&mut self, number: Number, state: State, until_ms: u64) -> Woken<'a> {
         let record = self.record(number);
+        let most = self.store.remembered_max();
+        if record.bytes() > most {
+            return self.end_quietly(number, state);
+        }
         record.generation.store(0, Relaxed);
         record.until_ms.store(until_ms, Relaxed);
         self.delist(record);
         self.enlist(number, record, In::Remembered);
         self.announce(record, state);
-        let most = self.store.remembered_max();
         while self.state.leases.bytes[In::Remembered as usize] > most {
             let oldest = self.state.leases.lists[In::Remembered as usize].oldest;
             self.end_record(oldest, State::Again);

@@ -139,6 +139,6 @@ impl<'a> Writer<'a> {
 }
 
 /// Bytes that the record of a key of this length takes, with the key's own block if it has one.
-pub fn bytes_of(key_len: usize) -> u64 {
+pub const fn bytes_of(key_len: usize) -> u64 {
     size_of::<Record>() as u64 + if key_len > KEY_INLINE { key_len as u64 } else { 0 }
 }
