@@ -173,8 +173,9 @@ typedef struct hc_pool_config {
     uint32_t    high_pct;          /* default 90 */
     uint32_t    critical_pct;      /* default 95 */
     uint32_t    flags;             /* HC_POOL_* */
-    uint64_t    pin_limit_bytes;   /* memory that views and drafts may hold back from reuse;
-                                      0: a quarter of the limit. Beyond it: HC_ERR_NO_SPACE */
+    uint64_t    pin_limit_bytes;   /* memory that views, drafts and waits may hold back from
+                                      reuse; 0: a quarter of the limit. Beyond it:
+                                      HC_ERR_NO_SPACE                                      */
     uint64_t    limit_max_bytes;   /* the largest limit it may be given later: layout is
                                       chosen for it, address space reserved. 0: 8 x limit,
                                       but not beyond 32 GiB                                */
@@ -272,7 +273,7 @@ typedef struct hc_pool_stats {
     uint64_t target_bytes;    /* asked for; below limit_bytes only while a shrink lasts   */
     uint64_t used_bytes;
     uint64_t peak_bytes;
-    uint64_t pinned_bytes;    /* part of used_bytes: held by views and drafts             */
+    uint64_t pinned_bytes;    /* part of used_bytes: held by views, drafts and waits      */
     uint64_t held_bytes;      /* part of used_bytes: what pressure goes by                */
     uint64_t app_bytes;       /* part of used_bytes: hc_pool_alloc                        */
     uint64_t overhead_bytes;  /* part of used_bytes: indexes, ghosts, slack               */
@@ -629,7 +630,8 @@ HC_API void hc_lease_drop(hc_store *store, hc_lease *lease /* [nullable] */, int
 
 /* Waiting without a thread, for event loops: one descriptor for any number of waits. A claim
  * with timeout 0 that returns HC_TIMEOUT is followed by hc_waits_add; when the descriptor is
- * readable, hc_waits_next names the claims to take up again. Hold the store as long. */
+ * readable, hc_waits_next names the claims to take up again. Hold the store as long. A wait takes
+ * about 100 bytes of the pool, which count against pin_limit_bytes. */
 HC_API HC_MUST_USE hc_status hc_waits_open(hc_store *store, hc_waits **out,
                                            hc_error *err /* [nullable] */);
 

@@ -63,7 +63,7 @@ pub struct PoolConfig {
     /// The largest limit it may be given later; address space is reserved for it. 0: 8 times the
     /// limit, at most 32 GiB, at least the limit.
     pub limit_max_bytes: u64,
-    /// Memory that views and drafts may hold back from reuse. 0: a quarter of the limit.
+    /// Memory that views, drafts and waits may hold back from reuse. 0: a quarter of the limit.
     pub pin_limit_bytes: u64,
     /// Label in metrics.
     pub name: Option<String>,

@@ -399,13 +399,13 @@ impl Space {
         self.budget.peak() * GRAIN
     }
 
-    /// Bytes that views and drafts hold back.
+    /// Bytes that views, drafts and waits hold back.
     #[must_use]
     pub fn pinned_bytes(&self) -> u64 {
         self.counts.pinned.load(Ordering::Relaxed)
     }
 
-    /// Bytes that views and drafts may hold back.
+    /// Bytes that views, drafts and waits may hold back.
     #[must_use]
     pub fn pin_limit_bytes(&self) -> u64 {
         self.pin_limit

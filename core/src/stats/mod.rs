@@ -25,7 +25,7 @@ pub struct PoolStats {
     pub used_bytes: u64,
     /// The most that was ever charged, bytes.
     pub peak_bytes: u64,
-    /// Part of `used_bytes`: held by views and drafts.
+    /// Part of `used_bytes`: held by views, drafts and waits.
     pub pinned_bytes: u64,
     /// Part of `used_bytes`: what eviction could not give back, which pressure goes by.
     pub held_bytes: u64,
@@ -71,7 +71,7 @@ pub struct StoreStats {
     pub used_bytes: u64,
     /// The store's own limit, bytes; the pool's where it has none.
     pub limit_bytes: u64,
-    /// Held by views and drafts, bytes.
+    /// Held by views, drafts and waits, bytes.
     pub pinned_bytes: u64,
     /// Reads that found an entry.
     pub hits: u64,

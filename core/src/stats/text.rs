@@ -68,7 +68,7 @@ const POOL: &[Family<PoolStats>] = families! { PoolStats:
     Gauge "hypercache_pool_target_bytes" |s| s.target_bytes, "Limit asked for.";
     Gauge "hypercache_pool_used_bytes" |s| s.used_bytes, "Everything charged to the pool.";
     Gauge "hypercache_pool_peak_bytes" |s| s.peak_bytes, "The most that was ever charged.";
-    Gauge "hypercache_pool_pinned_bytes" |s| s.pinned_bytes, "Held by views and drafts.";
+    Gauge "hypercache_pool_pinned_bytes" |s| s.pinned_bytes, "Held by views, drafts and waits.";
     Gauge "hypercache_pool_held_bytes" |s| s.held_bytes, "What eviction could not give back.";
     Gauge "hypercache_pool_app_bytes" |s| s.app_bytes, "Raw blocks in the application's hands.";
     Gauge "hypercache_pool_overhead_bytes" |s| s.overhead_bytes,
@@ -100,7 +100,7 @@ const STORE: &[Family<StoreStats>] = families! { StoreStats:
         "Emptied, held back by a reader or a view.";
     Gauge "hypercache_store_used_bytes" |s| s.used_bytes, "Everything charged for the store.";
     Gauge "hypercache_store_limit_bytes" |s| s.limit_bytes, "The store's limit.";
-    Gauge "hypercache_store_pinned_bytes" |s| s.pinned_bytes, "Held by views and drafts.";
+    Gauge "hypercache_store_pinned_bytes" |s| s.pinned_bytes, "Held by views, drafts and waits.";
     Gauge "hypercache_store_sessions" |s| s.sessions, "Live sessions.";
     Gauge "hypercache_store_sessions_idle" |s| s.sessions_idle, "Live sessions that are idle.";
     Gauge "hypercache_store_poisoned_shards" |s| u64::from(s.poisoned_shards),

@@ -4,7 +4,7 @@
 //! entry takes over as it is; a small one is a block that is copied into the log. Drafts count
 //! against the pool's pin limit.
 
-use super::{Fill, Store, StoreInner, check_key};
+use super::{Fill, Store, check_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::{Owner, Pool};
 use crate::types::{PutOptions, PutOutcome};
@@ -48,7 +48,7 @@ pub struct RawDraft {
 
 const DRAFT_LIMIT: Error = Error::fixed(
     ErrorKind::NoSpace,
-    "views and drafts hold as much memory back as the pool's pin_limit_bytes allows; commit or \
+    "views, drafts and waits hold as much memory back as the pool's pin_limit_bytes allows; commit or \
      abandon some",
 );
 
@@ -170,20 +170,6 @@ impl Drop for Draft {
     }
 }
 
-impl StoreInner {
-    fn draft_block(&self, bytes: usize) -> Result<NonNull<u8>> {
-        let mut patience = super::room::Patience::default();
-        loop {
-            if let Some(block) =
-                self.pool.raw().alloc(self.space(), bytes, 16, Owner::Pin, false)?
-            {
-                return Ok(block);
-            }
-            self.obtain_room(bytes as u64, &mut patience)?;
-        }
-    }
-}
-
 impl Store {
     pub(super) fn reserve_draft(
         &self,
@@ -214,7 +200,7 @@ impl Store {
             return Err(DRAFT_LIMIT);
         }
         let made = (|| {
-            let block = inner.draft_block(block_bytes)?;
+            let block = inner.obtain_block(block_bytes)?;
             let run = if large {
                 match inner.obtain_run(len as u64, Fill::Any) {
                     Ok(run) => Some(run),

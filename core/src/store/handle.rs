@@ -102,7 +102,7 @@ impl Store {
     /// copies. Takes no lock.
     ///
     /// # Errors
-    /// As [`Store::get`]; `NoSpace`: views and drafts hold as much back as the pool's pin limit
+    /// As [`Store::get`]; `NoSpace`: views, drafts and waits hold as much back as the pool's pin limit
     /// allows.
     pub fn pin(&self, key: &[u8], peek: bool) -> Result<Option<View>> {
         check_key(key)?;

@@ -25,7 +25,7 @@ const COPY_MAX: usize = 4096;
 
 const PIN_LIMIT: Error = Error::fixed(
     ErrorKind::NoSpace,
-    "views and drafts hold as much memory back as the pool's pin_limit_bytes allows; unpin some",
+    "views, drafts and waits hold as much memory back as the pool's pin_limit_bytes allows; unpin some",
 );
 
 /// What holds the bytes of a view, as its token says.

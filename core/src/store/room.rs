@@ -14,8 +14,10 @@ use super::{Fill, StoreInner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::eviction::Policy;
 use crate::memory::guard;
+use crate::pool::Owner;
 use crate::pool::space::RunId;
 use crate::pool::tenants::STARVED;
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -179,6 +181,19 @@ impl StoreInner {
                 return Ok(run);
             }
             self.obtain_room(bytes, &mut patience)?;
+        }
+    }
+
+    /// A block of so many bytes of the raw allocator, aligned to 16, making room for it.
+    pub fn obtain_block(&self, bytes: usize) -> Result<NonNull<u8>> {
+        let mut patience = Patience::default();
+        loop {
+            if let Some(block) =
+                self.pool.raw().alloc(self.space(), bytes, 16, Owner::Pin, false)?
+            {
+                return Ok(block);
+            }
+            self.obtain_room(bytes as u64, &mut patience)?;
         }
     }
 

@@ -153,6 +153,74 @@ fn every_piece_of_memory_may_be_refused() {
     }
 }
 
+/// A full pool has room for who waits: entries give way to waits as to whatever else is written.
+#[test]
+fn waits_find_room_in_a_full_pool() {
+    const WAITS: u64 = 10_000;
+    let (pool, store) = store();
+    let fill = || {
+        for number in 0..100_000_u32 {
+            ignore(store.set(&number.to_be_bytes(), &[1; 200]).unwrap());
+        }
+        let stats = store.stats();
+        assert!(stats.evicted > 0);
+        stats.entries
+    };
+    let lease = granted(store.claim(b"k", AT_ONCE).unwrap());
+    let before = fill();
+    let tasks: Vec<_> = (0..WAITS).map(|_| task(&store, b"k")).collect();
+    let refused = tasks.iter().find(|(_, turn)| turn.is_ready());
+    assert!(refused.is_none(), "{:?}", refused.map(|(_, turn)| turn));
+    // What the waits take goes, and little more.
+    let after = store.stats().entries;
+    assert!(after > before * 3 / 4, "{after} of {before} entries are left");
+    drop(tasks);
+    fill();
+    let waits = store.waits().unwrap();
+    for cookie in 0..WAITS {
+        assert!(waits.add(b"k", cookie).unwrap().is_some());
+    }
+    assert!(matches!(store.lease_put(lease, b"v", &SET).unwrap(), PutOutcome::Stored(_)));
+    let mut told = 0;
+    while waits.next().unwrap().is_some() {
+        told += 1;
+    }
+    assert_eq!(told, WAITS);
+    pool.validate().unwrap();
+}
+
+#[test]
+fn the_pin_limit_bounds_who_waits() {
+    const LIMIT: u64 = 10_000;
+    let config = PoolConfig { pin_limit_bytes: LIMIT, ..PoolConfig::new(8 << 20) };
+    let pool = Pool::create(&config).unwrap();
+    let store = pool.open_store(&StoreConfig::default()).unwrap();
+    let lease = granted(store.claim(b"k", AT_ONCE).unwrap());
+    let waits = store.waits().unwrap();
+    for _ in 0..2 {
+        let mut tasks = Vec::new();
+        let refused = loop {
+            let (task, turn) = task(&store, b"k");
+            match turn {
+                Poll::Pending => tasks.push(task),
+                Poll::Ready(refused) => break refused.unwrap_err(),
+            }
+        };
+        assert_eq!(refused.kind(), ErrorKind::NoSpace);
+        assert_eq!(waits.add(b"k", 1).unwrap_err().kind(), ErrorKind::NoSpace);
+        let pinned = pool.stats().pinned_bytes;
+        assert!(pinned <= LIMIT && tasks.len() > 50, "{pinned} bytes, {} tasks", tasks.len());
+        drop(tasks);
+        assert_eq!(pool.stats().pinned_bytes, 0);
+    }
+    while waits.add(b"k", 1).is_ok() {}
+    assert!((1..=LIMIT).contains(&pool.stats().pinned_bytes));
+    store.lease_put(lease, b"v", &SET).unwrap();
+    while waits.next().unwrap().is_some() {}
+    assert_eq!(pool.stats().pinned_bytes, 0);
+    pool.validate().unwrap();
+}
+
 /// The longest key takes more than a small shard's share, and leaves the others theirs.
 #[test]
 fn a_long_key_ends_no_other_lease_and_forgets_nothing() {

@@ -13,7 +13,9 @@
 //!   put is a conflict;
 //! - whoever waits for a lease is woken when it ends, however it ends, and needs no lock to find
 //!   out how;
-//! - all of it is charged to the pool, bounded, and takes O(1) a call; no thread watches the time.
+//! - all of it is charged to the pool and bounded: leases and what is remembered by their shares of
+//!   the limit, waits without a thread by the pool's pin limit;
+//! - a call takes O(1), but for the end of a lease: O(waits of the key); no thread watches the time.
 //!
 //! Who waits does so as a thread (`claim.rs`), through a descriptor (`waits.rs`) or as a task (`task.rs`).
 //!

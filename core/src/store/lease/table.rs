@@ -19,7 +19,7 @@
 //! shard's lock.
 
 use super::record::{Number, Record};
-use super::waits::Wait;
+use super::waits::{Wait, check_waits};
 use super::word::State;
 use crate::store::writer::Writer;
 use std::ptr::NonNull;
@@ -247,6 +247,7 @@ impl<'a> Writer<'a> {
             let Some(count) = counted.get_mut(list) else { continue };
             *count += 1;
             bytes[list] += record.bytes();
+            check_waits(record).map_err(|waits| format!("record {number}: {waits}"))?;
             if list == In::Draining as usize {
                 continue;
             }

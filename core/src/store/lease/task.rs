@@ -12,7 +12,7 @@ use super::load::{Held, finish};
 use super::waits::{Ended, Wait, allocate, free, outcome};
 use super::word::State;
 use super::{Claim, ClaimOptions, LoadError, LoadOptions, Loaded};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::memory::lock::FutexGuard;
 use crate::memory::{fork, host};
 use crate::store::shard::Shard;
@@ -44,10 +44,9 @@ impl<'a> Pending<'a> {
     /// Waits for the lease that somebody holds on a key, and how long that lasts at most; `None`:
     /// nobody does.
     fn new(store: &'a StoreInner, key: &[u8]) -> Result<Option<(Self, u64)>> {
-        let refused = || Error::fixed(ErrorKind::NoSpace, "the pool has no room for another wait");
         let hash = store.hash.of(key);
         let shard = store.shard_of(hash);
-        let wait = allocate(store)?.ok_or_else(refused)?;
+        let wait = allocate(store)?;
         let added = shard.lock(store).map(|writer| {
             let number = writer.find_record(hash, key)?;
             let record = writer.record(number);
@@ -200,8 +199,9 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::claim`] with timeout 0, so never `Deadlock`: a task that waits for its own lease
-    /// waits for as long as the options, or the lease, last. `NoSpace` also where there is no room for
-    /// the wait.
+    /// waits for as long as the options, or the lease, last. `NoSpace` also where views, drafts and
+    /// waits take as much as [`crate::config::PoolConfig::pin_limit_bytes`] allows, or no room can be
+    /// made for the wait.
     pub async fn claim_async<S: Future>(
         &self,
         key: &[u8],

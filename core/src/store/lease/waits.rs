@@ -3,7 +3,8 @@
 //! An event loop cannot sleep on a word. It has a [`Waits`]: a descriptor that poll, epoll and kqueue
 //! wrappers (asyncio, libuv) find readable while a wait of it has ended, and a queue of what ended.
 //! A wait costs a block of the pool and no descriptor of its own, so ten thousand coroutines that
-//! wait for as many keys are ten thousand small blocks.
+//! wait for as many keys are ten thousand small blocks. Room for one is made as for a draft, and the
+//! pool's pin limit bounds them.
 //!
 //! A wait ends with its lease; nobody watches the time for it. The caller is told how long the lease
 //! lasts at most, and sets a timer of its loop, as it does for every time-out of its own.
@@ -17,7 +18,7 @@ use super::word::State;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::fork;
 use crate::memory::lock::FutexMutex;
-use crate::pool::Owner;
+use crate::pool::{Owner, Pool};
 use crate::store::writer::Writer;
 use crate::store::{Store, StoreInner, View};
 use crate::types::check_key;
@@ -28,6 +29,13 @@ use std::task::Waker;
 /// Waits of one object, at most.
 const WAITS_MAX: u32 = 1 << 20;
 
+const TOO_MANY: Error =
+    Error::fixed(ErrorKind::NoSpace, "1,048,576 waits of one object have not been told yet");
+const PIN_LIMIT: Error = Error::fixed(
+    ErrorKind::NoSpace,
+    "views, drafts and waits hold as much memory back as the pool's pin_limit_bytes allows",
+);
+
 /// One wait. Under the shard's lock: the place in the lease's list, and all of a task's; under that of
 /// its `Waits`, all else.
 pub struct Wait {
@@ -36,6 +44,8 @@ pub struct Wait {
     cookie: u64,
     shard: u16,
     pub record: Number,
+    /// Of the first of a lease's list: how many are in it.
+    len: u32,
     /// The lease's list.
     next: *mut Wait,
     before: *mut Wait,
@@ -58,6 +68,7 @@ impl Wait {
             cookie: 0,
             shard,
             record,
+            len: 0,
             next: null_mut(),
             before: null_mut(),
             later: null_mut(),
@@ -141,17 +152,17 @@ impl Waits {
     /// one; claim the key again now. Each wait is told once, by its `cookie`.
     ///
     /// # Errors
-    /// `Invalid`: the key is too long; `NoSpace`: no room for another wait; `Closed`, `Forked`,
-    /// `Poisoned`.
+    /// `Invalid`: the key is too long; `NoSpace`: views, drafts and waits take as much as
+    /// [`crate::config::PoolConfig::pin_limit_bytes`] allows, or no room can be made for another wait;
+    /// `Closed`, `Forked`, `Poisoned`.
     pub fn add(&self, key: &[u8], cookie: u64) -> Result<Option<u64>> {
         check_key(key)?;
         let store = &self.store.0;
         store.check_open()?;
-        let refused = || Error::fixed(ErrorKind::NoSpace, "the pool has no room for another wait");
         if self.inner.lists.lock().len >= WAITS_MAX {
-            return Err(refused());
+            return Err(TOO_MANY);
         }
-        let wait = allocate(store)?.ok_or_else(refused)?;
+        let wait = allocate(store)?;
         let added = self.add_to_lease(key, cookie, wait);
         if !matches!(added, Ok(Some(_))) {
             // SAFETY: allocated above, and in no list.
@@ -292,11 +303,17 @@ impl Drop for Waits {
     }
 }
 
-/// Room for a wait, if there is any.
-pub fn allocate(store: &StoreInner) -> Result<Option<NonNull<Wait>>> {
+/// Room for a wait, counted against the pin limit. The caller holds no lock.
+pub fn allocate(store: &StoreInner) -> Result<NonNull<Wait>> {
     let bytes = size_of::<Wait>();
-    let block = store.pool.raw().alloc(store.space(), bytes, 16, Owner::Pin, false)?;
-    Ok(block.map(NonNull::cast))
+    if !store.pool.pin_charge(bytes as u64) {
+        return Err(PIN_LIMIT);
+    }
+    let block = store.obtain_block(bytes).inspect_err(|_| {
+        // SAFETY: charged just above, taken back once.
+        unsafe { Pool::pin_discharge(store.pool.as_inner(), bytes as u64) };
+    })?;
+    Ok(block.cast())
 }
 
 /// What a wait is told; `handed` is its share, if it ended so.
@@ -324,6 +341,8 @@ pub unsafe fn free(store: &StoreInner, wait: NonNull<Wait>) {
     // SAFETY: the block was allocated for this wait.
     let freed = unsafe { store.pool.raw().free(store.space(), wait.cast(), Owner::Pin) };
     debug_assert!(freed.is_ok());
+    // SAFETY: as many bytes were charged when it was allocated.
+    unsafe { Pool::pin_discharge(store.pool.as_inner(), size_of::<Wait>() as u64) };
 }
 
 impl Writer<'_> {
@@ -361,6 +380,7 @@ impl Writer<'_> {
                 record.waits.store(next, Relaxed);
                 if !next.is_null() {
                     (*next).before = null_mut();
+                    (*next).len = (*wait).len - 1;
                 }
                 self.end_wait(wait, State::Again, null_mut());
             }
@@ -395,8 +415,10 @@ impl Writer<'_> {
         // SAFETY: what is in a lease's list under the shard's lock is alive, and so is the new one.
         unsafe {
             (*wait.as_ptr()).next = next;
+            (*wait.as_ptr()).len = 1;
             if !next.is_null() {
                 (*next).before = wait.as_ptr();
+                (*wait.as_ptr()).len = (*next).len + 1;
             }
         }
     }
@@ -406,8 +428,10 @@ impl Writer<'_> {
     /// # Safety
     /// It is of a lease of this shard, and in its list.
     pub unsafe fn unlink_wait(&self, wait: &Wait) {
+        let first = &self.record(wait.record).waits;
+        let len = count(self.record(wait.record)) - 1;
         if wait.before.is_null() {
-            self.record(wait.record).waits.store(wait.next, Relaxed);
+            first.store(wait.next, Relaxed);
         } else {
             // SAFETY: what is in the same list under the shard's lock is alive.
             unsafe { (*wait.before).next = wait.next };
@@ -415,6 +439,10 @@ impl Writer<'_> {
         if !wait.next.is_null() {
             // SAFETY: as above.
             unsafe { (*wait.next).before = wait.before };
+        }
+        // SAFETY: as above.
+        if let Some(first) = unsafe { first.load(Relaxed).as_mut() } {
+            first.len = len;
         }
     }
 
@@ -434,13 +462,22 @@ impl Writer<'_> {
 
 /// How many waits a lease has. The caller holds the shard's lock.
 pub fn count(record: &Record) -> u32 {
-    let (mut wait, mut count) = (record.waits.load(Relaxed), 0);
-    while !wait.is_null() {
-        count += 1;
-        // SAFETY: as in `end_all`.
-        wait = unsafe { (*wait).next };
+    // SAFETY: what is in a lease's list under the shard's lock is alive.
+    unsafe { record.waits.load(Relaxed).as_ref() }.map_or(0, |first| first.len)
+}
+
+/// Checks a lease's list. The caller holds the shard's lock.
+pub fn check_waits(record: &Record) -> std::result::Result<(), String> {
+    let (mut at, mut before, mut found) = (record.waits.load(Relaxed), null_mut(), 0);
+    // SAFETY: what is in a lease's list under the shard's lock is alive.
+    while let Some(wait) = unsafe { at.as_ref() } {
+        if wait.before != before {
+            return Err(format!("wait {found} is not linked to the one before it"));
+        }
+        (before, at, found) = (at, wait.next, found + 1);
     }
-    count
+    let known = count(record);
+    if found == known { Ok(()) } else { Err(format!("{found} waits found, {known} counted")) }
 }
 
 /// Moves a wait to the ended ones of its object.
