@@ -180,6 +180,7 @@ pub unsafe extern "C" fn hc_filter_stats_get(
     call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let filter = unsafe { self::filter(filter) }?;
+        filter.check()?;
         // Taken apart without a rest: a statistic that is new there does not compile here.
         let FilterStats {
             keys,

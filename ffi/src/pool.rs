@@ -347,7 +347,9 @@ pub unsafe extern "C" fn hc_pool_config_get(
 ) -> hc_status {
     call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
-        let c = unsafe { self::pool(pool) }?.config();
+        let pool = unsafe { self::pool(pool) }?;
+        pool.check()?;
+        let c = pool.config();
         let thresholds = c.thresholds.unwrap_or_default();
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
         let value = hc_pool_config {

@@ -116,6 +116,7 @@ pub unsafe extern "C" fn hc_store_latency_get(
     call(|| {
         // SAFETY: the header asks for a handle that holds a reference.
         let store = unsafe { self::store(store) }?;
+        store.check()?;
         let Some(latency) = store.latency(latency_op(op)?) else { return Ok(HC_NOT_FOUND) };
         let value = mirror!(latency, LatencySummary => hc_latency {
             count,

@@ -184,7 +184,9 @@ pub unsafe extern "C" fn hc_store_config_get(
 ) -> hc_status {
     call_allocating(|| {
         // SAFETY: the header asks for a handle that holds a reference.
-        let c = unsafe { self::store(store) }?.config();
+        let store = unsafe { self::store(store) }?;
+        store.check()?;
+        let c = store.config();
         let value = hc_store_config {
             name: lasting(c.name.as_deref()),
             limit_bytes: c.limit_bytes,

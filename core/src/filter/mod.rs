@@ -176,7 +176,10 @@ impl Filter {
     }
 
     /// Fails in a process that did not make the filter.
-    pub(crate) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub fn check(&self) -> Result<()> {
         self.0.check()
     }
 

@@ -157,8 +157,16 @@ static void forks(void) {
         hc_store *found;
         hc_store_stats store_stats;
         hc_pool_stats pool_stats;
+        hc_filter_stats filter_stats;
+        hc_latency latency;
+        hc_store_config store_config;
+        hc_pool_config pool_config;
         HC_INIT(&store_stats);
         HC_INIT(&pool_stats);
+        HC_INIT(&filter_stats);
+        HC_INIT(&latency);
+        HC_INIT(&store_config);
+        HC_INIT(&pool_config);
         IS(HC_ERR_FORKED, hc_get(store, S("k"), buf, sizeof buf, &len));
         IS(HC_ERR_FORKED, hc_set(store, S("k"), S("w"), HC_TTL_DEFAULT));
         IS(HC_ERR_FORKED, hc_delete(store, S("k")));
@@ -169,6 +177,10 @@ static void forks(void) {
         IS(HC_ERR_FORKED, hc_store_find(pool, "none", &found));
         IS(HC_ERR_FORKED, hc_store_stats_get(store, &store_stats));
         IS(HC_ERR_FORKED, hc_pool_stats_get(pool, &pool_stats));
+        IS(HC_ERR_FORKED, hc_filter_stats_get(filter, &filter_stats));
+        IS(HC_ERR_FORKED, hc_store_latency_get(store, HC_OP_GET, &latency));
+        IS(HC_ERR_FORKED, hc_store_config_get(store, &store_config));
+        IS(HC_ERR_FORKED, hc_pool_config_get(pool, &pool_config));
         IS(HC_ERR_FORKED, hc_filter_contains(filter, S("k")));
         IS(HC_ERR_FORKED, hc_filter_add(filter, S("k")));
         IS(HC_ERR_FORKED, hc_filter_clear(filter));
