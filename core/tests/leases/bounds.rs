@@ -3,7 +3,7 @@
 use crate::common::*;
 use hypercache_core::memory::sys::testing::{fail_after, has_failed as has_failed_once};
 use hypercache_core::{
-    Claim, DropReason, ErrorKind, Pool, PoolConfig, PutOutcome, Store, StoreConfig, View,
+    Claim, DropReason, Error, ErrorKind, Pool, PoolConfig, PutOutcome, Store, StoreConfig, View,
 };
 use std::future::pending;
 use std::pin::Pin;
@@ -117,6 +117,10 @@ fn a_scan_of_absent_keys_takes_its_share_only() {
     pool.validate().unwrap();
 }
 
+fn is_refusal(error: &Error) {
+    assert!([ErrorKind::NoMemory, ErrorKind::NoSpace].contains(&error.kind()), "{error}");
+}
+
 /// The n-th charge or commit of memory fails, for every n: an answer, and nothing lost.
 #[test]
 fn every_piece_of_memory_may_be_refused() {
@@ -134,13 +138,26 @@ fn every_piece_of_memory_may_be_refused() {
                 match store.claim(&key, AT_ONCE) {
                     Ok(Claim::Claimed(lease)) => {
                         let _ = waits.add(&key, 1);
+                        let (mut waiting, turn) = task(&store, &key);
                         let _ = store.lease_put(lease, &vec![1; number as usize * 300], &SET);
+                        // However the put went, the lease is over, and the task hears of it.
+                        let told = match turn {
+                            Poll::Pending => {
+                                waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+                            }
+                            refused => refused,
+                        };
+                        match told {
+                            Poll::Ready(Ok(Claim::Claimed(lease))) => {
+                                store.lease_drop(lease, DropReason::Cancelled).unwrap();
+                            }
+                            Poll::Ready(Ok(Claim::Value(_) | Claim::Declined)) => {}
+                            Poll::Ready(Err(error)) => is_refusal(&error),
+                            other => panic!("{other:?}"),
+                        }
                     }
                     Ok(other) => panic!("{other:?} of a new key"),
-                    Err(error) => assert!(
-                        [ErrorKind::NoMemory, ErrorKind::NoSpace].contains(&error.kind()),
-                        "{error}"
-                    ),
+                    Err(error) => is_refusal(&error),
                 }
                 while waits.next().unwrap().is_some() {}
             }
