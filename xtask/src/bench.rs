@@ -22,35 +22,55 @@ const PYTHON: &str = "python";
 const ALL: &str = "all";
 
 /// Subcommands that compare HyperCache with no other cache.
-const ALONE: [&str; 6] = ["raw", "replay", "sessions", "leases", "gate", STRESS];
+const ALONE: [&str; 6] = ["raw", "replay", "sessions", "leases", GATE, STRESS];
 
 /// The subcommand of which a part runs in a program of its own, in which failures are injected.
 const STRESS: &str = "stress";
 
 /// How the comparison of miss ratios is asked for, beside its name as a subcommand.
 const MISS_RATIO: (&str, &str) = ("--miss-ratio", "miss-ratio");
-/// Its option that leaves the other caches out.
+/// The option of the program that stands before or behind any subcommand, and takes a value.
+const PROFILE: &str = "--profile";
+
+/// The subcommand whose status says whether something got worse ...
+const GATE: &str = "gate";
+/// ... and what it is where that could not be found out.
+const NOT_FOUND_OUT: u8 = 2;
+
+/// The option of the comparison of miss ratios that leaves the other caches out.
 const NO_PEERS: &str = "--no-peers";
 
 pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
+    let args = with_subcommand(args);
+    let done = measure(tree, &args);
+    match done {
+        // 1 says that something got worse, and nothing was compared.
+        Err(error) if subcommand(&args) == Some(GATE) => {
+            eprintln!("\n{error:#}");
+            Ok(ExitCode::from(NOT_FOUND_OUT))
+        }
+        done => done,
+    }
+}
+
+fn measure(tree: &Tree, args: &[String]) -> Result<ExitCode> {
     if let Some((NODE, rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return node::bench(tree, rest);
     }
     if let Some((PYTHON, rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return python::bench(tree, rest);
     }
-    let args = with_subcommand(args);
-    let alone = args.first().is_some_and(|name| {
-        ALONE.contains(&name.as_str())
-            || name == MISS_RATIO.1 && args.iter().any(|arg| arg == NO_PEERS)
+    let asked = subcommand(args);
+    let alone = asked.is_some_and(|name| {
+        ALONE.contains(&name) || name == MISS_RATIO.1 && args.iter().any(|arg| arg == NO_PEERS)
     });
     let peers = if alone { Peers::Without } else { Peers::With };
     let mut program_build = building(tree, peers);
-    if let Some(feature) = profile_feature(&args) {
+    if let Some(feature) = profile_feature(args) {
         program_build.args(["--features", feature]);
     }
     let mut builds = vec![program_build];
-    if args.first().is_some_and(|name| name == STRESS || name == ALL) {
+    if asked.is_some_and(|name| name == STRESS || name == ALL) {
         builds.push(building_faults(tree));
     }
     for mut cargo in builds {
@@ -60,9 +80,11 @@ pub fn run(tree: &Tree, args: &[String]) -> Result<ExitCode> {
         }
     }
     let status = process::in_the_open(program(tree).args(args))?;
-    // The program's own status says more than failed or not.
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    // The program's own status says more than failed or not; one that a signal ended has none.
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(code) => Ok(ExitCode::from(code)),
+        None => bail!("{PROGRAM} {}", process::ended(status)),
+    }
 }
 
 /// `--miss-ratio`, wherever it stands, as the subcommand that it means; the whole run where there is
@@ -71,7 +93,7 @@ fn with_subcommand(args: &[String]) -> Vec<String> {
     let (option, name) = MISS_RATIO;
     let rest = || args.iter().filter(|arg| *arg != option).cloned();
     let is_about_all = |first: &str| ["-h", "--help", "-V", "--version"].contains(&first);
-    match args.first() {
+    match first_of(args) {
         _ if rest().count() < args.len() => {
             std::iter::once(name.to_owned()).chain(rest()).collect()
         }
@@ -80,9 +102,28 @@ fn with_subcommand(args: &[String]) -> Vec<String> {
     }
 }
 
+/// The subcommand, where there is one.
+fn subcommand(args: &[String]) -> Option<&str> {
+    first_of(args).filter(|first| !first.starts_with('-'))
+}
+
+/// The first argument behind those that stand before any subcommand.
+fn first_of(args: &[String]) -> Option<&str> {
+    let mut args = args.iter().map(String::as_str);
+    let is_of_profile =
+        |arg: &str| arg.strip_prefix(PROFILE).is_some_and(|rest| rest.starts_with('='));
+    loop {
+        match args.next() {
+            Some(PROFILE) => drop(args.next()),
+            Some(arg) if is_of_profile(arg) => {}
+            first => return first,
+        }
+    }
+}
+
 /// The feature of the program that a profile takes, if it takes one.
 fn profile_feature(args: &[String]) -> Option<&'static str> {
-    let at = args.iter().position(|arg| arg == "--profile");
+    let at = args.iter().position(|arg| arg == PROFILE);
     let apart = at.and_then(|at| args.get(at + 1)).map(String::as_str);
     match apart.or_else(|| args.iter().find_map(|arg| arg.strip_prefix("--profile="))) {
         Some("cpu") => Some("profile-cpu"),
@@ -125,7 +166,7 @@ pub fn program(tree: &Tree) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::{profile_feature, with_subcommand};
+    use super::{profile_feature, subcommand, with_subcommand};
 
     #[test]
     fn the_option_is_the_subcommand() {
@@ -149,8 +190,27 @@ mod tests {
             ("--only speed,tail", "all --only speed,tail"),
             ("speed --csv f", "speed --csv f"),
             ("--help", "--help"),
+            ("--profile cpu speed --ops hit", "--profile cpu speed --ops hit"),
+            ("--profile=heap gate", "--profile=heap gate"),
+            ("--profile cpu --quick", "all --profile cpu --quick"),
+            ("--profile cpu", "all --profile cpu"),
+            ("--profile heap --miss-ratio", "miss-ratio --profile heap"),
         ] {
             assert_eq!(with_subcommand(&words(typed)), words(meant));
+        }
+    }
+
+    #[test]
+    fn the_subcommand_stands_behind_what_is_global() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (typed, name) in [
+            ("gate --baseline x", Some("gate")),
+            ("--profile instructions gate", Some("gate")),
+            ("--profile=cpu stress", Some("stress")),
+            ("--help", None),
+            ("", None),
+        ] {
+            assert_eq!(subcommand(&words(typed)), name);
         }
     }
 
