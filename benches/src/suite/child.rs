@@ -8,14 +8,16 @@
 //! cost the other caches time in every table of speed; and `hypercache-bench-faults`, which is built
 //! with the hooks of the engine's tests.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Findings, memory, stress};
+use super::{Findings, Found, memory, stress};
 use crate::report::Figure;
 
 /// The hidden subcommand under which the benchmark program itself serves.
@@ -108,14 +110,26 @@ pub fn run(program: Program, job: &Job, findings: &mut Findings) -> Result<()> {
 /// Does the job that a parent gave this process, and says what it found.
 pub fn serve(job: &str) -> Result<()> {
     let job: Job = serde_json::from_str(job).context("this is no job of a suite")?;
-    let mut findings = Findings::default();
-    let done = job.run(&mut findings);
+    let refused = Rc::new(RefCell::new(None));
+    let listener = Rc::clone(&refused);
+    // At once, so that a child which dies has said what it found.
+    let mut findings = Findings::told_to(Box::new(move |found| {
+        if let Err(error) = say(found) {
+            listener.borrow_mut().get_or_insert(error);
+        }
+    }));
+    job.run(&mut findings)?;
+    refused.take().map_or(Ok(()), Err)
+}
+
+fn say(found: Found<'_>) -> Result<()> {
+    let said = match found {
+        Found::Figure(figure) => Said::Figure(figure.clone()),
+        Found::Note(note) => Said::Note(note.to_owned()),
+    };
     let mut out = std::io::stdout().lock();
-    let figures = findings.figures().iter().cloned().map(Said::Figure);
-    for said in figures.chain(findings.notes().iter().cloned().map(Said::Note)) {
-        writeln!(out, "{}", serde_json::to_string(&said)?)?;
-    }
-    done
+    writeln!(out, "{}", serde_json::to_string(&said)?)?;
+    out.flush().context("cannot say what was found")
 }
 
 /// The whole of a program that only serves: its exit code, after the job in its one argument.
