@@ -1,7 +1,7 @@
 //! Criterion suites: statistics, outliers and comparison with the last run, for work on one path at
 //! a time. Comparisons that a reader sees are those of `hypercache-bench`, which interleaves.
 //!
-//! They are one program, since linking seven takes longer than running one; a word after `--` picks
+//! They are one program, since linking nine takes longer than running one; a word after `--` picks
 //! by name: `cargo bench -p hypercache-bench -- policies`.
 #![allow(missing_docs, reason = "criterion's macros write functions without any")]
 
@@ -10,7 +10,9 @@ mod concurrency;
 mod ffi;
 mod filter;
 mod latency;
+mod memory;
 mod policies;
+mod stress;
 mod throughput;
 
 use criterion::criterion_main;
@@ -44,7 +46,9 @@ fn filled(kind: Kind, entries: u64, room: u64) -> Box<dyn Subject> {
 criterion_main!(
     throughput::suite,
     latency::suite,
+    memory::suite,
     concurrency::suite,
+    stress::suite,
     policies::suite,
     ffi::suite,
     filter::suite,
