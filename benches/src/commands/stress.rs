@@ -1,6 +1,6 @@
 //! `stress`: the suite of that name alone, with a table a part.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args as ClapArgs;
 
 use super::findings::{Asked, print, record};
@@ -29,6 +29,15 @@ pub struct Args {
 
 /// Runs the parts and prints their tables.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(minutes) = args.minutes {
+        ensure!(
+            (0.001..=10_080.0).contains(&minutes),
+            "--minutes is {minutes}; allowed is 0.001 to 10080"
+        );
+    }
+    if let Some(threads) = args.threads {
+        ensure!((1..=10_000).contains(&threads), "--threads is {threads}; allowed is 1 to 10000");
+    }
     let mut csv = args.asked.csv()?;
     let wish = Wish { minutes: args.minutes, threads: args.threads };
     let bar = progress(args.parts.len() as u64, "stress");

@@ -24,11 +24,12 @@ pub(super) fn run(seed: u64, time: Duration, findings: &mut Findings) -> Result<
     let store = pool.open_store(&StoreConfig::default()).context("the store")?;
     let world = World::new(store, WORKERS, 100_000, 200_000);
     let workers: Vec<_> = (0..WORKERS).map(|number| world.worker(number, seed)).collect();
-    let mut outside = Outside::begin(&pool);
+    let mut outside = Outside::begin();
     let tally = std::thread::scope(|scope| -> Result<Tally> {
         let world = &world;
         let workers: Vec<_> = workers.into_iter().map(|one| scope.spawn(|| one.run())).collect();
-        let watched = watch(world, time, &mut outside, findings);
+        let watched = (outside.look_from_now(world, Instant::now() + time))
+            .and_then(|()| watch(world, time, &mut outside, findings));
         world.stop.store(true, Ordering::Relaxed);
         let mut all = Tally::default();
         for worker in workers {
@@ -43,7 +44,7 @@ pub(super) fn run(seed: u64, time: Duration, findings: &mut Findings) -> Result<
     let mut say = |metric, unit, value| findings.figure(figure(&case, metric, unit, value));
     say("operations", Unit::PerSecond, tally.operations as f64 / time.as_secs_f64());
     say("resident by limit", Unit::Ratio, outside.worst);
-    say("hits", Unit::Share, tally.hits as f64 / (tally.operations as f64));
+    say("hits", Unit::Share, tally.hits as f64 / tally.reads.max(1) as f64);
     say("refused", Unit::Count, tally.refused as f64);
     say("charged after", Unit::Bytes, charged as f64);
     say("resident after", Unit::Bytes, outside.left() as f64);
@@ -70,7 +71,7 @@ fn watch(
         }
         let seconds = from.elapsed().as_secs_f64();
         let operations = world.done.load(Ordering::Relaxed) - before;
-        let case = format!("endurance, part {:>2}", part + 1);
+        let case = format!("endurance, part {}", part + 1);
         let at = begun.elapsed().as_secs_f64();
         let mut say = |metric, unit, value| {
             findings.figure(figure(&case, metric, unit, value).at(at));

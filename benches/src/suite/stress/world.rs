@@ -8,6 +8,7 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use hypercache_core::store::BatchRead;
@@ -25,6 +26,8 @@ use crate::workload::{KEY_LEN, Rng, key_of, mix};
 const BATCH: usize = 16;
 /// Views and blocks that a worker keeps.
 const KEPT: usize = 8;
+/// Rounds of 64 operations after which a worker has touched its stack and the allocator's arena.
+const WARM: u64 = 32;
 
 /// A pool, its store and what was written.
 pub struct World {
@@ -38,6 +41,10 @@ pub struct World {
     pub usual: AtomicU64,
     /// Operations so far.
     pub done: AtomicU64,
+    /// Workers that are warm, and wait for `go`.
+    warm: AtomicU64,
+    /// Set when somebody began to look from outside.
+    go: AtomicBool,
     /// The last write of each id that has returned.
     returned: Box<[AtomicU64]>,
 }
@@ -46,6 +53,9 @@ pub struct World {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub operations: u64,
+    /// Keys that were asked for by copying reads, one by one and in batches.
+    pub reads: u64,
+    /// Those that were there.
     pub hits: u64,
     /// Calls that said that memory is short.
     pub refused: u64,
@@ -54,6 +64,7 @@ pub struct Tally {
 impl Tally {
     pub fn add(&mut self, other: Self) {
         self.operations += other.operations;
+        self.reads += other.reads;
         self.hits += other.hits;
         self.refused += other.refused;
     }
@@ -69,6 +80,8 @@ impl World {
             stop: AtomicBool::new(false),
             usual: AtomicU64::new(1_000),
             done: AtomicU64::new(0),
+            warm: AtomicU64::new(0),
+            go: AtomicBool::new(false),
             returned: (0..ids).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -159,7 +172,7 @@ fn writable(buf: &mut [u8]) -> &mut [MaybeUninit<u8>] {
 }
 
 impl Worker<'_> {
-    /// Works until the world stops.
+    /// Warms up, waits for whoever looks from outside, and works until the world stops.
     pub fn run(mut self) -> Result<Tally> {
         let done = self.until_stopped();
         // Whoever fails ends the run of all.
@@ -170,6 +183,12 @@ impl Worker<'_> {
     }
 
     fn until_stopped(&mut self) -> Result<()> {
+        (0..64 * WARM).try_for_each(|_| self.step())?;
+        self.world.warm.fetch_add(1, Ordering::SeqCst);
+        let waits = || !self.world.go.load(Ordering::SeqCst);
+        while waits() && !self.world.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         while !self.world.stop.load(Ordering::Relaxed) {
             for _ in 0..64 {
                 self.step()?;
@@ -244,6 +263,7 @@ impl Worker<'_> {
     fn read(&mut self, id: u64) -> Result<()> {
         let floor = self.world.returned(id);
         let read = self.world.store.copy(&key_of(id), writable(&mut self.buf));
+        self.tally.reads += 1;
         match self.take(read)? {
             Some(Copied::Hit { len, .. }) => {
                 self.tally.hits += 1;
@@ -315,6 +335,7 @@ impl Worker<'_> {
         if self.take(read)?.is_none() {
             return Ok(());
         }
+        self.tally.reads += BATCH as u64;
         for ((id, floor), read) in ids.into_iter().zip(floors).zip(&out) {
             if let BatchRead::Hit { offset, len, .. } = read {
                 self.tally.hits += 1;
@@ -422,17 +443,40 @@ impl Worker<'_> {
 
 /// Watches a pool from outside while others load it.
 pub struct Outside {
+    /// Since before the load.
+    first: Resident,
+    /// Since the load was warm.
     resident: Resident,
+    /// What the pool charged at that moment.
     charged: u64,
-    /// The largest quotient of resident memory and limit.
+    /// The largest quotient of the pool's resident memory and limit.
     pub worst: f64,
+    /// The most bytes of the pool that were resident beyond the limit.
+    pub beyond: u64,
 }
 
 impl Outside {
-    /// From now on: whatever else there will be is there, and the pool still empty.
-    pub fn begin(pool: &Pool) -> Self {
-        let charged = pool.stats().used_bytes;
-        Self { resident: Resident::begin(), charged, worst: 0.0 }
+    /// Before the workers start; what is left in the end counts from here.
+    pub fn begin() -> Self {
+        let now = Resident::begin();
+        Self { first: now, resident: now, charged: 0, worst: 0.0, beyond: 0 }
+    }
+
+    /// Once the workers run: their stacks and the allocator's arenas are there, which are not the
+    /// pool's. They stand still meanwhile, and the pool is made as empty as their views let it, so
+    /// that what it charges is what of it is resident. Waits until `latest` at most, for a worker
+    /// that has panicked.
+    pub fn look_from_now(&mut self, world: &World, latest: Instant) -> Result<()> {
+        let is_warm = || world.warm.load(Ordering::SeqCst) >= world.workers;
+        let is_over = || world.stop.load(Ordering::Relaxed) || Instant::now() >= latest;
+        while !is_warm() && !is_over() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let trimmed = world.pool.trim(0).context("a pool whose load stands still").map(drop);
+        self.charged = world.pool.stats().used_bytes;
+        self.resident = Resident::begin();
+        world.go.store(true, Ordering::SeqCst);
+        trimmed
     }
 
     /// Looks once. `limit` is the highest in force since the last look.
@@ -446,11 +490,12 @@ impl Outside {
         );
         let now = self.resident.sample() + self.charged;
         self.worst = self.worst.max(now as f64 / limit as f64);
+        self.beyond = self.beyond.max(now.saturating_sub(limit));
         Ok(now)
     }
 
     /// What is left; the pool is gone.
     pub fn left(&mut self) -> u64 {
-        self.resident.sample()
+        self.first.sample()
     }
 }
