@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use crate::gate::compare::{shown, shown_change};
 use crate::gate::record::{REPOSITORY, REPOSITORY_FILE, file_of, folder};
 use crate::gate::{Checkout, Comparison, Origin, Program, Record};
-use crate::gate::{annotate, history, show, turns};
+use crate::gate::{annotate, history, repeat, show, turns};
 use crate::report::Table;
 use crate::suite::Findings;
 
@@ -31,6 +31,10 @@ pub struct Args {
     /// beside each other; this decides nothing
     #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "11")]
     times: Option<u32>,
+    /// Also count this build so many times more (the instructions of some cases), and fail unless
+    /// every count is that of the first time
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: Option<u32>,
     /// Never build the baseline's commit; what would take that is not compared
     #[arg(long, conflicts_with = "times")]
     no_build: bool,
@@ -83,6 +87,10 @@ fn gate(args: &Args) -> Result<u8> {
         println!("Not compared: {note}");
     }
 
+    if let Some(times) = args.repeat {
+        let each = repeat::repeat(&program, &record, times, &folder(&own))?;
+        println!("Counted {times} times more: all {each} figures were the same each time");
+    }
     let past = args.history.clone().unwrap_or_else(|| folder(&own).join("history.jsonl"));
     history::append(&past, &record)?;
     let runs = history::read(&past)?;

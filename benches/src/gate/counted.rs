@@ -81,8 +81,18 @@ pub struct Program {
 impl Program {
     /// Counts everything; `scratch` is a folder for callgrind's files.
     pub fn count(&self, scratch: &Path, findings: &mut Findings) -> Result<()> {
+        self.count_of(&[], scratch, findings)
+    }
+
+    /// The same, with the instructions of these cases only; of all where none is named.
+    pub fn count_of(&self, cases: &[&str], scratch: &Path, findings: &mut Findings) -> Result<()> {
         if valgrind_version().is_some() {
-            self.instructions(scratch, findings)?;
+            if cases.is_empty() {
+                self.instructions(None, scratch, findings)?;
+            }
+            for case in cases {
+                self.instructions(Some(case), scratch, findings)?;
+            }
         } else {
             findings.note(
                 "Instructions were not counted: valgrind is not installed (on Debian or Ubuntu: \
@@ -98,11 +108,16 @@ impl Program {
         Ok(said_by(Command::new(&self.path).arg("list"))?.lines().map(str::to_owned).collect())
     }
 
-    fn instructions(&self, scratch: &Path, findings: &mut Findings) -> Result<()> {
+    fn instructions(
+        &self,
+        case: Option<&str>,
+        scratch: &Path,
+        findings: &mut Findings,
+    ) -> Result<()> {
         let folder = scratch.join(format!("callgrind-{}", std::process::id()));
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let counted = self.counted_in(&folder);
+        let counted = self.counted_in(case, &folder);
         fs::remove_dir_all(&folder)?;
         for (name, per_op) in counted? {
             let figure =
@@ -114,14 +129,14 @@ impl Program {
 
     /// Callgrind leaves a file each time the function returns, numbered from 1; the program says
     /// in the same order which case it was.
-    fn counted_in(&self, folder: &Path) -> Result<Vec<(String, f64)>> {
+    fn counted_in(&self, case: Option<&str>, folder: &Path) -> Result<Vec<(String, f64)>> {
         let files = folder.join("counts");
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--tool=callgrind", "--quiet"]);
         valgrind.arg(format!("--callgrind-out-file={}", files.display()));
         valgrind.arg(format!("--toggle-collect={FUNCTION}"));
         valgrind.arg(format!("--dump-after={FUNCTION}"));
-        let said = said_by(valgrind.arg(&self.path).arg("instructions"))?;
+        let said = said_by(valgrind.arg(&self.path).arg("instructions").args(case))?;
         let rows = rows::<1>(&said)?;
         let mut counted = Vec::new();
         for (at, (name, [ops])) in (1..).zip(rows) {

@@ -7,8 +7,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Record;
+use super::counted::SUITE;
 use super::record::replace;
-use crate::report::{Figure, Unit};
+use crate::report::{Figure, Repeats, Unit};
 
 /// Runs that are kept.
 pub const RUNS_MAX: usize = 100;
@@ -32,17 +33,23 @@ pub fn append(path: &Path, record: &Record) -> Result<()> {
     replace(path, &(lines?.join("\n") + "\n"))
 }
 
-/// What a figure was in these runs, the oldest first; instructions only where the tools were those
-/// of the last run.
+/// What a figure was in these runs, the oldest first: in runs of the extent of the last one, but for
+/// what the gate counts, which is the same in any; instructions where the tools were the same, and
+/// what does not repeat exactly where the machine was.
 #[must_use]
 pub fn trend(runs: &[Record], figure: &Figure) -> Vec<f64> {
     let Some(last) = runs.last() else { return Vec::new() };
     let name = figure.name();
+    let is_alike = |run: &&Record| {
+        let (here, there) = (&run.origin, &last.origin);
+        let tools =
+            figure.unit != Unit::Instructions || here.tools.difference(&there.tools).is_none();
+        let extent = figure.suite == SUITE || here.is_quick() == there.is_quick();
+        let machine = figure.repeats == Repeats::Exactly || here.machine == there.machine;
+        tools && extent && machine
+    };
     runs.iter()
-        .filter(|run| {
-            figure.unit != Unit::Instructions
-                || run.origin.tools.difference(&last.origin.tools).is_none()
-        })
+        .filter(is_alike)
         .filter_map(|run| run.figures.iter().find(|figure| figure.name() == name))
         .map(|figure| figure.value)
         .collect()
@@ -99,6 +106,29 @@ mod tests {
         old.origin.tools.rustc = "1.0.0".to_owned();
         let runs = [old, run(300.0), run(310.0)];
         assert_eq!(trend(&runs, &runs[2].figures[0]), [300.0, 310.0]);
+    }
+
+    #[test]
+    fn trends_are_of_one_extent_and_times_of_one_machine() {
+        let of = |asked: &str, machine: &str, value| {
+            let time = Figure::new("speed", "hit", "hypercache", "time", Unit::Ns, value);
+            let entry = Figure::new("memory", "64 B", "hypercache", "bytes", Unit::Bytes, value);
+            let figures = vec![time, entry.exact(), instructions("get, hit", value)];
+            let mut record = Record::new(origin(), figures);
+            record.origin.asked = asked.to_owned();
+            record.origin.machine = machine.to_owned();
+            record
+        };
+        let runs = [
+            of("all", "one", 1.0),
+            of("all --quick", "other", 2.0),
+            of("gate --baseline x", "one", 3.0),
+            of("all --quick --only speed", "one", 4.0),
+        ];
+        let course = |nth: usize| trend(&runs, &runs[3].figures[nth]);
+        assert_eq!(course(0), [4.0]);
+        assert_eq!(course(1), [2.0, 4.0]);
+        assert_eq!(course(2), [1.0, 2.0, 3.0, 4.0]);
     }
 
     #[test]

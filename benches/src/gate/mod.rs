@@ -22,6 +22,7 @@ pub mod counted;
 pub mod history;
 pub mod origin;
 pub mod record;
+pub mod repeat;
 pub mod show;
 pub mod turns;
 

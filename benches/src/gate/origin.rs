@@ -58,6 +58,12 @@ impl Origin {
         }
     }
 
+    /// Whether it was of a quick run, whose caches are smaller.
+    #[must_use]
+    pub fn is_quick(&self) -> bool {
+        self.asked.split(' ').any(|word| word == "--quick")
+    }
+
     /// The commit as people write it: "3fa16cf, changed".
     #[must_use]
     pub fn shown(&self) -> String {

@@ -1,0 +1,47 @@
+//! The gate's own foundation: that a build counted again is counted the same.
+//!
+//! Everything that gates is said to repeat exactly. Here the same build is counted over and over, a
+//! process each, and every count has to be that of the first, to the last digit. Instructions are
+//! those of some cases only, since callgrind runs each in a second or two: a read, a write that
+//! evicts, and a claim, which between them meet hash, log, policy and clock.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::counted::Program;
+use super::{Comparison, Record};
+use crate::report::{Figure, Unit};
+use crate::suite::Findings;
+
+/// The cases whose instructions are counted again.
+const CASES: [&str; 3] = ["get, hit", "set into full", "claim, miss, and put"];
+
+/// Counts the program `times` more and compares with what it counted first. Returns how many figures
+/// were counted each time.
+///
+/// # Errors
+/// A figure is not what it was, or the gate would say a word about it.
+pub fn repeat(program: &Program, first: &Record, times: u32, scratch: &Path) -> Result<usize> {
+    let mut each = 0;
+    for nth in 1..=times {
+        let mut findings = Findings::default();
+        program.count_of(&CASES, scratch, &mut findings)?;
+        let now = findings.figures();
+        each = now.len();
+        let compared = Comparison::of(now, first, None);
+        if let Some(verdict) = compared.verdicts.iter().find(|one| !is_same(&one.now, one.before)) {
+            bail!("run {nth} of {times} of one build: {}", verdict.sentence());
+        }
+        if compared.verdicts.len() != each || compared.is_closed() {
+            bail!("run {nth} of {times} of one build counted other figures than the first");
+        }
+    }
+    Ok(each)
+}
+
+/// Not within a tolerance: a count that moves a little moves.
+fn is_same(now: &Figure, before: f64) -> bool {
+    let is_counted = matches!(now.unit, Unit::Instructions | Unit::Bytes | Unit::Count);
+    is_counted && now.value.to_bits() == before.to_bits()
+}
