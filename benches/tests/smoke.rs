@@ -507,6 +507,7 @@ fn wrong_arguments_are_named() {
     for (args, named) in [
         (&["speed", "--sizes", "l9"][..], "l9"),
         (&["limit", "--limit", "8 parsecs"], "parsecs"),
+        (&["limit", "--budgets", "0"], "--budgets"),
         (&["limit", "--phases", "sixty", "--limit", "1MiB"], "sixty"),
         (&["replay", "--policy", "clever"], "clever"),
         (&["replay", "--trace", "/nowhere.csv"], "/nowhere.csv"),
@@ -520,6 +521,11 @@ fn wrong_arguments_are_named() {
         (&["scenario", "--caches", "varnish"], "memcached"),
         (&["scenario", "--seconds", "0"], "--seconds is 0"),
         (&["scenario", "--scale", "0"], "--scale is 0"),
+        (&["stress", "--minutes=-1"], "--minutes is -1"),
+        (&["stress", "--minutes", "NaN"], "--minutes is NaN"),
+        (&["stress", "--threads", "0"], "--threads is 0"),
+        (&["gate", "--repeat", "0"], "--repeat"),
+        (&["all", "--markdown", "README.md"], "--markdown is README.md"),
         (&["dance"], "dance"),
         (&["all", "--only", "dance"], "dance"),
         (&["all", "--again", "--out", "/proc/nowhere"], "/proc/nowhere"),
@@ -614,7 +620,7 @@ fn memory() {
     for ((case, metric), &value) in &figures {
         match metric.as_str() {
             // No operation on an entry asks the process's allocator for memory.
-            "calls" => assert_eq!(value, 0.0, "{case}"),
+            "calls of the allocator" => assert_eq!(value, 0.0, "{case}"),
             "charged for stores gone" => assert!(value <= f64::from(16 << 10), "{case}: {value}"),
             left if left.ends_with(" left") && left != "resident left" => {
                 assert_eq!(value, 0.0, "{case}: {metric}");

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
+use super::against::{self, Against};
+use crate::gate::Checkout;
 use crate::measure::{Place, now_utc};
 use crate::report::grid::{Grid, Match, Tally, Verdict, grids, placed};
 use crate::report::run::{FORM, Files, Part, Run, State, replace};
@@ -20,7 +22,7 @@ use crate::suite::{Extent, Findings, Found, Plan, SUITES, Suite};
 /// Run every suite and leave a table, results.csv, results.json and report.html
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
-    /// The short form: less than five minutes on two processors
+    /// The short form: less than five minutes on two processors, once built
     #[arg(long)]
     quick: bool,
     /// Only these suites, separated by commas (`--list` names them)
@@ -36,8 +38,15 @@ pub struct Args {
     /// `<!-- end of tables`, where it has them
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Keep our figures under this name
+    #[arg(long, value_name = "NAME")]
+    save_baseline: Option<String>,
+    /// Compare our figures with those kept under this name; status 1 if any that repeats exactly got
+    /// worse
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
     /// Measure nothing: make the page and tables from the results.json that is in the folder
-    #[arg(long, conflicts_with_all = ["quick", "only", "list"])]
+    #[arg(long, conflicts_with_all = ["quick", "only", "list", "baseline", "save_baseline"])]
     again: bool,
     /// Seed of the workloads
     #[arg(long, default_value_t = 1)]
@@ -58,6 +67,12 @@ pub fn run(args: &Args) -> Result<()> {
         table.print();
         return Ok(());
     }
+    args.refuse_document()?;
+    let against =
+        args.baseline.as_deref().map(|name| Against::load(name, args.quick)).transpose()?;
+    if let Some(name) = &args.save_baseline {
+        against::kept_at(name, &Checkout::own()?)?;
+    }
     let folder = args.out.clone().unwrap_or_else(default_folder);
     let files = Files::in_folder(&folder)?;
     if args.again {
@@ -66,6 +81,9 @@ pub fn run(args: &Args) -> Result<()> {
         return args.finish(&run, &files);
     }
     let before = Run::read(&files.json()).ok();
+    if let Some(before) = &before {
+        keep_what_is_not_measured(before, &suites, &files)?;
+    }
     let kept = Kept::begin(args.record(&suites), files.clone());
     kept.leave_when_broken_off()?;
     let plan = Plan { extent: args.extent(), seed: args.seed };
@@ -77,11 +95,15 @@ pub fn run(args: &Args) -> Result<()> {
     files.remember(&run)?;
     files.write(&run)?;
     args.finish(&run, &files)?;
+    if let Some(name) = &args.save_baseline {
+        against::save(name, &run)?;
+    }
     let failed: Vec<&str> = (run.suites.iter())
         .filter(|part| part.state != State::Done)
         .map(|part| part.name.as_str())
         .collect();
-    if failed.is_empty() { Ok(()) } else { bail!("not measured: {}", failed.join(", ")) }
+    let compared = against.map_or(Ok(()), |against| against.compare(&run));
+    if failed.is_empty() { compared } else { bail!("not measured: {}", failed.join(", ")) }
 }
 
 impl Args {
@@ -136,17 +158,52 @@ impl Args {
         line
     }
 
+    /// Before anything is measured: a document without markers would be replaced by tables.
+    fn refuse_document(&self) -> Result<()> {
+        let Some(path) = &self.markdown else { return Ok(()) };
+        let written = markdown::into_document(&document(path)?, &self.record(&[]));
+        written.with_context(|| without_markers(path)).map(drop)
+    }
+
     fn finish(&self, run: &Run, files: &Files) -> Result<()> {
         print(run);
         if let Some(path) = &self.markdown {
-            let document = std::fs::read_to_string(path).unwrap_or_default();
-            replace(path, &markdown::into_document(&document, run))?;
+            let written = markdown::into_document(&document(path)?, run);
+            replace(path, &written.with_context(|| without_markers(path))?)?;
             println!("  Markdown: {}", path.display());
         }
         println!("  Page:     {}", files.page().display());
         println!("  Figures:  {} and .json", files.csv().display());
         Ok(())
     }
+}
+
+/// The text of a document; none where there is no file.
+fn document(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        text => text.with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn without_markers(path: &Path) -> String {
+    format!(
+        "--markdown is {}, which has text and no markers: the tables go between a line that begins \
+         with {:?} and one that begins with {:?}",
+        path.display(),
+        markdown::MARKERS.0,
+        markdown::MARKERS.1
+    )
+}
+
+/// Puts an earlier run aside that has suites which this one leaves out: the folder has one run.
+fn keep_what_is_not_measured(before: &Run, suites: &[&Suite], files: &Files) -> Result<()> {
+    let is_left_out = |part: &Part| suites.iter().all(|suite| suite.name != part.name);
+    if before.suites.iter().any(is_left_out) && files.is_worth_more(before) {
+        let aside = files.put_aside()?;
+        eprintln!("What `{}` measured is kept as {}", before.command, aside.display());
+    }
+    Ok(())
 }
 
 /// `target/bench` of the source tree, or of the folder that cargo builds into.
@@ -276,8 +333,8 @@ fn print(run: &Run) {
         }
     }
     table.note(
-        "Against the best of the other caches in each cell; even is within 3 %; \
-         unclear where a loop without a cache takes half as long as the best or longer.",
+        "Against the best of the other caches in each cell; even is within 3 %, or intervals \
+         that overlap; unclear where a loop without a cache takes half as long as the best or longer.",
     );
     table.print();
     lost(&grids);
@@ -307,7 +364,7 @@ fn lost(grids: &[Grid<'_>]) {
     let mut table = Table::new(format!("Lost cells: {}", lost.len()), &header);
     for found in lost.iter().take(SHOWN) {
         let ours = found.ours;
-        let case = placed(&ours.case, ours.at);
+        let case = placed(&ours.suite, &ours.case, ours.at);
         let mut row = vec![ours.suite.clone(), case, ours.metric.clone()];
         row.extend(compared(found));
         table.row(row);

@@ -95,8 +95,16 @@ fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
         "Values of {least} to {most} bytes, every write another size, limit {}",
         mib(args.limit)
     );
-    let header =
-        ["<cache", "<load", "keys", "entries", "live payload", "least", "writes a write", "goal"];
+    let header = [
+        "<cache",
+        "<load",
+        "keys",
+        "entries",
+        "live payload",
+        "least",
+        "write amplification",
+        "goal",
+    ];
     let mut table = Table::new(title, &header);
     let values = ValueBytes::new(most as usize, args.seed);
     let bar = progress(1000 * (kinds.len() * args.loads.len()) as u64, "churn");
@@ -163,7 +171,7 @@ impl Churned {
             findings.figure(of("live payload at the least", Unit::Share, least));
         }
         if let Some(factor) = self.amplification() {
-            findings.figure(of("writes a write", Unit::Ratio, factor));
+            findings.figure(of("write amplification", Unit::Ratio, factor));
         }
     }
 

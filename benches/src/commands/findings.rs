@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
 
 use crate::cache::Kind;
+use crate::report::run::{COLUMNS, cells};
 use crate::report::{Csv, Table};
 use crate::suite::{Extent, Findings, Plan};
 
@@ -33,31 +33,16 @@ impl Asked {
 
     /// The file that was asked for, or none.
     pub(super) fn csv(&self) -> Result<Csv> {
-        let header = ["suite", "case", "cache", "metric", "unit", "repeats", "at", "value"];
-        Csv::create(self.csv.as_deref(), &header)
+        Csv::create(self.csv.as_deref(), &COLUMNS)
     }
 }
 
 /// Writes every figure to the file.
 pub(super) fn record(csv: &mut Csv, findings: &Findings) -> Result<()> {
     for figure in findings.figures() {
-        csv.row(&[
-            figure.suite.clone(),
-            figure.case.clone(),
-            figure.cache.clone(),
-            figure.metric.clone(),
-            word(&figure.unit)?,
-            word(&figure.repeats)?,
-            figure.at.map(|at| at.to_string()).unwrap_or_default(),
-            figure.value.to_string(),
-        ])?;
+        csv.row(&cells(figure))?;
     }
     Ok(())
-}
-
-/// As it is written in JSON.
-fn word(value: &impl Serialize) -> Result<String> {
-    Ok(serde_json::to_value(value)?.as_str().unwrap_or_default().to_owned())
 }
 
 /// A table of all figures: a row for each case and cache, a column for each metric.

@@ -108,7 +108,7 @@ pub fn suite(plan: &suite::Plan, findings: &mut Findings) -> Result<()> {
         let ours = !Peer::ALL.iter().any(|peer| peer.name() == row.policy);
         let cache = if ours { OURS } else { &row.policy };
         let case = format!("{}, {} % of objects", row.trace, row.fraction * 100.0);
-        let unit = crate::report::Unit::Ratio;
+        let unit = crate::report::Unit::Faults;
         let figure =
             crate::report::Figure::new("hits", &case, cache, "miss ratio", unit, row.miss_ratio);
         findings.figure(figure.at(row.fraction * 100.0));

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod against;
 pub mod all;
 pub mod churn;
 pub mod filter;

@@ -1,6 +1,6 @@
 //! What a figure is beside its baseline.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Record;
 use crate::report::{Figure, Repeats, Unit};
@@ -108,11 +108,11 @@ impl Comparison {
     #[must_use]
     pub fn of(now: &[Figure], before: &Record, apart: Option<&str>) -> Self {
         let counts = |figure: &&Figure| apart.is_none() || figure.unit != Unit::Instructions;
-        let then: HashMap<String, &Figure> =
-            before.figures.iter().filter(counts).map(|figure| (figure.name(), figure)).collect();
+        let then: HashMap<Key, &Figure> =
+            before.figures.iter().filter(counts).map(|figure| (key(figure), figure)).collect();
         let mut compared = Self::default();
         for figure in now.iter().filter(counts) {
-            match then.get(&figure.name()) {
+            match then.get(&key(figure)) {
                 Some(before) => compared.verdicts.push(Verdict {
                     severity: judge(before, figure),
                     before: before.value,
@@ -121,8 +121,8 @@ impl Comparison {
                 None => compared.new.push(figure.clone()),
             }
         }
-        let names: Vec<String> = now.iter().map(Figure::name).collect();
-        let is_gone = |figure: &&Figure| !names.contains(&figure.name());
+        let keys: HashSet<Key> = now.iter().map(key).collect();
+        let is_gone = |figure: &&Figure| !keys.contains(&key(figure));
         compared.gone = before.figures.iter().filter(counts).filter(is_gone).cloned().collect();
         compared.not_compared.extend(apart.map(str::to_owned));
         compared
@@ -139,6 +139,13 @@ impl Comparison {
     pub fn count(&self, wanted: impl Fn(Severity) -> bool) -> usize {
         self.verdicts.iter().filter(|verdict| wanted(verdict.severity)).count()
     }
+}
+
+/// What makes two figures one: the name, and the place on the axis.
+type Key = (String, Option<u64>);
+
+fn key(figure: &Figure) -> Key {
+    (figure.name(), figure.at.map(f64::to_bits))
 }
 
 fn change(before: f64, now: f64) -> f64 {
@@ -185,7 +192,7 @@ pub fn shown(value: f64, unit: Unit) -> String {
         Unit::Count if value == 0.0 => "0".to_owned(),
         Unit::Count => format!("{value:.4}"),
         Unit::Ns | Unit::PerSecond | Unit::Bytes | Unit::Instructions => crate::report::mean(value),
-        Unit::Share | Unit::Ratio => format!("{value:.4}"),
+        Unit::Share | Unit::Faults | Unit::Ratio => format!("{value:.4}"),
     }
 }
 
@@ -265,6 +272,16 @@ mod tests {
             "counts, get: instructions was 100.0, is 103.0 (+3.00 %)"
         );
         assert_eq!((&*compared.new[0].case, &*compared.gone[0].case), ("new", "old"));
+    }
+
+    #[test]
+    fn places_on_the_axis_are_apart() {
+        let at = |threads: f64, value| instructions("get", value).at(threads);
+        let before = Record::new(origin(), vec![at(1.0, 100.0), at(2.0, 300.0)]);
+        let compared = Comparison::of(&[at(1.0, 100.0), at(2.0, 400.0)], &before, None);
+        let seen: Vec<Severity> = compared.verdicts.iter().map(|one| one.severity).collect();
+        assert_eq!(seen, [Severity::Same, Severity::Critical]);
+        assert!(compared.gone.is_empty() && compared.new.is_empty());
     }
 
     #[test]

@@ -16,16 +16,6 @@ pub fn thread_cpu_ns() -> u64 {
     if status == 0 { now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64 } else { 0 }
 }
 
-/// How often the calling thread was switched away against its will.
-#[must_use]
-pub fn thread_switches() -> u64 {
-    // SAFETY: all-zero bytes are a valid `rusage`, which is plain numbers.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a local of the right type, which the call only writes.
-    let status = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-    if status == 0 { usage.ru_nivcsw as u64 } else { 0 }
-}
-
 /// How many processors this process may use.
 #[must_use]
 pub fn cores() -> usize {

@@ -6,7 +6,7 @@ mod histogram;
 mod memory;
 mod place;
 
-pub use clock::{OwnTime, Ticker, cores, pin_to_core, thread_cpu_ns, thread_switches};
+pub use clock::{OwnTime, Ticker, cores, pin_to_core, thread_cpu_ns};
 pub use counting::{Counting, Heap};
 pub use histogram::Histogram;
 pub use memory::{Mappings, Resident, available_bytes, resident_bytes};

@@ -20,7 +20,9 @@ pub enum Unit {
     Count,
     /// A share between 0 and 1 of which more is better (hits, live payload).
     Share,
-    /// A quotient of which less is better (memory by budget, miss ratio, time by a peer's time).
+    /// A share between 0 and 1 of which less is better (misses, false positives).
+    Faults,
+    /// A quotient of which less is better (memory by budget, time by a peer's time).
     Ratio,
 }
 
@@ -30,7 +32,12 @@ impl Unit {
     pub const fn more_is_better(self) -> bool {
         match self {
             Self::PerSecond | Self::Share => true,
-            Self::Ns | Self::Bytes | Self::Instructions | Self::Count | Self::Ratio => false,
+            Self::Ns
+            | Self::Bytes
+            | Self::Instructions
+            | Self::Count
+            | Self::Faults
+            | Self::Ratio => false,
         }
     }
 
@@ -44,6 +51,7 @@ impl Unit {
             | Self::Instructions
             | Self::Count
             | Self::Share
+            | Self::Faults
             | Self::Ratio => Round::Decimal,
         }
     }
@@ -66,7 +74,9 @@ impl Unit {
                 &[(1.0, " B"), (1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")]
             }
             Self::Instructions | Self::Count => &[(1.0, ""), (1e3, " k"), (1e6, " M")],
-            Self::Share => return format!("{} %", (value * 1e5).round() / 1e3),
+            Self::Share | Self::Faults => {
+                return format!("{} %", (value * 1e5).round() / 1e3);
+            }
             Self::Ratio => &[(1.0, "")],
         };
         scaled(steps).unwrap_or_default()
@@ -84,6 +94,9 @@ impl Unit {
             Self::PerSecond if value >= 1e6 => format!("{:.2} M/s", value / 1e6),
             Self::PerSecond if value >= 1e3 => format!("{:.1} k/s", value / 1e3),
             Self::PerSecond => format!("{value:.1} /s"),
+            Self::Bytes if value < 10_240.0 && value.fract() == 0.0 && value >= 0.0 => {
+                format!("{} B", super::count(value as u64))
+            }
             Self::Bytes if value < 10_240.0 => format!("{value:.1} B"),
             Self::Bytes => super::size(value.max(0.0) as u64),
             Self::Instructions | Self::Count if value.fract() == 0.0 && value >= 0.0 => {
@@ -92,8 +105,8 @@ impl Unit {
             Self::Instructions | Self::Count => super::mean(value),
             Self::Share if value > 0.0 && value < 0.001 => format!("{:.4} %", value * 100.0),
             Self::Share => super::percent(value),
-            Self::Ratio if value != 0.0 && value.abs() < 0.01 => format!("{value:.5}"),
-            Self::Ratio => format!("{value:.2}"),
+            Self::Faults => format!("{} %", super::digits(value * 100.0, 3)),
+            Self::Ratio => super::digits(value, 3),
         }
     }
 }
@@ -233,8 +246,14 @@ mod tests {
             (Unit::Count, 0.0, "0"),
             (Unit::Instructions, 1_234_567.0, "1,234,567"),
             (Unit::Share, 0.5, "50.0 %"),
-            (Unit::Ratio, 0.000_93, "0.00093"),
+            (Unit::Bytes, 4_096.0, "4,096 B"),
+            (Unit::Bytes, 0.0, "0 B"),
+            (Unit::Faults, 0.000_874, "0.0874 %"),
+            (Unit::Faults, 0.581_3, "58.1 %"),
+            (Unit::Ratio, 0.000_93, "0.000930"),
             (Unit::Ratio, 1.26, "1.26"),
+            (Unit::Ratio, 16.78, "16.8"),
+            (Unit::Ratio, 1_234.4, "1,234"),
             (Unit::Ns, f64::NAN, "-"),
         ] {
             assert_eq!(unit.show(value), text);

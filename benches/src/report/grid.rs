@@ -1,6 +1,7 @@
 //! Figures side by side: a grid a metric, and in each row ours against the best of the others.
 
-use super::{Figure, Unit};
+use super::{Figure, Unit, digits};
+use crate::suite::SUITES;
 
 /// HyperCache, as figures name it.
 pub const OURS: &str = "hypercache";
@@ -8,9 +9,36 @@ pub const OURS: &str = "hypercache";
 /// Metrics that stand beside others and are not compared: time on the wall is the machine's other
 /// work as well; hits and the load that was served say what the times beside them are worth; live
 /// payload means nothing where the limit was not kept (bytes an entry says the same, and is
-/// compared); a curve of responses has its percentiles as figures of their own.
-const BESIDE: [&str; 7] =
-    ["wall time", "wall", "hits", "rate", "behind", "response", "live payload"];
+/// compared); a curve of responses has its percentiles as figures of their own; resident memory is
+/// the one by the limit, and the capacity of a closed loop its processor time, over again; false
+/// positives are as many as each filter was asked for.
+const BESIDE: [&str; 10] = [
+    "wall time",
+    "wall",
+    "hits",
+    "rate",
+    "behind",
+    "response",
+    "live payload",
+    "resident",
+    "capacity",
+    "false positives",
+];
+
+/// Metrics of which less is better down to a value, and no further: who keeps to the limit by
+/// storing less has not kept to it better.
+const ENOUGH: [(&str, f64); 1] = [("resident by limit", 1.0)];
+
+/// Of a metric, what is too little to be compared: a process keeps some pages of its own.
+const TOO_LITTLE: [(&str, f64); 1] = [("resident after the end", 2_097_152.0)];
+
+/// Counts nearer to each other are one: a cache that asked once in a thousand operations asks for
+/// something else.
+const ONE_COUNT: f64 = 0.01;
+
+fn of_metric(rules: &[(&str, f64)], metric: &str) -> Option<f64> {
+    rules.iter().find(|(name, _)| *name == metric).map(|(_, value)| *value)
+}
 
 /// How controls begin, such as a loop without a cache: they are shown and beaten by nobody.
 pub const CONTROL: char = '(';
@@ -53,7 +81,7 @@ pub struct Row<'a> {
 pub enum Verdict {
     /// HyperCache, by more than 3 %.
     Won,
-    /// Nobody.
+    /// Nobody: within 3 %, or the intervals of both overlap.
     Even,
     /// Another cache, by more than 3 %.
     Lost,
@@ -191,10 +219,18 @@ impl<'a> Row<'a> {
         let others = self.all().filter(|figure| is_rival(&figure.cache));
         let by_value = |a: &&Figure, b: &&Figure| a.value.total_cmp(&b.value);
         let best = if more { others.max_by(by_value) } else { others.min_by(by_value) }?;
-        let (over, under) = if more { (ours.value, best.value) } else { (best.value, ours.value) };
-        let factor = if over == under { 1.0 } else { over / under };
+        let too_little = of_metric(&TOO_LITTLE, &ours.metric);
+        if too_little.is_some_and(|least| ours.value < least && best.value < least) {
+            return None;
+        }
+        let enough = of_metric(&ENOUGH, &ours.metric).unwrap_or(f64::NEG_INFINITY);
+        let (us, them) = (ours.value.max(enough), best.value.max(enough));
+        let (over, under) = if more { (us, them) } else { (them, us) };
+        let is_one = ours.unit == Unit::Count && (over - under).abs() < ONE_COUNT;
+        let factor = if over == under || is_one { 1.0 } else { over / under };
         let verdict = match factor {
             _ if self.is_noise(ours.value.min(best.value)) && !more => Verdict::Unclear,
+            _ if overlap(ours, best) => Verdict::Even,
             _ if factor > 1.0 + EVEN => Verdict::Won,
             _ if factor < 1.0 - EVEN => Verdict::Lost,
             _ => Verdict::Even,
@@ -209,16 +245,37 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The case of a figure, and where on the axis it stands if the case does not say so itself. Large
-/// places are bytes, which cases name as people write them.
+/// Whether both medians have an interval, and these have a value in common.
+fn overlap(one: &Figure, other: &Figure) -> bool {
+    match (one.interval, other.interval) {
+        (Some(one), Some(other)) => one.0 <= other.1 && other.0 <= one.1,
+        (Some(_) | None, Some(_) | None) => false,
+    }
+}
+
+/// The case of a suite's figure, and where on the suite's axis it stands if the case does not say so
+/// itself. Large places are bytes, which cases name as people write them.
 #[must_use]
-pub fn placed(case: &str, at: Option<f64>) -> String {
+pub fn placed(suite: &str, case: &str, at: Option<f64>) -> String {
     match at {
         Some(at) if at.abs() < 10_000.0 && !case.contains(&at.to_string()) => {
-            // To a hundredth, which is more than any axis shows.
-            format!("{case}, at {}", (at * 100.0).round() / 100.0)
+            let axis = SUITES.iter().find(|one| one.name == suite).map_or("", |one| one.axis);
+            format!("{case}, {}", place(axis, at))
         }
         Some(_) | None => case.to_owned(),
+    }
+}
+
+/// A place on an axis of this name.
+fn place(axis: &str, at: f64) -> String {
+    // To a hundredth, which is more than any axis shows.
+    let rounded = (at * 100.0).round() / 100.0;
+    match axis {
+        "threads" if at == 1.0 => "1 thread".to_owned(),
+        "threads" => format!("{rounded} threads"),
+        "seconds" => format!("at {rounded} s"),
+        "percentile" => format!("p{at}"),
+        _ => format!("at {rounded}"),
     }
 }
 
@@ -230,7 +287,8 @@ pub fn times(factor: f64) -> String {
         _ if factor >= 1_000.0 => "> 1000x".to_owned(),
         _ if factor >= 100.0 => format!("{factor:.0}x"),
         _ if factor >= 10.0 => format!("{factor:.1}x"),
-        _ => format!("{factor:.2}x"),
+        _ if factor >= 0.1 || factor <= 0.0 => format!("{factor:.2}x"),
+        _ => format!("{}x", digits(factor, 2)),
     }
 }
 
@@ -239,7 +297,7 @@ pub fn times(factor: f64) -> String {
 pub struct Tally {
     /// Better than the best of the others.
     pub won: usize,
-    /// Within 3 %.
+    /// Within 3 %, or intervals that overlap.
     pub even: usize,
     /// Worse.
     pub lost: usize,
@@ -330,11 +388,69 @@ mod tests {
 
     #[test]
     fn places_are_named_once() {
-        assert_eq!(placed("web-cache", Some(4.0)), "web-cache, at 4");
-        assert_eq!(placed("hit, 4 threads", Some(4.0)), "hit, 4 threads");
-        assert_eq!(placed("part 2", Some(0.835_476)), "part 2, at 0.84");
-        assert_eq!(placed("64.0 MiB", Some(67_108_864.0)), "64.0 MiB");
-        assert_eq!(placed("hit", None), "hit");
+        for (suite, case, at, shown) in [
+            ("concurrency", "web-cache", Some(4.0), "web-cache, 4 threads"),
+            ("concurrency", "web-cache", Some(1.0), "web-cache, 1 thread"),
+            ("concurrency", "hit, 4 threads", Some(4.0), "hit, 4 threads"),
+            ("stress", "part 2", Some(0.835_476), "part 2, at 0.84 s"),
+            ("latency", "web-cache", Some(99.5), "web-cache, p99.5"),
+            ("memory", "64.0 MiB", Some(67_108_864.0), "64.0 MiB"),
+            ("speed", "hit", None, "hit"),
+        ] {
+            assert_eq!(placed(suite, case, at), shown);
+        }
+    }
+
+    #[test]
+    fn small_factors_keep_two_digits() {
+        for (factor, shown) in
+            [(0.003_3, "0.0033x"), (0.099, "0.099x"), (0.1, "0.10x"), (0.0, "0.00x")]
+        {
+            assert_eq!(times(factor), shown);
+        }
+    }
+
+    /// The verdict on two figures, ours first.
+    fn verdict(ours: Figure, other: Figure) -> Option<(Verdict, String)> {
+        let other = Figure { cache: "moka".to_owned(), ..other };
+        let figures = [Figure { cache: OURS.to_owned(), ..ours }, other];
+        grids(&figures)[0].matches().next().map(|found| (found.verdict, found.shown()))
+    }
+
+    #[test]
+    fn intervals_that_overlap_are_even() {
+        let of = |samples: &[f64]| figure("hit", "", Unit::Ns, 0.0).of_samples(samples);
+        let slow = [50.0, 52.0, 60.0, 62.0, 64.0, 70.0];
+        let near = [40.0, 41.0, 42.0, 43.0, 44.0, 51.0];
+        let fast = [40.0, 41.0, 42.0, 43.0, 44.0, 45.0];
+        assert_eq!(verdict(of(&slow), of(&near)), Some((Verdict::Even, "0.70x".to_owned())));
+        assert_eq!(verdict(of(&slow), of(&fast)), Some((Verdict::Lost, "0.70x".to_owned())));
+        // Without an interval there is nothing to overlap.
+        assert_eq!(verdict(of(&slow), of(&[42.5])).map(|found| found.0), Some(Verdict::Lost));
+    }
+
+    #[test]
+    fn what_is_not_better_is_not_called_so() {
+        let of = |metric: &str, unit, value| {
+            let metric = metric.to_owned();
+            Figure { metric, ..figure("a case", "", unit, value) }
+        };
+        // Both keep to the limit.
+        let kept = |value| of("resident by limit", Unit::Ratio, value);
+        assert_eq!(verdict(kept(0.99), kept(0.4)), Some((Verdict::Even, "1.00x".to_owned())));
+        assert_eq!(verdict(kept(0.99), kept(1.5)), Some((Verdict::Won, "1.50x".to_owned())));
+        // One allocation in a thousand operations.
+        let calls = |value| of("calls of the allocator", Unit::Count, value);
+        assert_eq!(verdict(calls(0.0), calls(0.001)), Some((Verdict::Even, "1.00x".to_owned())));
+        assert_eq!(verdict(calls(0.0), calls(1.0)).map(|found| found.0), Some(Verdict::Won));
+        // Some pages of the process.
+        let left = |mib: f64| of("resident after the end", Unit::Bytes, mib * 1_048_576.0);
+        assert_eq!(verdict(left(0.7), left(0.2)), None);
+        assert_eq!(verdict(left(0.7), left(90.0)).map(|found| found.0), Some(Verdict::Won));
+        for metric in ["false positives", "resident", "capacity"] {
+            let of = |value| of(metric, Unit::Ratio, value);
+            assert_eq!(verdict(of(1.0), of(2.0)), None, "{metric}");
+        }
     }
 
     #[test]

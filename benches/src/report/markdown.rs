@@ -3,16 +3,16 @@
 use std::fmt::Write;
 
 use super::grid::{Grid, Match, Tally, Verdict, grids, placed};
-use super::headline;
-use super::run::Run;
+use super::run::{Part, Run};
+use super::{claims, headline};
 
 /// Where the tables of a document begin and end; what else stands on those lines is free.
-const MARKERS: (&str, &str) = ("<!-- tables", "<!-- end of tables");
+pub const MARKERS: (&str, &str) = ("<!-- tables", "<!-- end of tables");
 
 /// A document with the tables of a run in the place of those between its markers; the tables alone
-/// where it has no markers.
+/// where there is no document. `None`: the document has no markers, and its text would be lost.
 #[must_use]
-pub fn into_document(document: &str, run: &Run) -> String {
+pub fn into_document(document: &str, run: &Run) -> Option<String> {
     let tables = markdown(run);
     let begin = document.find(MARKERS.0).and_then(|at| Some(at + document[at..].find('\n')? + 1));
     let parts = begin.and_then(|begin| {
@@ -20,12 +20,12 @@ pub fn into_document(document: &str, run: &Run) -> String {
         Some((&document[..begin], &document[end..]))
     });
     match parts {
-        Some((before, after)) => format!("{before}\n{tables}\n{after}"),
-        None => tables,
+        Some((before, after)) => Some(format!("{before}\n{tables}\n{after}")),
+        None => document.trim().is_empty().then_some(tables),
     }
 }
 
-/// All tables: where the figures are from, the headlines, lost cells, every grid.
+/// All tables: where the figures are from, the headlines, the claims, lost cells, every grid.
 #[must_use]
 pub fn markdown(run: &Run) -> String {
     let mut out = String::new();
@@ -58,10 +58,18 @@ pub fn markdown(run: &Run) -> String {
             );
         }
     }
+    claims::claims(&mut out, &run.figures);
     let grids = grids(&run.figures);
     lost(&mut out, &grids);
     out.push_str("\n## All figures\n");
-    for grid in &grids {
+    for part in &run.suites {
+        for grid in grids.iter().filter(|grid| grid.suite == part.name) {
+            table(&mut out, grid);
+        }
+        notes(&mut out, part);
+    }
+    let is_of_a_part = |grid: &&Grid<'_>| run.suites.iter().any(|part| part.name == grid.suite);
+    for grid in grids.iter().filter(|grid| !is_of_a_part(grid)) {
         table(&mut out, grid);
     }
     out
@@ -83,7 +91,7 @@ fn lost(out: &mut String, grids: &[Grid<'_>]) {
     let _ = write!(
         out,
         "\n## Lost cells\n\nOf {} cells {} are better than the best of the others, {} even (within \
-         3 %), {} lost; in {} nobody can tell, because the control, a loop without a cache, took half as \
+         3 %, or intervals that overlap), {} lost; in {} nobody can tell, because the control, a loop without a cache, took half as \
          long as the best or longer.\n\n",
         tally.cells(),
         tally.won,
@@ -105,13 +113,24 @@ fn lost(out: &mut String, grids: &[Grid<'_>]) {
             out,
             &[
                 ours.suite.clone(),
-                placed(&ours.case, ours.at),
+                placed(&ours.suite, &ours.case, ours.at),
                 ours.metric.clone(),
                 ours.unit.show(ours.value),
                 format!("{} ({})", best.unit.show(best.value), best.cache),
                 found.shown(),
             ],
         );
+    }
+}
+
+/// What a suite tells the reader: a figure may mean less without it.
+fn notes(out: &mut String, part: &Part) {
+    if part.notes.is_empty() {
+        return;
+    }
+    let _ = write!(out, "\nNotes on {}:\n\n", part.name);
+    for note in &part.notes {
+        let _ = writeln!(out, "- {note}");
     }
 }
 
@@ -131,7 +150,7 @@ fn table(out: &mut String, grid: &Grid<'_>) {
     row(out, &header);
     row(out, &vec!["---".to_owned(); header.len()]);
     for line in &grid.rows {
-        let mut cells = vec![placed(line.case, line.at)];
+        let mut cells = vec![placed(grid.suite, line.case, line.at)];
         cells.extend((0..grid.caches.len()).map(|at| {
             let figure = line.figures.get(at).copied().flatten();
             figure.map_or(String::new(), |figure| figure.unit.show(figure.value))
@@ -162,11 +181,15 @@ mod tests {
             figures: Vec::new(),
         };
         let document = "before\n<!-- tables: x -->\nold\n<!-- end of tables -->\nafter\n";
-        let once = into_document(document, &run);
+        let once = into_document(document, &run).unwrap();
         assert!(once.starts_with("before\n<!-- tables: x -->\n") && once.contains("the command"));
         assert!(once.ends_with("\n<!-- end of tables -->\nafter\n") && !once.contains("old"));
-        assert_eq!(into_document(&once, &run), once);
-        assert_eq!(into_document("no markers", &run), markdown(&run));
+        assert_eq!(into_document(&once, &run), Some(once));
+        assert_eq!(into_document("\n", &run), Some(markdown(&run)));
+        for text in ["no markers", "<!-- tables -->\nno end", "<!-- end of tables -->\n<!-- tables"]
+        {
+            assert_eq!(into_document(text, &run), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What becomes of figures: tables for people, CSV and JSON for programs, a page for both.
 
+mod claims;
 mod csv;
 mod figure;
 pub mod grid;
@@ -68,6 +69,23 @@ pub fn size(bytes: u64) -> String {
 #[must_use]
 pub fn mean(value: f64) -> String {
     if value < 1_000.0 { format!("{value:.1}") } else { count(value.round() as u64) }
+}
+
+/// A number with so many digits that mean something; whole ones are never cut.
+#[must_use]
+pub fn digits(value: f64, digits: u32) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    // Rounded first: 9.996 has its third digit elsewhere than 10.0.
+    let shown = format!("{value:.*e}", digits.saturating_sub(1) as usize);
+    let power = shown.split_once('e').and_then(|(_, power)| power.parse::<i32>().ok()).unwrap_or(0);
+    let behind = digits.cast_signed() - 1 - power;
+    match usize::try_from(behind) {
+        Ok(behind) => format!("{value:.behind$}"),
+        Err(_) if value > 0.0 => count(value.round() as u64),
+        Err(_) => format!("{value:.0}"),
+    }
 }
 
 /// Nanoseconds with the digits that mean something.
@@ -139,6 +157,11 @@ mod tests {
         assert_eq!(size(7 << 30), "7.00 GiB");
         assert_eq!(mean(80.04), "80.0");
         assert_eq!(mean(35_262.6), "35,263");
+        for (value, shown) in
+            [(9.996, "10.0"), (0.052_34, "0.0523"), (-1.5, "-1.50"), (0.0, "0"), (250.4, "250")]
+        {
+            assert_eq!(digits(value, 3), shown);
+        }
     }
 
     #[test]

@@ -79,16 +79,10 @@ impl Run {
     pub fn of(&self, suite: &str) -> Vec<Figure> {
         self.figures.iter().filter(|figure| figure.suite == suite).cloned().collect()
     }
-
-    /// Whether all suites that were begun came to their end.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.suites.iter().all(|part| part.state == State::Done)
-    }
 }
 
-/// The columns of `results.csv`.
-const COLUMNS: [&str; 11] = [
+/// The columns of a file of figures, such as `results.csv`.
+pub const COLUMNS: [&str; 11] = [
     "suite", "case", "cache", "metric", "unit", "repeats", "at", "value", "low", "high", "samples",
 ];
 
@@ -116,6 +110,25 @@ impl Files {
     #[must_use]
     pub fn json(&self) -> PathBuf {
         self.folder.join("results.json")
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.folder.join("results-before.json")
+    }
+
+    /// Whether a run has at least as many suites as the one that was put aside before.
+    #[must_use]
+    pub fn is_worth_more(&self, run: &Run) -> bool {
+        Run::read(&self.aside()).map_or(true, |aside| run.suites.len() >= aside.suites.len())
+    }
+
+    /// Renames the run that is kept, so that another one does not take its place. `results.json`
+    /// is all that page and tables are made of.
+    pub fn put_aside(&self) -> Result<PathBuf> {
+        let aside = self.aside();
+        fs::rename(self.json(), &aside)
+            .with_context(|| format!("cannot write {}", aside.display()))?;
+        Ok(aside)
     }
 
     /// The page.
@@ -162,7 +175,9 @@ pub fn replace(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn cells(figure: &Figure) -> Vec<String> {
+/// A figure in these columns.
+#[must_use]
+pub fn cells(figure: &Figure) -> Vec<String> {
     let or_empty = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
     vec![
         figure.suite.clone(),

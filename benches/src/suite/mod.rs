@@ -55,7 +55,7 @@ pub const SUITES: &[Suite] = &[
     },
     Suite {
         name: "churn",
-        about: "live payload and writes a write while sizes change all the time",
+        about: "live payload and write amplification while sizes change all the time",
         axis: "",
         run: churn::suite,
     },
@@ -75,7 +75,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "latency",
         about: "how long requests of the standard scenarios take, from the moment they were due",
-        axis: "",
+        axis: "percentile",
         run: latency::run,
     },
     Suite {
@@ -107,7 +107,8 @@ pub const SUITES: &[Suite] = &[
 /// How much a run may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// What a person waits for: all suites together in less than five minutes on two cores.
+    /// What a person waits for: all suites together in less than five minutes on two processors,
+    /// once built.
     Quick,
     /// Everything.
     Full,

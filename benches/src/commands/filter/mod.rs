@@ -136,7 +136,7 @@ impl Found {
             Figure::new("filter", &format!("{case}, {keys} keys"), self.name, metric, unit, value)
         };
         findings.figure(of("size", "bits a key", Unit::Ratio, self.bits));
-        findings.figure(of("absent keys", "false positives", Unit::Ratio, self.errs));
+        findings.figure(of("absent keys", "false positives", Unit::Faults, self.errs));
         for (case, samples) in [
             ("look-up of a key that is there", &times.hit[..]),
             ("look-up of an absent key", &times.miss),

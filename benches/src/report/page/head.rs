@@ -79,7 +79,7 @@ fn tiles(out: &mut String, matches: &[Match<'_>]) {
     for (class, number, words) in [
         ("", tally.cells(), "cells, each against the best of the others in it"),
         ("good", tally.won, "better than the best"),
-        ("", tally.even, "even, within 3 %"),
+        ("", tally.even, "even: within 3 %, or intervals overlap"),
         ("bad", tally.lost, "lost"),
         ("", tally.unclear, "unclear: a loop without a cache showed as much"),
     ] {
@@ -167,7 +167,7 @@ fn lost(out: &mut String, matches: &[Match<'_>]) {
             "<tr><td>{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td><td \
              class=\"ours\">{}</td><td>{}</td><td class=\"text\">{}</td>{}</tr>",
             escape(&ours.suite),
-            escape(&placed(&ours.case, ours.at)),
+            escape(&placed(&ours.suite, &ours.case, ours.at)),
             escape(&ours.metric),
             ours.unit.show(ours.value),
             best.unit.show(best.value),

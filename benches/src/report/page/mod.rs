@@ -113,7 +113,7 @@ fn method(out: &mut String) {
          <li>Times are the thread's own processor time unless they say otherwise, so that \
          neighbours on the machine do not count.</li>\n\
          <li>Only ratios carry over from one machine to another. A cell counts as even where the \
-         two sides are within 3 %.</li>\n\
+         two sides are within 3 % or the intervals of both overlap.</li>\n\
          <li>A cell is lost where any other cache is better, whatever the reason; \
          docs/performance.md names the reasons.</li>\n</ul>\n",
     );

@@ -147,7 +147,7 @@ fn axis(grid: &Grid<'_>) -> String {
         Unit::Bytes => "bytes",
         Unit::Instructions => "instructions",
         Unit::Count => "count",
-        Unit::Share => "share",
+        Unit::Share | Unit::Faults => "share",
         Unit::Ratio => "ratio",
     };
     match grid.metric {
@@ -324,7 +324,7 @@ fn table(out: &mut String, grid: &Grid<'_>, looks: &BTreeMap<String, Look>) {
     let compared = grid.is_compared() && grid.matches().next().is_some();
     out.push_str(if compared { "<th>times better</th></tr>\n" } else { "</tr>\n" });
     for row in &grid.rows {
-        let _ = write!(out, "<tr><td>{}</td>", escape(&placed(row.case, row.at)));
+        let _ = write!(out, "<tr><td>{}</td>", escape(&placed(grid.suite, row.case, row.at)));
         for (at, cache) in grid.caches.iter().enumerate() {
             let figure = row.figures.get(at).copied().flatten();
             let class = if *cache == OURS { " class=\"ours\"" } else { "" };

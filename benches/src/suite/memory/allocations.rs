@@ -20,6 +20,8 @@ use crate::report::{Figure, Unit};
 use crate::suite::Findings;
 use crate::workload::{ABSENT, ValueBytes, key_of};
 
+/// The metric.
+const CALLED: &str = "calls of the allocator";
 const LIMIT: u64 = 16 << 20;
 const LEN: usize = 64;
 /// Operations counted; as many go before.
@@ -69,7 +71,7 @@ fn compared(kind: Kind, values: &ValueBytes, findings: &mut Findings) -> Result<
             Ok(())
         })?;
         let case = format!("allocations, {case}");
-        let figure = Figure::new(NAME, &case, kind.name(), "calls", Unit::Count, calls);
+        let figure = Figure::new(NAME, &case, kind.name(), CALLED, Unit::Count, calls);
         findings.figure(if kind.is_ours() { figure.exact() } else { figure });
         Ok(())
     };
@@ -111,7 +113,7 @@ fn alone(values: &ValueBytes, findings: &mut Findings) -> Result<()> {
         let calls =
             calls_an_operation(|nth| operation(&store, nth, values.get(nth, LEN)).context(case))?;
         let case = format!("allocations, {case}");
-        findings.figure(ours(&case, "calls", Unit::Count, calls).exact());
+        findings.figure(ours(&case, CALLED, Unit::Count, calls).exact());
     }
     pool.validate().context("after all operations")
 }

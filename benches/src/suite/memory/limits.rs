@@ -33,7 +33,7 @@ fn rows(plan: &Plan) -> Vec<Row> {
     let of = |mib: &[u64]| mib.iter().map(|mib| mib << 20).collect::<Vec<u64>>();
     let limits = plan.pick(&[16, 64, 256][..], &[16, 64, 256, 1_024, 4_096]);
     let drifts_at: u64 = plan.pick(32 << 20, 256 << 20);
-    let compared = of(plan.pick(&[], &[16, 1_024]));
+    let compared = of(plan.pick(&[], &[16]));
     let short = &DRIFT[..1];
     let mut rows = Vec::new();
     for &kind in Kind::BUILT {
@@ -59,7 +59,7 @@ pub(super) fn measure(plan: &Plan, findings: &mut Findings) -> Result<()> {
             ));
             continue;
         }
-        let steps = limit::steps_of(row.kind, row.limit, row.phases, BUDGETS, plan.pick(1, 30))?;
+        let steps = limit::steps_of(row.kind, row.limit, row.phases, BUDGETS, plan.pick(1, 5))?;
         for (nth, step) in steps.iter().enumerate() {
             hand_in(&row, nth, step, findings);
         }
@@ -70,10 +70,14 @@ pub(super) fn measure(plan: &Plan, findings: &mut Findings) -> Result<()> {
 fn hand_in(row: &Row, nth: usize, step: &limit::Step, findings: &mut Findings) {
     let drifts = row.phases.len() > 1;
     let begin = if drifts { "drift at" } else { "limit" };
+    let lengths = |phase: &&str| match *phase {
+        "mixed" => "16 to 4096 B".to_owned(),
+        len => format!("{len} B"),
+    };
     let what = match row.phases.get(nth) {
-        Some(phase) if drifts => format!("phase {}: {phase} B", nth + 1),
-        Some(phase) => format!("values of {phase} B"),
-        None => format!("then {}", step.name),
+        Some(phase) if drifts => format!("phase {}: {}", nth + 1, lengths(phase)),
+        Some(phase) => format!("values of {}", lengths(phase)),
+        None => format!("then {}", step.words()),
     };
     let case = format!("{begin} {}, {what}", size(row.limit));
     let name = row.kind.name();
@@ -83,15 +87,18 @@ fn hand_in(row: &Row, nth: usize, step: &limit::Step, findings: &mut Findings) {
         if drifts { figure } else { figure.at(row.limit as f64) }
     };
     if step.name == "released" {
-        findings.figure(figure("resident", Unit::Bytes, step.now as f64));
+        findings.figure(figure("resident after the end", Unit::Bytes, step.now as f64));
         return;
     }
     let by_limit = |bytes: u64| bytes as f64 / step.limit as f64;
     findings.figure(figure("resident", Unit::Bytes, step.peak as f64));
     findings.figure(figure("resident by limit", Unit::Ratio, by_limit(step.peak)));
     findings.figure(figure("live payload", Unit::Share, by_limit(step.payload)));
-    if step.entries > 0 {
-        let taken = step.limit.max(step.now) as f64 / step.entries as f64;
-        findings.figure(figure("bytes an entry", Unit::Bytes, taken));
+    let taken = step.limit.max(step.now) as f64;
+    if nth == 0 && step.entries > 0 {
+        findings.figure(figure("bytes an entry", Unit::Bytes, taken / step.entries as f64));
+    } else if step.payload > 0 {
+        // Entries of several phases, and so of several lengths: an entry is not an entry.
+        findings.figure(figure("memory by payload", Unit::Ratio, taken / step.payload as f64));
     }
 }
