@@ -2,8 +2,8 @@
 //!
 //! Everything that gates is said to repeat exactly. Here the same build is counted over and over, a
 //! process each, and every count has to be that of the first, to the last digit. Instructions are
-//! those of some cases only, since callgrind runs each in a second or two: a read, a write that
-//! evicts, and a claim, which between them meet hash, log, policy and clock.
+//! those of two cases only, since callgrind takes a second for each: a read, and a write that evicts,
+//! which between them meet hash, index, log, reclaim and policy.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::report::{Figure, Unit};
 use crate::suite::Findings;
 
 /// The cases whose instructions are counted again.
-const CASES: [&str; 3] = ["get, hit", "set into full", "claim, miss, and put"];
+const CASES: [&str; 2] = ["get, hit", "set into full"];
 
 /// Counts the program `times` more and compares with what it counted first. Returns how many figures
 /// were counted each time.
