@@ -17,6 +17,27 @@ use crate::workload::{ABSENT, KEY_LEN, Rng, ValueBytes, key_of};
 /// How many keys one batched read takes.
 pub const BATCH: usize = 32;
 
+/// No value that a batch reads is longer, in bytes: the loops' buffer has room for a batch of those.
+pub const BATCHED_VALUE_MAX: usize = 4096;
+
+/// No single value that is read is longer: that buffer.
+pub const READ_MAX: usize = BATCH * BATCHED_VALUE_MAX;
+
+/// The places of `count` caches in the order of a round: each round begins with another one, so that
+/// no cache always comes behind the same neighbour.
+pub fn rotated(count: usize, round: u32) -> impl Iterator<Item = usize> {
+    (0..count).map(move |turn| (turn + round as usize) % count)
+}
+
+/// "1 thread", "2 threads".
+#[must_use]
+pub fn threads(count: usize) -> String {
+    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+}
+
+/// Of so many operations of [`Task::Mixed`] one is a set.
+const SET_IN: u64 = 20;
+
 /// What a loop does.
 #[derive(Clone, Copy, Debug)]
 pub enum Task<'a> {
@@ -71,6 +92,8 @@ pub enum Task<'a> {
 pub struct Sample {
     /// Operations (keys, for batches).
     pub ops: u64,
+    /// Reads among them.
+    pub reads: u64,
     /// Reads that hit.
     pub hits: u64,
     /// The thread's processor time.
@@ -80,12 +103,21 @@ pub struct Sample {
 }
 
 impl Task<'_> {
+    /// How many of so many operations are reads.
+    fn reads(&self, ops: u64) -> u64 {
+        match self {
+            Self::Get { .. } | Self::GetMany { .. } | Self::GetOne { .. } | Self::Miss => ops,
+            Self::SetNew { .. } | Self::Overwrite { .. } => 0,
+            Self::Mixed { .. } => ops - ops / SET_IN,
+        }
+    }
+
     /// How many operations bring the working set back into the caches of the processor, if it
     /// fits any; 0 where nothing would come back.
     fn warm_up(&self) -> u64 {
         match *self {
             Self::Get { keys } | Self::GetMany { keys } | Self::Overwrite { keys, .. } => {
-                if keys <= 1 << 20 { 2 * keys } else { 0 }
+                if keys <= 1 << 18 { keys } else { 0 }
             }
             Self::Mixed { ids, .. } => (ids.len() as u64 / 4).min(1 << 18),
             Self::GetOne { .. } | Self::Miss => 1_000,
@@ -95,6 +127,12 @@ impl Task<'_> {
 }
 
 impl Sample {
+    /// The share of reads that hit; 0 where there were none.
+    #[must_use]
+    pub fn hit_share(&self) -> f64 {
+        self.hits as f64 / self.reads.max(1) as f64
+    }
+
     /// Processor nanoseconds an operation.
     #[must_use]
     pub fn cpu_per_op(&self) -> f64 {
@@ -120,7 +158,13 @@ pub trait Subject: Cache {
     fn paced(&self, requests: &[Request], start: u64, terms: &Terms<'_>, tally: &mut Tally) -> u64;
 
     /// As [`serve::rushed`].
-    fn rushed(&self, requests: &[Request], duration: Duration, terms: &Terms<'_>) -> Rush;
+    fn rushed(
+        &self,
+        requests: &[Request],
+        first: usize,
+        duration: Duration,
+        terms: &Terms<'_>,
+    ) -> Rush;
 }
 
 impl<C: Cache> Subject for C {
@@ -130,7 +174,7 @@ impl<C: Cache> Subject for C {
             _ => ops,
         };
         let mut rng = Rng::new(seed);
-        let mut buf = vec![0; BATCH * 4096];
+        let mut buf = vec![0; READ_MAX];
         let began = Instant::now();
         let cpu = thread_cpu_ns();
         let hits = match *task {
@@ -153,7 +197,8 @@ impl<C: Cache> Subject for C {
             }
         };
         let cpu_ns = thread_cpu_ns() - cpu;
-        Sample { ops, hits, cpu_ns, wall_ns: began.elapsed().as_nanos() as u64 }
+        let wall_ns = began.elapsed().as_nanos() as u64;
+        Sample { ops, reads: task.reads(ops), hits, cpu_ns, wall_ns }
     }
 
     fn fill(&self, ids: std::ops::Range<u64>, len: usize, values: &ValueBytes) {
@@ -167,8 +212,14 @@ impl<C: Cache> Subject for C {
         serve::paced(self, requests, start, terms, tally)
     }
 
-    fn rushed(&self, requests: &[Request], duration: Duration, terms: &Terms<'_>) -> Rush {
-        serve::rushed(self, requests, duration, terms)
+    fn rushed(
+        &self,
+        requests: &[Request],
+        first: usize,
+        duration: Duration,
+        terms: &Terms<'_>,
+    ) -> Rush {
+        serve::rushed(self, requests, first, duration, terms)
     }
 }
 
@@ -226,7 +277,7 @@ fn mixed<C: Cache>(
     let mut hits = 0;
     for (turn, &id) in (0..ops).zip(ids[start..].iter().chain(ids.iter().cycle())) {
         let key = key_of(u64::from(id));
-        if turn % 20 == 19 {
+        if turn % SET_IN == SET_IN - 1 {
             cache.set(&key, values.get(u64::from(id), len));
         } else {
             hits += u64::from(cache.get(&key, buf).is_some());
@@ -266,6 +317,7 @@ pub fn run_lanes(subjects: &[&dyn Subject], tasks: &[Task<'_>], ops: u64, seed: 
         for thread in threads {
             let sample = thread.join().unwrap_or_default();
             total.ops += sample.ops;
+            total.reads += sample.reads;
             total.hits += sample.hits;
             total.cpu_ns += sample.cpu_ns;
             total.wall_ns += sample.wall_ns;
@@ -280,6 +332,13 @@ mod tests {
     use crate::cache::{Kind, Spec};
 
     #[test]
+    fn every_round_begins_with_another_cache() {
+        let rounds: Vec<Vec<usize>> = (0..4).map(|round| rotated(3, round).collect()).collect();
+        assert_eq!(rounds, [vec![0, 1, 2], vec![1, 2, 0], vec![2, 0, 1], vec![0, 1, 2]]);
+        assert_eq!(rotated(0, 7).count(), 0);
+    }
+
+    #[test]
     fn loops_count_what_they_do() {
         let values = ValueBytes::new(64, 1);
         for &kind in Kind::BUILT {
@@ -290,7 +349,8 @@ mod tests {
             assert_eq!(cache.run(&Task::GetMany { keys: 1_000 }, 320, 1).hits, 320, "{kind}");
             assert_eq!(cache.run(&Task::GetOne { id: 7 }, 100, 1).hits, 100, "{kind}");
             let task = Task::Mixed { ids: &[1, 2, 3], len: 64, values: &values };
-            assert_eq!(cache.run(&task, 100, 1).hits, 95, "{kind}");
+            let sample = cache.run(&task, 100, 1);
+            assert_eq!((sample.reads, sample.hits, sample.hit_share()), (95, 95, 1.0), "{kind}");
             let task = Task::SetNew { first: 5_000, len: 64, values: &values };
             cache.run(&task, 100, 1);
             assert!(cache.get(&key_of(5_099), &mut [0; 64]).is_some(), "{kind}");

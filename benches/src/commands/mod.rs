@@ -18,7 +18,7 @@ pub mod speed;
 pub mod stress;
 pub mod tail;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, Command};
 
 use crate::cache::Kind;
@@ -34,6 +34,12 @@ fn typed<A: Args>(options: &[&str]) -> Result<A> {
 fn built() -> String {
     let names: Vec<&str> = Kind::BUILT.iter().map(|kind| kind.name()).collect();
     names.join(",")
+}
+
+/// Refuses a value of an option that is not within a range.
+fn range(option: &str, value: f64, least: f64, most: f64) -> Result<()> {
+    ensure!((least..=most).contains(&value), "{option} is {value}; allowed is {least} to {most}");
+    Ok(())
 }
 
 /// Shows the values of an option as the user types them.

@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 use hypercache as hc;
 
 use super::typed;
+use crate::drive::{rotated, threads as with_threads};
 use crate::measure::{median, pin_to_core, thread_cpu_ns};
 use crate::report::{Csv, Figure, Table, Unit, ns, progress};
 use crate::suite::{Extent, Findings, Plan};
@@ -177,14 +178,14 @@ fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
             for threads in [1, 2] {
                 let mut times: Vec<Vec<f64>> = vec![Vec::new(); heaps.len()];
                 for round in 0..args.rounds {
-                    for (heap, times) in heaps.iter().zip(&mut times) {
+                    for at in rotated(heaps.len(), round) {
                         let seed = args.seed + u64::from(round);
-                        times.push(lanes(&**heap, pattern, len, args.blocks, threads, seed));
+                        let heap = &*heaps[at];
+                        times[at].push(lanes(heap, pattern, len, args.blocks, threads, seed));
                         bar.inc(1);
                     }
                 }
-                let plural = if threads == 1 { "" } else { "s" };
-                let case = format!("{}, {len} B, {threads} thread{plural}", pattern.name());
+                let case = format!("{}, {len} B, {}", pattern.name(), with_threads(threads));
                 for (heap, times) in heaps.iter().zip(&times) {
                     let figure = Figure::new("raw", &case, heap.name(), "time", Unit::Ns, 0.0);
                     findings.figure(figure.of_samples(times));

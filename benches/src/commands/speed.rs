@@ -11,15 +11,15 @@ use anyhow::Result;
 use clap::{Args as ClapArgs, ValueEnum};
 use indicatif::ProgressBar;
 
-use super::{Caches, shown_as_typed, typed};
+use super::{Caches, range, shown_as_typed, typed};
 use crate::cache::{Kind, Null, Spec};
-use crate::drive::{Sample, Subject, Task, run_lanes};
+use crate::drive::{self, BATCHED_VALUE_MAX, READ_MAX, Sample, Subject, Task, rotated, run_lanes};
 use crate::measure::median;
-use crate::report::{self, Csv, Table, Unit, ns, progress};
+use crate::report::{self, Csv, Table, Unit, ns, progress, size};
 use crate::suite::{Extent, Findings, Plan};
 use crate::workload::{KEY_LEN, Rng, ValueBytes, Zipf};
 
-/// Compare the speed of reads and writes, cell by cell; all of them take half an hour
+/// Compare the speed of reads and writes, cell by cell; all of them take a quarter of an hour
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -123,7 +123,7 @@ shown_as_typed!(Op, Size, Clock);
 /// How large the working set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Size {
-    /// 256 KiB of keys and values.
+    /// 256 KiB of keys and values; sets and overwrites have what the smallest budget of 1 MiB holds.
     L2,
     /// 16 MiB.
     Llc,
@@ -139,7 +139,16 @@ impl Size {
             Self::Dram => 256 << 20,
         }
     }
+
+    /// What a working set of so many bytes is called: this, or by its bytes where it is larger than
+    /// this asks for, because nobody's budget is below [`BUDGET_MIN`].
+    fn place(self, bytes: u64) -> String {
+        if bytes == self.bytes() { self.to_string() } else { size(bytes) }
+    }
 }
+
+/// The smallest pool of HyperCache, in bytes: nobody gets less.
+const BUDGET_MIN: u64 = 1 << 20;
 
 /// Which clock tables show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -154,12 +163,22 @@ enum Clock {
 struct Cell {
     op: Op,
     size: Size,
+    /// How large the working set is, as shown: the size's name, or its bytes where they are others.
+    place: String,
     len: usize,
     threads: usize,
     /// In the order of the caches.
     figures: Vec<Figure>,
     /// What `hotkey` and `batch` are held against: per cache the private or single figure.
     against: Vec<Figure>,
+}
+
+impl Cell {
+    /// One of one thread without figures; the other fields are set by name.
+    fn new(op: Op, size: Size, len: usize) -> Self {
+        let place = size.to_string();
+        Self { op, size, place, len, threads: 1, figures: Vec::new(), against: Vec::new() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -198,9 +217,9 @@ pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
         return measure(&typed(&options)?, findings);
     }
     let lines = [
-        "--sizes l2 --values 64 --rounds 5 --millis 10",
-        "--sizes llc --values 64 --rounds 4 --millis 10 --threads 1",
-        "--sizes dram --values 64 --rounds 3 --millis 20 --threads 1 --ops hit,miss,batch",
+        "--sizes l2 --values 64 --rounds 6 --millis 10",
+        "--sizes llc --values 64 --rounds 6 --millis 10 --threads 1",
+        "--sizes dram --values 64 --rounds 6 --millis 10 --threads 1 --ops hit,miss,batch",
     ];
     for line in lines {
         let more: Vec<&str> = line.split(' ').collect();
@@ -214,7 +233,25 @@ pub fn run(args: &Args) -> Result<()> {
     measure(args, &mut Findings::default())
 }
 
+impl Args {
+    fn check(&self) -> Result<()> {
+        range("--rounds", f64::from(self.rounds), 1.0, 1e6)?;
+        range("--millis", self.millis as f64, 1.0, 60_000.0)?;
+        range("--live-share", self.live_share, 0.01, 1.0)?;
+        for &threads in &self.threads {
+            range("--threads", threads as f64, 1.0, 1024.0)?;
+        }
+        // The loops' buffer has room for so much; a longer value would be a miss that nobody sees.
+        let longest = if self.ops.contains(&Op::Batch) { BATCHED_VALUE_MAX } else { READ_MAX };
+        for &len in &self.values {
+            range("--values", len as f64, 0.0, longest as f64)?;
+        }
+        Ok(())
+    }
+}
+
 fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
+    args.check()?;
     let kinds = args.caches.or(Kind::BUILT)?;
     let mut bench = Bench {
         args,
@@ -274,8 +311,7 @@ impl Bench<'_> {
         let values = ValueBytes::new(len, self.args.seed);
         let entry = (KEY_LEN + len) as u64;
         let keys = (size.bytes() / entry).max(1);
-        // The smallest pool of HyperCache is 1 MiB, so nobody gets less.
-        let budget = |bytes: u64| bytes.max(1 << 20);
+        let budget = |bytes: u64| bytes.max(BUDGET_MIN);
 
         if [Op::Hit, Op::Miss, Op::Zipf, Op::Batch, Op::Hotkey].iter().any(|&op| self.wants(op)) {
             let spec = Spec { entries: keys, ..Spec::new(budget(2 * size.bytes()), len as u64) };
@@ -286,25 +322,29 @@ impl Bench<'_> {
         if self.wants(Op::Overwrite) {
             let limit = (size.bytes() as f64 / self.args.live_share) as u64;
             let spec = Spec::new(budget(limit), len as u64);
-            let keys = if limit < 1 << 20 {
-                (f64::from(1 << 20) * self.args.live_share) as u64 / entry
+            let keys = if limit < BUDGET_MIN {
+                ((BUDGET_MIN as f64 * self.args.live_share) as u64 / entry).max(1)
             } else {
                 keys
             };
+            let place = size.place(if limit < BUDGET_MIN { keys * entry } else { size.bytes() });
             let mut field = self.field(&spec, keys, len, &values)?;
             for &threads in &self.args.threads {
                 let task = Task::Overwrite { keys, len, values: &values };
                 let figures = self.measure(&mut field, threads, &task, "overwrite")?;
-                self.push(Op::Overwrite, size, len, threads, figures, Vec::new())?;
+                let cell = Cell { place: place.clone(), ..Cell::new(Op::Overwrite, size, len) };
+                self.push(Cell { threads, figures, ..cell })?;
             }
         }
         if self.wants(Op::Set) {
             let spec = Spec::new(budget(size.bytes()), len as u64);
+            let place = size.place(spec.budget);
             let mut field = self.field(&spec, 2 * spec.entries, len, &values)?;
             for &threads in &self.args.threads {
                 let task = Task::SetNew { first: 0, len, values: &values };
                 let figures = self.measure(&mut field, threads, &task, "set")?;
-                self.push(Op::Set, size, len, threads, figures, Vec::new())?;
+                let cell = Cell { place: place.clone(), ..Cell::new(Op::Set, size, len) };
+                self.push(Cell { threads, figures, ..cell })?;
             }
         }
         Ok(())
@@ -325,11 +365,11 @@ impl Bench<'_> {
                 if threads == 1 {
                     single.clone_from(&figures);
                 }
-                self.push(Op::Hit, size, len, threads, figures, Vec::new())?;
+                self.push(Cell { threads, figures, ..Cell::new(Op::Hit, size, len) })?;
             }
             if self.wants(Op::Miss) {
                 let figures = self.measure(field, threads, &Task::Miss, "miss")?;
-                self.push(Op::Miss, size, len, threads, figures, Vec::new())?;
+                self.push(Cell { threads, figures, ..Cell::new(Op::Miss, size, len) })?;
             }
         }
         if self.wants(Op::Batch) {
@@ -337,7 +377,7 @@ impl Bench<'_> {
                 single = self.measure(field, 1, &Task::Get { keys }, "single")?;
             }
             let figures = self.measure(field, 1, &Task::GetMany { keys }, "batch")?;
-            self.push(Op::Batch, size, len, 1, figures, single)?;
+            self.push(Cell { figures, against: single, ..Cell::new(Op::Batch, size, len) })?;
         }
         if self.wants(Op::Zipf) {
             let zipf = Zipf::new(keys, 0.99);
@@ -346,7 +386,7 @@ impl Bench<'_> {
             for &threads in &self.args.threads {
                 let task = Task::Mixed { ids: &ids, len, values };
                 let figures = self.measure(field, threads, &task, "zipf")?;
-                self.push(Op::Zipf, size, len, threads, figures, Vec::new())?;
+                self.push(Cell { threads, figures, ..Cell::new(Op::Zipf, size, len) })?;
             }
         }
         Ok(())
@@ -369,7 +409,7 @@ impl Bench<'_> {
         let mut shared: Vec<Vec<Sample>> = vec![Vec::new(); self.kinds.len()];
         let mut apart = shared.clone();
         for round in 0..=rounds {
-            for at in 0..self.kinds.len() {
+            for at in rotated(self.kinds.len(), round) {
                 let (one, other) = (&*field.caches[at], &*private.caches[at]);
                 let ops = self.args.millis * 20_000;
                 let apart_sample = run_lanes(&[one, other], &lanes, ops, u64::from(round));
@@ -384,7 +424,7 @@ impl Bench<'_> {
         let loop_cost = Figure::FREE;
         let figures = shared.iter().map(|samples| figure(samples, &loop_cost)).collect();
         let against = apart.iter().map(|samples| figure(samples, &loop_cost)).collect();
-        self.push(Op::Hotkey, size, len, 2, figures, against)
+        self.push(Cell { threads: 2, figures, against, ..Cell::new(Op::Hotkey, size, len) })
     }
 
     fn field(&self, spec: &Spec, keys: u64, len: usize, values: &ValueBytes) -> Result<Field> {
@@ -409,10 +449,9 @@ impl Bench<'_> {
         let seed = self.args.seed;
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); count + 1];
         let mut ops = vec![2_000_u64; count + 1];
-        self.bar.set_message(format!("{what}, {threads} threads"));
+        self.bar.set_message(format!("{what}, {}", drive::threads(threads)));
         for round in 0..self.args.rounds + 2 {
-            for turn in 0..=count {
-                let at = (turn + round as usize) % (count + 1);
+            for at in rotated(count + 1, round) {
                 let cache: &dyn Subject = field.caches.get(at).map_or(&Null, |cache| &**cache);
                 let tasks: Vec<Task<'_>> =
                     (0..threads).map(|lane| lane_task(task, field.next_id.get(at), lane)).collect();
@@ -435,19 +474,12 @@ impl Bench<'_> {
         Ok(samples[..count].iter().map(|samples| figure(samples, &loop_cost)).collect())
     }
 
-    fn push(
-        &mut self,
-        op: Op,
-        size: Size,
-        len: usize,
-        threads: usize,
-        figures: Vec<Figure>,
-        against: Vec<Figure>,
-    ) -> Result<()> {
-        for (kind, figure) in self.kinds.iter().zip(&figures) {
+    fn push(&mut self, cell: Cell) -> Result<()> {
+        let Cell { op, ref place, len, threads, ref figures, .. } = cell;
+        for (kind, figure) in self.kinds.iter().zip(figures) {
             self.csv.row(&[
                 op.to_string(),
-                size.to_string(),
+                place.clone(),
                 len.to_string(),
                 threads.to_string(),
                 kind.name().to_owned(),
@@ -456,10 +488,9 @@ impl Bench<'_> {
                 format!("{:.5}", figure.hit_share),
             ])?;
         }
-        let plural = if threads == 1 { "" } else { "s" };
-        let case = format!("{}, {len} B, {size}, {threads} thread{plural}", op.case());
-        self.hand_in(op, &case, &figures);
-        self.cells.push(Cell { op, size, len, threads, figures, against });
+        let case = format!("{}, {len} B, {place}, {}", op.case(), drive::threads(threads));
+        self.hand_in(op, &case, figures);
+        self.cells.push(cell);
         Ok(())
     }
 
@@ -503,7 +534,7 @@ impl Bench<'_> {
                 _ => cell.figures.iter().map(|figure| figure.shown(clock)).collect(),
             };
             let mut row =
-                vec![cell.size.to_string(), format!("{} B", cell.len), cell.threads.to_string()];
+                vec![cell.place.clone(), format!("{} B", cell.len), cell.threads.to_string()];
             for (&value, figure) in shown.iter().zip(&cell.figures) {
                 let reads_resident = matches!(op, Op::Hit | Op::Batch | Op::Hotkey);
                 let mark = if reads_resident && figure.hit_share < 0.999 { "*" } else { "" };
@@ -577,12 +608,12 @@ fn figure(samples: &[Sample], loop_cost: &Figure) -> Figure {
     let cpu = |sample: &Sample| (sample.cpu_per_op() - loop_cost.cpu).max(0.1);
     let rounds: Vec<f64> = samples.iter().map(cpu).collect();
     let mut wall: Vec<f64> = samples.iter().map(Sample::wall_per_op).collect();
-    let ops: u64 = samples.iter().map(|sample| sample.ops).sum();
+    let reads: u64 = samples.iter().map(|sample| sample.reads).sum();
     let hits: u64 = samples.iter().map(|sample| sample.hits).sum();
     Figure {
         cpu: median(&mut rounds.clone()),
         wall: (median(&mut wall) - loop_cost.wall).max(0.1),
-        hit_share: hits as f64 / ops.max(1) as f64,
+        hit_share: hits as f64 / reads.max(1) as f64,
         rounds,
     }
 }

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args as ClapArgs;
 
-use super::{Caches, built, typed};
+use super::{Caches, built, range, typed};
 use crate::cache::{Kind, Spec};
-use crate::drive::Subject;
-use crate::measure::{Histogram, OwnTime, Ticker, median};
-use crate::report::{Csv, Figure, Table, Unit, count, duration, mib, parse_bytes, progress};
+use crate::drive::{Subject, rotated};
+use crate::measure::{Histogram, OwnTime, Ticker, available_bytes, median};
+use crate::report::{Csv, Figure, Table, Unit, count, duration, mib, parse_bytes, progress, size};
 use crate::suite::{Extent, Findings, Plan};
 use crate::workload::{KEY_LEN, ValueBytes, key_of};
 
@@ -32,13 +32,13 @@ pub struct Args {
     #[arg(long, default_value_t = 9)]
     runs: u32,
     /// Timed sets a run
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     sets: u64,
     /// Entries that the growing cache grows to; 0: leave it out
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 3_000_000)]
     growth: u64,
     /// Runs of the growing cache
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 7)]
     growth_runs: u32,
     /// Length of its values, in bytes
     #[arg(long, default_value_t = 64)]
@@ -79,7 +79,7 @@ pub fn suite(plan: &Plan, findings: &mut Findings) -> Result<()> {
     let mut options = vec!["--seed", &seed, "--caches", &caches];
     if plan.extent == Extent::Quick {
         options.extend(["--limit", "64MiB", "--runs", "6", "--sets", "100000"]);
-        options.extend(["--growth", "200000", "--growth-runs", "3"]);
+        options.extend(["--growth", "200000", "--growth-runs", "6"]);
     }
     measure(&typed(&options)?, findings)
 }
@@ -89,8 +89,54 @@ pub fn run(args: &Args) -> Result<()> {
     measure(args, &mut Findings::default())
 }
 
+impl Args {
+    fn check(&self) -> Result<()> {
+        range("--runs", f64::from(self.runs), 1.0, 1e6)?;
+        range("--sets", self.sets as f64, 1.0, 1e12)?;
+        range("--growth", self.growth as f64, 0.0, 1e10)?;
+        range("--growth-runs", f64::from(self.growth_runs), 1.0, 1e6)?;
+        for (option, len) in
+            [("--value-len", self.value_len), ("--growth-value-len", self.growth_value_len)]
+        {
+            range(option, len as f64, 0.0, f64::from(1 << 20))?;
+        }
+        range("--limit", self.limit as f64, LIMIT_MIN as f64, 1e15)
+    }
+
+    /// The limit, or the largest part of it that leaves room on this machine for all caches of the
+    /// full load at once, and a sentence that says so.
+    fn fitting(&self, kinds: &[Kind], available: u64) -> (u64, Option<String>) {
+        let of_all = |limit: u64| (limit * WORST).saturating_mul(kinds.len() as u64);
+        let mut limit = self.limit;
+        while limit / 2 >= LIMIT_MIN && of_all(limit) > available / 4 * 3 {
+            limit /= 2;
+        }
+        let note = (limit < self.limit).then(|| {
+            format!(
+                "The full cache has {} instead of {}: {} caches at once may take {}, and this \
+                 machine has {} free.",
+                size(limit),
+                size(self.limit),
+                kinds.len(),
+                size(of_all(self.limit)),
+                size(available)
+            )
+        });
+        (limit, note)
+    }
+}
+
+/// The least limit, the smallest of a pool.
+const LIMIT_MIN: u64 = 1 << 20;
+
+/// What a cache may come to take of short values, in limits, with what its process keeps.
+const WORST: u64 = 2;
+
 fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
+    args.check()?;
     let kinds = args.caches.or(&[Kind::Quick, Kind::Ours])?;
+    let (limit, reduced) = args.fitting(&kinds, available_bytes());
+    let args = &Args { limit, ..args.clone() };
     let ticker = Ticker::calibrate();
     let mut csv = Csv::create(
         args.csv.as_deref(),
@@ -112,7 +158,11 @@ fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
     );
     let case = format!("set into full, {} B", args.value_len);
     hand_in(&case, &kinds, &steady, findings);
-    print(&title, &kinds, steady, note);
+    let notes: Vec<&str> = [note].into_iter().chain(reduced.as_deref()).collect();
+    print(&title, &kinds, steady, &notes);
+    if let Some(reduced) = reduced {
+        findings.note(format!("tail: {reduced}"));
+    }
     if args.growth > 0 {
         let growth = growth(args, &kinds, ticker, &mut csv)?;
         let title = format!(
@@ -123,7 +173,7 @@ fn measure(args: &Args, findings: &mut Findings) -> Result<()> {
         );
         let case = format!("set while it grows, {} B", args.growth_value_len);
         hand_in(&case, &kinds, &growth, findings);
-        print(&title, &kinds, growth, note);
+        print(&title, &kinds, growth, &[note]);
     }
     Ok(())
 }
@@ -143,11 +193,11 @@ fn steady(args: &Args, kinds: &[Kind], ticker: Ticker, csv: &mut Csv) -> Result<
     }
     let mut runs: Vec<Runs> = kinds.iter().map(|_| Runs::default()).collect();
     for run in 0..args.runs {
-        for (at, cache) in caches.iter().enumerate() {
+        for at in rotated(kinds.len(), run) {
             bar.set_message(format!("steady: {} run {}", kinds[at], run + 1));
             let first = filled + u64::from(run) * args.sets;
             let histogram =
-                timed(&**cache, first..first + args.sets, args.value_len, &values, ticker);
+                timed(&*caches[at], first..first + args.sets, args.value_len, &values, ticker);
             record(csv, "steady", kinds[at], run, &histogram)?;
             runs[at].add(&histogram);
             bar.inc(1);
@@ -165,17 +215,17 @@ fn growth(args: &Args, kinds: &[Kind], ticker: Ticker, csv: &mut Csv) -> Result<
     let bar = progress(kinds.len() as u64 * u64::from(args.growth_runs), "growth");
     let mut runs: Vec<Runs> = kinds.iter().map(|_| Runs::default()).collect();
     for run in 0..args.growth_runs {
-        for (at, kind) in kinds.iter().enumerate() {
+        for at in rotated(kinds.len(), run) {
+            let kind = kinds[at];
             bar.set_message(format!("growth: {kind} run {}", run + 1));
-            let spec = Spec {
-                prefault: true,
-                entries: args.growth,
-                ..Spec::new(budget, args.growth_value_len as u64)
-            };
+            // Nothing is committed before, which only some could: every cache takes its memory from
+            // the system within the sets that are timed.
+            let spec =
+                Spec { entries: args.growth, ..Spec::new(budget, args.growth_value_len as u64) };
             let cache = kind.build(&spec)?;
             let ids = 0..args.growth;
             let histogram = timed(&*cache, ids, args.growth_value_len, &values, ticker);
-            record(csv, "growth", *kind, run, &histogram)?;
+            record(csv, "growth", kind, run, &histogram)?;
             runs[at].add(&histogram);
             bar.inc(1);
         }
@@ -228,7 +278,7 @@ fn hand_in(case: &str, kinds: &[Kind], runs: &[Runs], findings: &mut Findings) {
     }
 }
 
-fn print(title: &str, kinds: &[Kind], runs: Vec<Runs>, note: &str) {
+fn print(title: &str, kinds: &[Kind], runs: Vec<Runs>, notes: &[&str]) {
     let header = ["<cache", "mean", "p50", "p99", "p99.9", "p99.99", "median max", "worst max"];
     let mut table = Table::new(title, &header);
     for (kind, mut runs) in kinds.iter().zip(runs) {
@@ -242,6 +292,24 @@ fn print(title: &str, kinds: &[Kind], runs: Vec<Runs>, note: &str) {
             table.row(row);
         }
     }
-    table.note(note);
+    for note in notes {
+        table.note(*note);
+    }
     table.print();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_too_small_gets_smaller_caches_and_is_told() {
+        let args: Args = typed(&["--limit", "1GiB"]).unwrap();
+        let kinds = [Kind::Ours; 6];
+        assert_eq!(args.fitting(&kinds, 64 << 30), (1 << 30, None));
+        let (limit, note) = args.fitting(&kinds, 15 << 30);
+        assert_eq!(limit, 512 << 20);
+        assert!(note.unwrap().contains("512.0 MiB instead of 1.00 GiB"));
+        assert_eq!(args.fitting(&kinds, 0).0, LIMIT_MIN);
+    }
 }

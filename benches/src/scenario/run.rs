@@ -25,7 +25,7 @@ use super::file::Scenario;
 use super::plan::{Drawer, Lengths, Op, Request, stock};
 use super::serve::{Rush, Tally, Terms};
 use crate::cache::{Null, Spec};
-use crate::drive::Subject;
+use crate::drive::{Subject, rotated, threads};
 use crate::measure::{Ticker, cores, pin_to_core};
 use crate::workload::{ValueBytes, key_of};
 
@@ -94,6 +94,8 @@ struct Contender {
     outcome: Outcome,
     /// How late each lane is, in ticks.
     behind: Vec<u64>,
+    /// Which request is next for each lane of closed loops.
+    next: Vec<usize>,
 }
 
 /// The shortest and the longest slice, in seconds; in between, a run has thirty.
@@ -149,12 +151,15 @@ pub fn by_threads(
     bar: &ProgressBar,
 ) -> Result<Vec<Run>> {
     let values = ValueBytes::new(scenario.values.longest() as usize, options.seed);
-    let mut contenders = field(scenario, entrants, options, &values, bar)?;
-    let terms = terms(scenario, &values, contenders.len());
+    // A server gets as many threads as there will ever be clients.
+    let most = threads.iter().copied().max().unwrap_or(scenario.threads);
+    let widest = Scenario { threads: most, ..scenario.clone() };
+    let mut contenders = field(&widest, entrants, options, &values, bar)?;
+    let terms = terms(&widest, &values, contenders.len());
     bar.inc_length((threads.len() * contenders.len()) as u64 * u64::from(options.rushes));
     let mut runs = Vec::new();
     for &threads in threads {
-        let scenario = Scenario { threads, ..scenario.clone() };
+        let scenario = Scenario { threads, ..widest.clone() };
         let mut drawers = drawers(&scenario, options);
         closed(&mut contenders, &mut drawers, 0.0, &scenario, options, &terms, bar)?;
         let outcomes = contenders.iter_mut().map(Contender::take).collect();
@@ -231,9 +236,8 @@ fn in_turns(
     bar: &ProgressBar,
     mut run: impl FnMut(&mut Contender) -> Result<()>,
 ) -> Result<()> {
-    let count = contenders.len();
-    for nth in 0..count {
-        let contender = &mut contenders[(nth + turn as usize) % count];
+    for at in rotated(contenders.len(), turn) {
+        let contender = &mut contenders[at];
         bar.set_message(format!("{what}: {}", contender.outcome.name));
         run(contender)?;
         contender.check()?;
@@ -252,9 +256,13 @@ fn closed(
     terms: &Terms<'_>,
     bar: &ProgressBar,
 ) -> Result<()> {
+    let each = RUSHED / drawers.len().max(1);
     let lanes: Vec<Vec<Request>> =
-        drawers.iter_mut().map(|drawer| (0..RUSHED).map(|_| drawer.draw(at)).collect()).collect();
-    let what = format!("{}, {} threads", scenario.name, lanes.len());
+        drawers.iter_mut().map(|drawer| (0..each).map(|_| drawer.draw(at)).collect()).collect();
+    for contender in &mut *contenders {
+        contender.next = vec![0; lanes.len()];
+    }
+    let what = format!("{}, {}", scenario.name, threads(lanes.len()));
     for turn in 0..options.rushes {
         in_turns(contenders, turn, &what, bar, |contender| {
             contender.rush(&lanes, options.rush, terms)
@@ -263,8 +271,9 @@ fn closed(
     Ok(())
 }
 
-/// How many requests a lane of a closed loop goes round.
-const RUSHED: usize = 100_000;
+/// How many requests all lanes of a closed loop together go round, whatever their number: more than
+/// there are keys that a scenario's caches hold, so that going round is not what makes them hit.
+const RUSHED: usize = 1 << 20;
 
 /// What a scenario's caches are built for.
 fn spec(scenario: &Scenario) -> Spec {
@@ -284,7 +293,7 @@ impl Contender {
         measures: Option<String>,
     ) -> Self {
         let outcome = Outcome::new(name.to_owned(), measures);
-        Self { cache, outcome, behind: vec![0; scenario.threads] }
+        Self { cache, outcome, behind: vec![0; scenario.threads], next: Vec::new() }
     }
 
     /// One slice of `seconds`.
@@ -313,20 +322,21 @@ impl Contender {
         Ok(())
     }
 
-    /// One turn of the closed loop.
+    /// One turn of the closed loop; it goes on where the last one ended.
     fn rush(&mut self, lanes: &[Vec<Request>], length: Duration, terms: &Terms<'_>) -> Result<()> {
-        let cache = &*self.cache;
+        let (cache, next) = (&*self.cache, &self.next);
         let elsewhere = cache.elsewhere_ns();
         let rushes = in_lanes(lanes.len(), &|lane, barrier| {
-            touch(cache, &lanes[lane], terms);
+            touch(cache, &lanes[lane][next[lane]..], terms);
             barrier.wait();
-            cache.rushed(&lanes[lane], length, terms)
+            cache.rushed(&lanes[lane], next[lane], length, terms)
         })?;
-        let total = rushes.iter().fold(Rush::default(), |sum, rush| Rush {
-            requests: sum.requests + rush.requests,
-            cpu_ns: sum.cpu_ns + rush.cpu_ns,
-            wall_ns: sum.wall_ns + rush.wall_ns,
-        });
+        let mut total = Rush::default();
+        for (lane, rush) in rushes.iter().enumerate() {
+            total.merge(rush);
+            let next = self.next[lane] + rush.requests as usize;
+            self.next[lane] = next.checked_rem(lanes[lane].len()).unwrap_or(0);
+        }
         self.outcome.rushes.push(total);
         self.outcome.elsewhere.push(cache.elsewhere_ns() - elsewhere);
         Ok(())
@@ -356,8 +366,9 @@ impl Contender {
     }
 }
 
-/// Reads what the turn will ask for, so that it does not begin in a processor's cache full of
-/// another's entries. Nothing of it counts.
+/// Looks at what the turn will ask for, so that it does not begin in a processor's cache full of
+/// another's entries. Nothing of it counts, for policies neither: an access would be a second one to
+/// every key. (A server knows no look that is none; its scenarios ask for keys that all fit.)
 fn touch(cache: &dyn Subject, requests: &[Request], terms: &Terms<'_>) {
     let mut buf = vec![0; terms.longest];
     let most = terms.ticker.ticks(TOUCHING.as_nanos() as f64);
@@ -366,7 +377,7 @@ fn touch(cache: &dyn Subject, requests: &[Request], terms: &Terms<'_>) {
         if Ticker::now().wrapping_sub(began) > most {
             return;
         }
-        cache.get(&key_of(request.id), &mut buf);
+        cache.peek(&key_of(request.id), &mut buf);
     }
 }
 

@@ -180,19 +180,49 @@ fn wait(due: u64, terms: &Terms<'_>) {
 pub struct Rush {
     /// Requests.
     pub requests: u64,
+    /// Reads among them.
+    pub reads: u64,
+    /// Reads that hit.
+    pub hits: u64,
     /// The thread's processor time, in nanoseconds.
     pub cpu_ns: u64,
     /// Time on the wall, in nanoseconds.
     pub wall_ns: f64,
 }
 
+impl Rush {
+    /// Adds what another lane did.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.reads += other.reads;
+        self.hits += other.hits;
+        self.cpu_ns += other.cpu_ns;
+        self.wall_ns += other.wall_ns;
+    }
+
+    #[inline(always)]
+    fn note(&mut self, done: &Done) {
+        self.requests += 1;
+        match done {
+            Done::Hit(_) => {
+                self.reads += 1;
+                self.hits += 1;
+            }
+            Done::Missed => self.reads += 1,
+            Done::Written { .. } => {}
+        }
+    }
+}
+
 /// How many requests a closed loop sends between looks at the clock.
 const ROUND: usize = 32;
 
-/// Sends requests one after another, over and over, until `duration` has passed.
+/// Sends requests one after another, from number `first` on and over and over, until `duration` has
+/// passed.
 pub fn rushed<C: Cache>(
     cache: &C,
     requests: &[Request],
+    first: usize,
     duration: Duration,
     terms: &Terms<'_>,
 ) -> Rush {
@@ -201,12 +231,16 @@ pub fn rushed<C: Cache>(
     let ticks = terms.ticker.ticks(duration.as_nanos() as f64);
     let cpu = thread_cpu_ns();
     let began = Ticker::now();
-    let mut endless = requests.iter().cycle();
+    let mut next = first;
     while !requests.is_empty() && Ticker::now().wrapping_sub(began) < ticks {
-        for request in endless.by_ref().take(ROUND) {
-            black_box(&perform(cache, request, terms, &mut buf));
+        for _ in 0..ROUND {
+            // A division would cost more than some of the caches.
+            if next >= requests.len() {
+                next = 0;
+            }
+            rush.note(black_box(&perform(cache, &requests[next], terms, &mut buf)));
+            next += 1;
         }
-        rush.requests += ROUND as u64;
     }
     rush.wall_ns = terms.ticker.ns(Ticker::now().wrapping_sub(began));
     rush.cpu_ns = thread_cpu_ns() - cpu;
@@ -325,7 +359,43 @@ mod tests {
     #[test]
     fn a_closed_loop_ends_by_the_clock() {
         let values = ValueBytes::new(1, 1);
-        let rush = rushed(&Null, &reads(100), Duration::from_millis(5), &terms(&values));
+        let rush = rushed(&Null, &reads(100), 0, Duration::from_millis(5), &terms(&values));
         assert!(rush.requests >= 32 && rush.wall_ns >= 4.9e6, "{rush:?}");
+        assert_eq!((rush.reads, rush.hits), (rush.requests, rush.requests));
+    }
+
+    /// Hits where an id is even, and counts what it is asked.
+    #[derive(Default)]
+    struct Even(std::sync::Mutex<Vec<u64>>);
+
+    impl Cache for Even {
+        fn name(&self) -> &'static str {
+            "even"
+        }
+
+        fn get(&self, key: &[u8], _buf: &mut [u8]) -> Option<usize> {
+            let id = (0..4).find(|&id| key_of(id) == key).unwrap();
+            self.0.lock().unwrap().push(id);
+            id.is_multiple_of(2).then_some(0)
+        }
+
+        fn set(&self, _key: &[u8], _value: &[u8]) {}
+
+        fn remove(&self, _key: &[u8]) {}
+
+        fn peek(&self, _key: &[u8], _buf: &mut [u8]) -> Peek {
+            Peek::Absent
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_begins_where_it_is_told_and_counts_hits() {
+        let values = ValueBytes::new(1, 1);
+        let requests: Vec<Request> =
+            reads(4).into_iter().zip(0..).map(|(read, id)| Request { id, ..read }).collect();
+        let cache = Even::default();
+        let rush = rushed(&cache, &requests, 3, Duration::from_micros(50), &terms(&values));
+        assert_eq!((rush.reads, rush.hits), (rush.requests, rush.requests / 2));
+        assert_eq!(cache.0.lock().unwrap()[..6], [3, 0, 1, 2, 3, 0]);
     }
 }

@@ -1,6 +1,7 @@
 //! segcache: the segment-structured cache of NSDI'21, without its metrics, with the paper's merge
-//! eviction. Its hash table stands outside the budget and does not grow; it is sized so that
-//! buckets do not overflow.
+//! eviction. Its hash table stands outside the budget and does not grow; it has 2.4 slots or more for
+//! each entry that fits the budget, by the next power of two: with two, full buckets begin to cost
+//! it hits, and more would only be memory.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub(in crate::cache) struct Seg(Segcache);
 impl Seg {
     pub(in crate::cache) fn new(spec: &Spec) -> Result<Self> {
         let segment = (spec.budget / 64).next_power_of_two().clamp(16 << 10, 1 << 20);
-        let entries = (spec.entries * 4).max(1 << 10);
+        let entries = (spec.entries * 12 / 5).max(1 << 10);
         let cache = Segcache::builder()
             .hash_power(entries.next_power_of_two().ilog2() as u8)
             .heap_size((spec.budget / segment * segment).max(segment * 16) as usize)
