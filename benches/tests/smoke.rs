@@ -564,14 +564,21 @@ fn scenarios() {
     for name in names {
         assert!(out.contains(&format!("{name}: ")) && listed.contains(name), "{out}\n{listed}");
         for cache in caches.split(',').chain(["(loop)"]) {
-            let value = |metric: &str| {
+            let found = |metric: &str| {
                 let is_it = |row: &&HashMap<String, String>| {
                     row["scenario"] == name && row["cache"] == cache && row["metric"] == metric
                 };
-                number(rows.iter().find(is_it).unwrap(), "value")
+                rows.iter().find(is_it)
             };
-            let percentiles = ["p50", "p95", "p99", "p99.9", "max"].map(value);
-            assert!(percentiles.is_sorted() && percentiles[0] > 0.0, "{name} {cache}");
+            let value = |metric: &str| number(found(metric).unwrap(), "value");
+            let by_parts = ["p50", "p95"].map(value);
+            assert!(by_parts.is_sorted() && by_parts[0] > 0.0, "{name} {cache}");
+            // A fifth of a second has too few requests for what is rare, at the lower rates.
+            assert_eq!(found("p99.9").is_none(), name == "session-store", "{name} {cache}");
+            let rare = found("p99.9").map_or(0.0, |row| number(row, "value"));
+            assert!(rare <= value("max") && value("p50") <= value("max"), "{name} {cache}");
+            let has_interval = !found("p95").unwrap()["low"].is_empty();
+            assert_eq!(has_interval, name != "session-store", "{name} {cache}");
             assert!(["rate", "cpu", "wall", "capacity"].map(value).iter().all(|&it| it > 0.0));
             if cache != "(loop)" {
                 assert!((0.2..=1.0).contains(&value("hits")), "{name} {cache}");

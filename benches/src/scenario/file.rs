@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::load::Load;
+use super::load::{Load, Schedule};
 use crate::report::parse_bytes;
 
 /// What is asked of a cache, by whom, when.
@@ -22,8 +22,12 @@ pub struct Scenario {
     pub limit: u64,
     /// How many threads send requests.
     pub threads: usize,
-    /// How long it is measured, in the cache's own time (see [`super::run`]).
+    /// How long it is measured, in the cache's own time (see [`super::run`]); of several passes each.
     pub seconds: f64,
+    /// How many times the load is run through, one pass after another: what changes only once in a
+    /// pass, as a ramp does, has as many samples as there are passes.
+    #[serde(default = "once")]
+    pub passes: u32,
     /// How long the load runs before that.
     pub warm_up_seconds: f64,
     /// Whether caches behind a socket take part: their rate is one that a round trip allows.
@@ -167,13 +171,14 @@ impl Values {
 }
 
 /// The least limit, the smallest of a pool; the most requests a second, keys, threads, bytes of a
-/// value and seconds that a file may ask for.
+/// value, seconds and passes that a file may ask for.
 const LIMIT_MIN: u64 = 1 << 20;
 const RATE_MAX: f64 = 100e6;
 const KEYS_MAX: f64 = 1e9;
 const THREADS_MAX: f64 = 1024.0;
 const VALUE_MAX: f64 = (1 << 20) as f64;
 const SECONDS_MAX: f64 = 86_400.0;
+const PASSES_MAX: f64 = 100.0;
 
 impl Scenario {
     /// Reads a file.
@@ -199,11 +204,23 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// The same with its times multiplied, so that it lasts `seconds`.
+    /// How long all passes together are measured, in seconds.
+    #[must_use]
+    pub fn measured(&self) -> f64 {
+        self.seconds * f64::from(self.passes)
+    }
+
+    /// When its requests arrive.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        self.load.schedule(self.warm_up_seconds, self.seconds, self.passes)
+    }
+
+    /// The same with its times multiplied, so that all passes together last `seconds`.
     #[must_use]
     pub fn lasting(mut self, seconds: f64) -> Self {
-        let factor = seconds / self.seconds;
-        self.seconds = seconds;
+        let factor = seconds / self.measured();
+        self.seconds *= factor;
         self.warm_up_seconds *= factor;
         self.load = self.load.stretched(factor);
         self.mix.ttl_seconds *= factor;
@@ -230,6 +247,7 @@ impl Scenario {
         range("limit", self.limit as f64, LIMIT_MIN as f64, 1e15)?;
         range("threads", self.threads as f64, 1.0, THREADS_MAX)?;
         range("seconds", self.seconds, 0.01, SECONDS_MAX)?;
+        range("passes", f64::from(self.passes), 1.0, PASSES_MAX)?;
         range("warm_up_seconds", self.warm_up_seconds, 0.0, SECONDS_MAX)?;
         let (rates, times) = self.load.numbers();
         for (key, rate) in rates {
@@ -242,7 +260,7 @@ impl Scenario {
         if let Load::Burst { every_seconds, for_seconds, .. } = self.load {
             range("load.for_seconds", for_seconds, 1e-6, every_seconds)?;
         }
-        let schedule = self.load.schedule(0.0, self.seconds);
+        let schedule = self.load.schedule(0.0, self.seconds, 1);
         ensure!(schedule.total() >= 1.0, "load: no request arrives in {} seconds", self.seconds);
         range("keys.count", self.keys.count() as f64, 1.0, KEYS_MAX)?;
         match self.keys {
@@ -285,6 +303,10 @@ impl Scenario {
         }
         Ok(())
     }
+}
+
+const fn once() -> u32 {
+    1
 }
 
 fn range(key: &str, value: f64, least: f64, most: f64) -> Result<()> {
@@ -340,6 +362,9 @@ ttl_seconds = 1.0
         assert!(matches!(short.keys, Keys::Shifting { every_seconds: 0.5, .. }));
         let Load::Spike { rate, at_seconds, for_seconds, .. } = short.load else { panic!() };
         assert_eq!((rate, at_seconds, for_seconds), (100.0, 0.5, 0.25));
+        let again = GOOD.replace("threads = 1", "threads = 1\npasses = 4");
+        let again = Scenario::parse("again", &again).unwrap().lasting(1.0);
+        assert_eq!((again.seconds, again.passes, again.measured()), (0.25, 4, 1.0));
     }
 
     #[test]
@@ -354,6 +379,7 @@ ttl_seconds = 1.0
             ("rate = 100", "rate = -5", &["load.rate is -5", "0 to 100000000"]),
             ("by = 0.5", "by = 1.5", &["keys.by is 1.5", "0 to 1"]),
             ("threads = 1", "threads = 0", &["threads is 0", "1 to 1024"]),
+            ("threads = 1", "threads = 1\npasses = 0", &["passes is 0", "1 to 100"]),
             ("\"1MiB\"", "\"1 parsec\"", &["parsec", "MiB"]),
             ("\"1MiB\"", "\"1KiB\"", &["limit is 1024", "1048576"]),
             ("write_ttl = 1", "writes = 1", &["writes", "write_ttl", "delete"]),

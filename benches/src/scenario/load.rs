@@ -119,25 +119,34 @@ impl Load {
         self
     }
 
-    /// Its pieces over `seconds`, after `warm_up` seconds at the rate of its beginning.
+    /// Its pieces over so many passes of `seconds`, after `warm_up` seconds at the rate of its
+    /// beginning.
     #[must_use]
-    pub fn schedule(&self, warm_up: f64, seconds: f64) -> Schedule {
+    pub fn schedule(&self, warm_up: f64, seconds: f64, passes: u32) -> Schedule {
         let mut schedule = Schedule::default();
-        let end = warm_up + seconds;
+        for pass in 0..passes {
+            let begin = warm_up + f64::from(pass) * seconds;
+            self.pass(&mut schedule, begin, warm_up + f64::from(pass + 1) * seconds);
+        }
+        schedule
+    }
+
+    /// The pieces of a pass; what is missing before it is at the rate of its beginning.
+    fn pass(&self, schedule: &mut Schedule, begin: f64, end: f64) {
         let mut until = |moment: f64, from: f64, to: f64| schedule.push(moment.min(end), from, to);
         match *self {
             Self::Constant { rate, .. } => until(end, rate, rate),
             Self::Ramp { from, to, .. } => {
-                until(warm_up, from, from);
+                until(begin, from, from);
                 until(end, from, to);
             }
             Self::Spike { rate, peak, at_seconds, for_seconds, .. } => {
-                until(warm_up + at_seconds, rate, rate);
-                until(warm_up + at_seconds + for_seconds, peak, peak);
+                until(begin + at_seconds, rate, rate);
+                until(begin + at_seconds + for_seconds, peak, peak);
                 until(end, rate, rate);
             }
             Self::Burst { rate, peak, every_seconds, for_seconds, .. } => {
-                let mut period = warm_up;
+                let mut period = begin;
                 while period < end {
                     until(period + every_seconds - for_seconds, rate, rate);
                     until(period + every_seconds, peak, peak);
@@ -145,7 +154,17 @@ impl Load {
                 }
             }
         }
-        schedule
+    }
+
+    /// After how many seconds of a pass of `seconds` the load begins again; `None`: it is the same
+    /// at every moment.
+    #[must_use]
+    pub fn period(&self, seconds: f64) -> Option<f64> {
+        match *self {
+            Self::Constant { .. } => None,
+            Self::Ramp { .. } | Self::Spike { .. } => Some(seconds),
+            Self::Burst { every_seconds, .. } => Some(every_seconds.min(seconds)),
+        }
     }
 }
 
@@ -263,7 +282,7 @@ mod tests {
     use super::*;
 
     fn all(load: &Load, warm_up: f64, seconds: f64) -> Vec<f64> {
-        let schedule = load.schedule(warm_up, seconds);
+        let schedule = load.schedule(warm_up, seconds, 1);
         let mut moments = Moments::new(schedule, load.arrivals(), 0, 1, 1);
         std::iter::from_fn(|| moments.before(f64::INFINITY)).collect()
     }
@@ -285,7 +304,7 @@ mod tests {
     #[test]
     fn lanes_deal_the_steps_among_them() {
         let load = Load::Ramp { from: 0.0, to: 1_000.0, arrivals: Arrivals::Even };
-        let schedule = load.schedule(0.0, 1.0);
+        let schedule = load.schedule(0.0, 1.0, 1);
         let mut dealt: Vec<f64> = (0..3)
             .flat_map(|lane| {
                 let mut lane = Moments::new(schedule.clone(), Arrivals::Even, lane, 3, 1);
@@ -309,6 +328,21 @@ mod tests {
         let mirrored = all(&falling, 0.0, 1.0);
         assert_eq!(mirrored.len(), 500);
         assert!(within(&mirrored, 0.0, 0.5) > within(&mirrored, 0.5, 1.0) * 2);
+    }
+
+    #[test]
+    fn passes_are_alike() {
+        let load = Load::Ramp { from: 100.0, to: 1_000.0, arrivals: Arrivals::Even };
+        let schedule = load.schedule(1.0, 2.0, 3);
+        assert!((schedule.total() - (100.0 + 3.0 * 1_100.0)).abs() < 1e-6);
+        let mut lane = Moments::new(schedule, Arrivals::Even, 0, 1, 1);
+        let moments: Vec<f64> = std::iter::from_fn(|| lane.before(f64::INFINITY)).collect();
+        for pass in 0..3 {
+            let begin = 1.0 + 2.0 * f64::from(pass);
+            // The integral of 100 + 450 t over the first and the second half of a pass.
+            assert!(within(&moments, begin, begin + 1.0).abs_diff(325) <= 1);
+            assert!(within(&moments, begin + 1.0, begin + 2.0).abs_diff(775) <= 1);
+        }
     }
 
     #[test]
@@ -336,7 +370,7 @@ mod tests {
         for ((from, to), wanted) in counts.into_iter().zip([8, 20, 8, 20, 5]) {
             assert!(within(&moments, from, to).abs_diff(wanted) <= 1, "{from}..{to}");
         }
-        assert_eq!(burst.schedule(0.0, 2.5).peak().to_bits(), 100.0_f64.to_bits());
+        assert_eq!(burst.schedule(0.0, 2.5, 1).peak().to_bits(), 100.0_f64.to_bits());
     }
 
     #[test]

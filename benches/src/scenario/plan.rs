@@ -95,7 +95,7 @@ impl Drawer {
     /// That of lane `lane` of the scenario's threads.
     #[must_use]
     pub fn new(scenario: &Scenario, lane: usize, seed: u64) -> Self {
-        let schedule = scenario.load.schedule(scenario.warm_up_seconds, scenario.seconds);
+        let schedule = scenario.schedule();
         let arrivals = scenario.load.arrivals();
         let keys = scenario.keys.clone();
         let exponent = match keys {
@@ -183,6 +183,7 @@ mod tests {
             limit: 1 << 20,
             threads: 1,
             seconds: 4.0,
+            passes: 1,
             warm_up_seconds: 1.0,
             loopback: false,
             load: Load::Constant { rate: 10_000.0, arrivals: Arrivals::Even },

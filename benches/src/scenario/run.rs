@@ -6,6 +6,11 @@
 //! of a slice it serves to the end, and begins the next slice as late as it ended this one, so that
 //! a queue lives on across slices and is paid for by every request in it.
 //!
+//! Percentiles are those of parts that are alike: the slices of a steady load, the periods of one
+//! that comes in bursts, and, where the load changes only once, the passes through all of it. A part
+//! of a ramp is no sample of the ramp. So every part has a histogram, and the median of the parts'
+//! percentiles has an interval. A pass begins without the queue that the one before has left.
+//!
 //! Beside the caches runs one that does nothing. What it shows is what the loop and the machine add
 //! to every figure; where it falls behind, the generator cannot keep up with the load, and that is
 //! said.
@@ -26,7 +31,7 @@ use super::plan::{Drawer, Lengths, Op, Request, stock};
 use super::serve::{Rush, Tally, Terms};
 use crate::cache::{Null, Spec};
 use crate::drive::{Subject, rotated, threads};
-use crate::measure::{Ticker, cores, pin_to_core};
+use crate::measure::{Histogram, Ticker, cores, pin_to_core};
 use crate::workload::{ValueBytes, key_of};
 
 /// What the cache that does nothing is called in results.
@@ -58,8 +63,10 @@ pub struct Outcome {
     pub measures: Option<String>,
     /// What it did, all lanes together.
     pub tally: Tally,
-    /// How late it was at the end, in seconds: of its slowest lane.
-    pub behind: f64,
+    /// Its response times in each part that is like the others.
+    pub parts: Vec<Histogram>,
+    /// How late it was at the end of each pass, in seconds: of its slowest lane.
+    pub behind: Vec<f64>,
     /// Its turns of closed loops, all lanes of one together: times are sums.
     pub rushes: Vec<Rush>,
     /// Processor time that other processes spent for it in those, in nanoseconds.
@@ -81,7 +88,8 @@ impl Outcome {
             name,
             measures,
             tally: Tally::default(),
-            behind: 0.0,
+            parts: Vec::new(),
+            behind: Vec::new(),
             rushes: Vec::new(),
             elsewhere: Vec::new(),
         }
@@ -102,6 +110,69 @@ struct Contender {
 const SLICES: f64 = 30.0;
 const SLICE: (f64, f64) = (0.01, 0.25);
 
+/// A pass has so many parts at most, each with a histogram.
+const PARTS: f64 = 30.0;
+
+/// Some time of a scenario, in seconds from the beginning of its warm-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Slice {
+    from: f64,
+    to: f64,
+    /// Which of the parts that are alike it belongs to, if any.
+    part: Option<usize>,
+    /// A pass ends with it.
+    ends_pass: bool,
+}
+
+/// The slices of a scenario. None lies in two parts.
+fn slices(scenario: &Scenario) -> Vec<Slice> {
+    let Scenario { seconds, passes, warm_up_seconds: warm_up, .. } = *scenario;
+    let whole = warm_up + scenario.measured();
+    let most = (whole / SLICES).clamp(SLICE.0, SLICE.1);
+    let pieces = |from: f64, to: f64| ((to - from) / most - 1e-9).ceil().max(1.0) as u32;
+    let mut slices: Vec<Slice> = Vec::new();
+    let mut cut = |from: f64, to: f64, part: Option<usize>| {
+        let count = pieces(from, to);
+        let moment = |nth: u32| match nth {
+            _ if nth == count => to,
+            _ => from + (to - from) * f64::from(nth) / f64::from(count),
+        };
+        slices.extend((0..count).filter(|_| to > from).map(|nth| Slice {
+            from: moment(nth),
+            to: moment(nth + 1),
+            part,
+            ends_pass: false,
+        }));
+    };
+    cut(0.0, warm_up, None);
+    let mut part = 0;
+    let mut ends = Vec::new();
+    for pass in 0..passes {
+        let begin = warm_up + f64::from(pass) * seconds;
+        let end = warm_up + f64::from(pass + 1) * seconds;
+        let steady = || seconds / f64::from(pieces(begin, end)).min(PARTS);
+        let period = scenario.load.period(seconds).unwrap_or_else(steady);
+        // Several periods are a part where there are many.
+        let period = period * (seconds / period / PARTS - 1e-9).ceil().max(1.0);
+        // What is left behind the last whole one is like none of them.
+        let periods = (seconds / period + 1e-9).floor().max(1.0) as u32;
+        let mut from = begin;
+        for nth in 1..=periods {
+            let to = (begin + f64::from(nth) * period).min(end);
+            let to = if end - to < SLICE.0 / 10.0 { end } else { to };
+            cut(from, to, Some(part));
+            part += 1;
+            from = to;
+        }
+        cut(from, end, None);
+        ends.push(end);
+    }
+    for slice in &mut slices {
+        slice.ends_pass = ends.contains(&slice.to);
+    }
+    slices
+}
+
 /// How long a cache is brought back into those of the processor before its turn, at most.
 const TOUCHING: Duration = Duration::from_millis(3);
 
@@ -120,21 +191,19 @@ pub fn run(
     let terms = terms(scenario, &values, contenders.len());
     let mut drawers = drawers(scenario, options);
 
-    let whole = scenario.warm_up_seconds + scenario.seconds;
-    let slices = (whole / (whole / SLICES).clamp(SLICE.0, SLICE.1)).ceil().max(1.0) as u32;
-    let turns = u64::from(slices) + u64::from(options.rushes);
+    let whole = scenario.warm_up_seconds + scenario.measured();
+    let slices = slices(scenario);
+    let turns = slices.len() as u64 + u64::from(options.rushes);
     bar.inc_length(turns * contenders.len() as u64);
-    let moment = |slice: u32| whole * f64::from(slice) / f64::from(slices);
-    for slice in 0..slices {
-        let (from, to) = (moment(slice), moment(slice + 1));
+    for (turn, slice) in (0..).zip(&slices) {
         let lanes: Vec<Vec<Request>> =
-            drawers.iter_mut().map(|drawer| drawer.slice(from, to)).collect();
-        in_turns(&mut contenders, slice, &scenario.name, bar, |contender| {
-            contender.serve(&lanes, to - from, &terms)
+            drawers.iter_mut().map(|drawer| drawer.slice(slice.from, slice.to)).collect();
+        in_turns(&mut contenders, turn, &scenario.name, bar, |contender| {
+            contender.serve(&lanes, slice, &terms)
         })?;
     }
     closed(&mut contenders, &mut drawers, whole, scenario, options, &terms, bar)?;
-    let outcomes = contenders.into_iter().map(|contender| contender.finish(&terms)).collect();
+    let outcomes = contenders.into_iter().map(|contender| contender.outcome).collect();
     Ok(Run { scenario: scenario.clone(), outcomes })
 }
 
@@ -296,11 +365,11 @@ impl Contender {
         Self { cache, outcome, behind: vec![0; scenario.threads], next: Vec::new() }
     }
 
-    /// One slice of `seconds`.
-    fn serve(&mut self, lanes: &[Vec<Request>], seconds: f64, terms: &Terms<'_>) -> Result<()> {
+    /// One slice.
+    fn serve(&mut self, lanes: &[Vec<Request>], slice: &Slice, terms: &Terms<'_>) -> Result<()> {
         let cache = &*self.cache;
         let behind = &self.behind;
-        let length = terms.ticker.ticks(seconds * 1e9);
+        let length = terms.ticker.ticks((slice.to - slice.from) * 1e9);
         // Close enough that nobody waits for long, and far enough that all lanes are ready.
         let lead = terms.ticker.ticks(20_000.0);
         let began = AtomicU64::new(0);
@@ -317,7 +386,17 @@ impl Contender {
         })?;
         for (lane, (tally, behind)) in served.into_iter().enumerate() {
             self.outcome.tally.merge(&tally);
+            if let Some(part) = slice.part {
+                let parts = &mut self.outcome.parts;
+                parts.resize_with(parts.len().max(part + 1), Histogram::default);
+                parts[part].merge(&tally.response);
+            }
             self.behind[lane] = behind;
+        }
+        if slice.ends_pass {
+            let behind = self.behind.iter().copied().max().unwrap_or(0);
+            self.outcome.behind.push(terms.ticker.ns(behind) / 1e9);
+            self.behind.fill(0);
         }
         Ok(())
     }
@@ -359,11 +438,6 @@ impl Contender {
         let fresh = Outcome::new(name.clone(), measures.clone());
         std::mem::replace(&mut self.outcome, fresh)
     }
-
-    fn finish(self, terms: &Terms<'_>) -> Outcome {
-        let behind = self.behind.iter().copied().max().unwrap_or(0);
-        Outcome { behind: terms.ticker.ns(behind) / 1e9, ..self.outcome }
-    }
 }
 
 /// Looks at what the turn will ask for, so that it does not begin in a processor's cache full of
@@ -401,4 +475,69 @@ fn in_lanes<T: Send>(lanes: usize, run: &(dyn Fn(usize, &Barrier) -> T + Sync)) 
             .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a lane of the load panicked")))
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::named;
+
+    fn of(name: &str, seconds: f64) -> (Scenario, Vec<Slice>) {
+        let scenario = named(name).unwrap().lasting(seconds);
+        let slices = slices(&scenario);
+        assert_eq!(slices.first().map(|slice| slice.from), Some(0.0));
+        assert!(slices.windows(2).all(|two| two[0].to == two[1].from), "{slices:?}");
+        let end = scenario.warm_up_seconds + scenario.measured();
+        assert!((slices.last().unwrap().to - end).abs() < 1e-9);
+        let longest = slices.iter().map(|slice| slice.to - slice.from).fold(0.0, f64::max);
+        assert!(longest <= SLICE.1 + 1e-9, "{longest}");
+        (scenario, slices)
+    }
+
+    /// The parts' lengths, in seconds.
+    fn parts(slices: &[Slice]) -> Vec<f64> {
+        let count = slices.iter().filter_map(|slice| slice.part).max().unwrap() + 1;
+        let length = |part| {
+            let of_it = slices.iter().filter(|slice| slice.part == Some(part));
+            of_it.map(|slice| slice.to - slice.from).sum()
+        };
+        (0..count).map(length).collect()
+    }
+
+    fn passes(slices: &[Slice]) -> usize {
+        slices.iter().filter(|slice| slice.ends_pass).count()
+    }
+
+    #[test]
+    fn parts_are_what_is_alike() {
+        for seconds in [0.6, 8.0, 60.0] {
+            let (steady, slices) = of("web-cache", seconds);
+            let of_it = parts(&slices);
+            assert!((26..=30).contains(&of_it.len()), "a slice or more each: {}", of_it.len());
+            assert!((of_it.iter().sum::<f64>() - steady.seconds).abs() < 1e-6);
+            assert_eq!(passes(&slices), 1);
+
+            let (burst, slices) = of("batch-scan", seconds);
+            let of_it = parts(&slices);
+            assert_eq!(of_it.len(), 8, "a period each");
+            assert!(of_it.iter().all(|part| (part - burst.seconds / 8.0).abs() < 1e-6));
+
+            let (ramp, slices) = of("morning-rush", seconds);
+            let of_it = parts(&slices);
+            assert_eq!((of_it.len(), passes(&slices)), (6, 6), "a pass each");
+            assert!(of_it.iter().all(|part| (part - ramp.seconds).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn a_period_that_is_cut_short_is_no_part() {
+        let scenario = Scenario { seconds: 2.5, ..named("batch-scan").unwrap() };
+        let slices = slices(&scenario);
+        assert_eq!(parts(&slices).len(), 2);
+        let rest: f64 = (slices.iter())
+            .filter(|slice| slice.part.is_none() && slice.from >= 1.0)
+            .map(|slice| slice.to - slice.from)
+            .sum();
+        assert!((rest - 0.5).abs() < 1e-9, "{rest}");
+    }
 }

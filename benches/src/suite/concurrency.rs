@@ -23,7 +23,7 @@ pub fn run(plan: &Plan, findings: &mut Findings) -> Result<()> {
     let threads: &[usize] = plan.pick(&[1, 2, 4], &[1, 2, 4, 8, 16]);
     let options = run::Options {
         seed: plan.seed,
-        rushes: plan.pick(5, 11),
+        rushes: plan.pick(6, 11),
         rush: Duration::from_millis(plan.pick(20, 100)),
     };
     let bar = progress(0, SUITE);
