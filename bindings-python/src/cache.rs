@@ -301,18 +301,14 @@ impl CacheBase {
     /// Restarts an entry's time to live; None only counts an access.
     #[pyo3(signature = (key, ttl=None))]
     fn touch(&self, key: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
-        let py = key.py();
         let ttl = ttl.map_or(Ok(Ttl::Lasts(HC_TTL_KEEP)), |ttl| ttl_of(ttl, HC_TTL_KEEP))?;
-        let mut scratch = Scratch::default();
-        // SAFETY: the caller holds the object through this function.
-        let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
-        let status = self.call(py, |store| match ttl {
-            // SAFETY: the key's bytes live through the call.
-            Ttl::Gone => unsafe { hc_delete(store, key.data.cast(), key.len) },
-            // SAFETY: as above.
-            Ttl::Lasts(ms) => unsafe { hc_touch(store, key.data.cast(), key.len, ms) },
-        })?;
-        Self::found(py, status)
+        self.restart(key, ttl)
+    }
+
+    /// Has an entry expire in so many seconds (None: the cache's own time); whether it is there.
+    #[pyo3(signature = (key, ttl))]
+    fn expire(&self, key: &Bound<'_, PyAny>, ttl: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.restart(key, ttl_of(ttl, HC_TTL_DEFAULT)?)
     }
 
     /// Adds to an integer, atomically, and returns the sum. An absent key becomes `initial`, to which
@@ -568,6 +564,20 @@ impl CacheBase {
 }
 
 impl CacheBase {
+    fn restart(&self, key: &Bound<'_, PyAny>, ttl: Ttl) -> PyResult<bool> {
+        let py = key.py();
+        let mut scratch = Scratch::default();
+        // SAFETY: the caller holds the object through this function.
+        let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
+        let status = self.call(py, |store| match ttl {
+            // SAFETY: the key's bytes live through the call.
+            Ttl::Gone => unsafe { hc_delete(store, key.data.cast(), key.len) },
+            // SAFETY: as above.
+            Ttl::Lasts(ms) => unsafe { hc_touch(store, key.data.cast(), key.len, ms) },
+        })?;
+        Self::found(py, status)
+    }
+
     fn raw_stats(&self, py: Python<'_>) -> PyResult<hc_store_stats> {
         // SAFETY: all zeroes are valid statistics.
         let mut stats: hc_store_stats = unsafe { std::mem::zeroed() };

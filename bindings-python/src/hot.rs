@@ -10,7 +10,7 @@
 //! a `CacheBase` before they call. None may unwind into the interpreter: [`guarded`] turns a panic
 //! into an exception.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -122,7 +122,7 @@ pub unsafe fn read(py: Python<'_>, cache: &CacheBase, key: KeyRef) -> PyResult<*
     }
     if status == HC_SMALL_BUFFER {
         // SAFETY: with this status the metadata was written; the key's bytes are alive.
-        return unsafe { read_long(py, cache, key, info.assume_init_ref()) };
+        return unsafe { read_again(py, cache, key, *info.assume_init_ref()) };
     }
     if cache.renewed(py, status)? {
         // A store that was opened just now is empty.
@@ -136,16 +136,36 @@ pub unsafe fn read(py: Python<'_>, cache: &CacheBase, key: KeyRef) -> PyResult<*
 /// # Safety
 /// The key's bytes are alive.
 #[cold]
-unsafe fn read_long(
+unsafe fn read_again(
     py: Python<'_>,
     cache: &CacheBase,
     key: KeyRef,
-    info: &hc_info,
+    mut info: hc_info,
 ) -> PyResult<*mut ffi::PyObject> {
-    struct Shared(KeyRef, *mut u8, *mut hc_info);
+    let found = read_long(py, cache, &mut info, |store, data, cap, info| {
+        let (key, len) = key.parts();
+        // SAFETY: the key's bytes are alive (the caller's word); the rest is `read_long`'s.
+        unsafe { hc_get_info(store, key, len, 0, data, cap, info) }
+    })?;
+    match found {
+        Ok(object) => Ok(object.into_ptr()),
+        Err(HC_NOT_FOUND) => Ok(ptr::null_mut()),
+        Err(status) => Err(error(py, status)),
+    }
+}
+
+/// Reads a value that takes `info.len` bytes straight into the object that is handed out, while
+/// other threads run if it is long. `get` copies into a buffer of so many bytes and says what it
+/// found there; what is neither found nor too long for the buffer is the caller's to know.
+pub fn read_long<'py>(
+    py: Python<'py>,
+    cache: &CacheBase,
+    info: &mut hc_info,
+    get: impl Fn(*mut hc_store, *mut c_void, usize, *mut hc_info) -> hc_status + Sync,
+) -> PyResult<Result<Bound<'py, PyAny>, hc_status>> {
+    struct Shared(*mut u8, *mut hc_info);
     // SAFETY: one thread uses them at a time: the one that waits for the work.
     unsafe impl Sync for Shared {}
-    let mut info = *info;
     loop {
         // The value may have been written anew since: if it is longer now, it is asked for again.
         let cap = info.len;
@@ -156,26 +176,21 @@ unsafe fn read_long(
         };
         // SAFETY: they are bytes, of this length.
         let data = unsafe { ffi::PyBytes_AsString(object.as_ptr()) }.cast::<u8>();
-        let places = Shared(key, data, &raw mut info);
-        let get = |store| {
-            let Shared(key, data, info) = &places;
-            // SAFETY: the key's bytes are alive (the caller's word), the object is as long as
-            // `cap` and this function's own, the metadata has a place.
-            unsafe { hc_get_info(store, key.data.cast(), key.len, 0, data.cast(), cap, *info) }
+        let places = Shared(data, info);
+        let ask = |store| {
+            let Shared(data, info) = &places;
+            get(store, data.cast(), cap, *info)
         };
-        let status = if cap < LONG { cache.call(py, get)? } else { cache.long(py, get)? };
+        let status = if cap < LONG { cache.call(py, ask)? } else { cache.long(py, ask)? };
         match status {
-            HC_OK if info.r#type == HC_TYPE_BYTES && info.len == cap => {
-                return Ok(object.into_ptr());
-            }
+            HC_OK if info.r#type == HC_TYPE_BYTES && info.len == cap => return Ok(Ok(object)),
             HC_OK => {
                 // SAFETY: the call wrote `len` bytes, at most `cap`.
                 let bytes = unsafe { std::slice::from_raw_parts(data, info.len) };
-                return value::decode(py, info.r#type, bytes, &cache.codec).map(Bound::into_ptr);
+                return value::decode(py, info.r#type, bytes, &cache.codec).map(Ok);
             }
             HC_SMALL_BUFFER => {}
-            HC_NOT_FOUND => return Ok(ptr::null_mut()),
-            _ => return Err(error(py, status)),
+            status => return Ok(Err(status)),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! and hash as it likes, and two keys that Python holds for different must not meet in one entry.
 //! `True` and `1` are one key, as they are in a dict.
 
+use std::ffi::c_void;
+
 use hypercache_bindings::key::{self, Key, KeyError, TupleWriter};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -70,9 +72,28 @@ pub struct KeyRef {
     pub len: usize,
 }
 
+// SAFETY: the bytes are only read, and belong to objects or buffers that do not change meanwhile.
+unsafe impl Sync for KeyRef {}
+// SAFETY: as above.
+unsafe impl Send for KeyRef {}
+
 impl KeyRef {
     pub fn of(bytes: &[u8]) -> Self {
         Self { data: bytes.as_ptr(), len: bytes.len() }
+    }
+
+    /// Address and length, as the library takes them.
+    pub fn parts(self) -> (*const c_void, usize) {
+        (self.data.cast(), self.len)
+    }
+
+    /// The bytes.
+    ///
+    /// # Safety
+    /// They are alive, and stay so while the result is used.
+    pub unsafe fn bytes<'a>(self) -> &'a [u8] {
+        // SAFETY: the caller's word; a key is never NULL.
+        unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 }
 

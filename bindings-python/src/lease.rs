@@ -4,6 +4,7 @@
 //! for the one who is to load it, or a wait. A thread waits in the library, in slices, so that a
 //! signal is seen; a task waits on the descriptor of [`Waits`], which its event loop watches.
 
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +16,10 @@ use pyo3::prelude::*;
 use crate::cache::CacheBase;
 use crate::errors::{check, detail, error, error_with};
 use crate::handle::Owned;
-use crate::hot::{LONG, put_options};
+use crate::hot::{LONG, put_options, read_long};
 use crate::key::{self, KeyRef, Scratch};
-use crate::open::{Ttl, ttl};
+use crate::open::{Ttl, lasting_for};
+use crate::passed::{self, Joined};
 use crate::value;
 
 /// How long a thread waits before it looks for signals, in milliseconds.
@@ -40,6 +42,8 @@ pub enum Claim<'py> {
 #[pyclass(module = "hypercache._native", frozen)]
 pub struct Lease {
     lease: Mutex<hc_lease>,
+    /// What is loaded.
+    name: passed::Name,
     cache: Py<CacheBase>,
     share: Arc<Owned>,
 }
@@ -68,33 +72,44 @@ impl Drop for Lease {
 
 #[pymethods]
 impl Lease {
-    /// Stores the loaded value, wakes who waits, and ends the lease; whether it was stored. From
-    /// `soft_ms` on, where that is not 0, claims have one caller load it anew.
-    #[pyo3(signature = (value, ttl=None, soft_ms=0))]
+    /// Stores the loaded value, wakes who waits, and ends the lease; whether it was stored. After
+    /// `soft` seconds, where they are given, claims have one caller load it anew.
+    #[pyo3(signature = (value, ttl=None, soft=None))]
     fn put(
         &self,
         value: &Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
-        soft_ms: u64,
+        soft: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         struct Shared(*const u8, usize, hc_put_options);
         // SAFETY: the bytes are only read.
         unsafe impl Sync for Shared {}
         let py = value.py();
-        let ttl =
-            ttl.map_or(Ok(Ttl::Lasts(HC_TTL_DEFAULT)), |object| self::ttl(object, HC_TTL_DEFAULT))?;
+        let ttl = time(ttl, "ttl", HC_TTL_DEFAULT)?;
+        let soft = time(soft, "soft", 0)?;
         let Ttl::Lasts(ttl_ms) = ttl else {
             self.end(HC_DROP_CANCELLED, 0);
             return Ok(false);
         };
+        let object = value;
         // SAFETY: the caller holds the object through this function.
-        let value = unsafe { value::encode(py, value.as_ptr(), &self.cache.get().codec) }?;
+        let value = unsafe { value::encode(py, object.as_ptr(), &self.cache.get().codec) }?;
         let mut lease = self.taken();
         if lease.generation == 0 {
             return Ok(false);
         }
         let mut options = put_options(HC_PUT_SET, value.tag, ttl_ms, 0);
-        options.soft_ttl_ms = soft_ms;
+        options.soft_ttl_ms = millis(soft);
+        // A short value is put with the interpreter's lock held: who waits now is all who do.
+        let is_long = value.len() >= LONG;
+        let waiting = if is_long {
+            Some(Joined::new(self.name.clone()))
+        } else {
+            Joined::waited_for(&self.name)
+        };
+        if let Some(waiting) = &waiting {
+            waiting.open();
+        }
         let parts = Shared(value.data(), value.len(), options);
         let store = &self.share;
         let mut put = || {
@@ -112,7 +127,11 @@ impl Lease {
                 )
             }
         };
-        let status = if value.len() < LONG { put() } else { py.detach(put) };
+        let status = if is_long { py.detach(put) } else { put() };
+        if let Some(waiting) = waiting {
+            let is_old_or_held = status == HC_OK || status == HC_CONFLICT;
+            waiting.settle((!is_old_or_held).then(|| value.held(object)));
+        }
         match status {
             HC_OK => Ok(true),
             // Written meanwhile, declined, or there is no room: the caller has the value anyhow.
@@ -127,17 +146,32 @@ impl Lease {
         self.end(HC_DROP_CANCELLED, 0);
     }
 
-    /// Ends the lease: who waits, and who claims the key within so many milliseconds, is told that
-    /// the load failed.
-    #[pyo3(signature = (retry_ms=0))]
-    fn fail(&self, retry_ms: u64) {
-        self.end(HC_DROP_FAILED, retry_ms);
+    /// Ends the lease: who waits, and who claims the key within so many seconds, is told that the
+    /// load failed.
+    #[pyo3(signature = (retry=None))]
+    fn fail(&self, retry: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.end(HC_DROP_FAILED, millis(time(retry, "retry", 0)?));
+        Ok(())
     }
 
-    /// Ends the lease: the source has no such key, and for so many milliseconds nobody asks again.
-    #[pyo3(signature = (retry_ms))]
-    fn absent(&self, retry_ms: u64) {
-        self.end(HC_DROP_ABSENT, retry_ms);
+    /// Ends the lease: the source has no such key, and for so many seconds nobody asks again.
+    #[pyo3(signature = (retry))]
+    fn absent(&self, retry: &Bound<'_, PyAny>) -> PyResult<()> {
+        let retry = millis(time(Some(retry), "retry", 0)?);
+        self.end(HC_DROP_ABSENT, retry.max(1));
+        Ok(())
+    }
+}
+
+/// The time that an argument names, by the rule for all times of the package.
+fn time(seconds: Option<&Bound<'_, PyAny>>, what: &str, default: u64) -> PyResult<Ttl> {
+    seconds.map_or(Ok(Ttl::Lasts(default)), |seconds| lasting_for(seconds, what, default))
+}
+
+fn millis(time: Ttl) -> u64 {
+    match time {
+        Ttl::Gone => 0,
+        Ttl::Lasts(millis) => millis,
     }
 }
 
@@ -162,34 +196,58 @@ pub unsafe fn claim<'py>(
     let (py, this) = (cache.py(), cache.get());
     let flags = if how.stale { HC_CLAIM_STALE } else { 0 };
     let mut place = Place::new();
-    let mut timeout = 0;
+    let mut waiting: Option<Joined> = None;
     loop {
         // SAFETY: the caller's word.
-        let status = unsafe { place.ask(py, this, key, flags, timeout) }?;
-        match status {
-            HC_OK => {
-                let (info, bytes) = place.found();
-                return Ok(Claim::Value(value::decode(py, info.r#type, bytes, &this.codec)?));
+        let mut answer = unsafe { place.ask(py, this, key, flags) }?;
+        while let (Answer::Told(HC_TIMEOUT), true) = (&answer, how.wait) {
+            py.check_signals()?;
+            if waiting.is_none() {
+                // SAFETY: the caller's word.
+                let bytes = unsafe { key.bytes() };
+                waiting = Some(Joined::new(passed::name(this.share(py)?.store, bytes)));
             }
-            HC_CLAIMED => return place.leased(cache).map(Claim::Claimed),
-            HC_SMALL_BUFFER => place.grow(),
-            HC_TIMEOUT if how.wait => {
-                py.check_signals()?;
-                timeout = SLICE_MS;
+            // SAFETY: the caller's word.
+            answer = unsafe { place.wait(py, this, key, flags) }?;
+        }
+        match answer {
+            Answer::Value(value) => return Ok(Claim::Value(value)),
+            Answer::Told(HC_CLAIMED) => {
+                // SAFETY: the caller's word; the lease was granted.
+                let lease = unsafe { place.leased(cache, key) }?;
+                // The load may have ended between two waits.
+                let offered = waiting.take().map(|waiting| waiting.offered(py, &this.codec));
+                return Ok(match offered.transpose()?.flatten() {
+                    Some(value) => Claim::Value(value),
+                    None => Claim::Claimed(lease),
+                });
             }
-            HC_TIMEOUT => return Ok(Claim::Busy),
-            HC_NOT_FOUND => return Ok(Claim::Absent),
-            // Declined by the policy and not passed on: another claim loads it again.
-            HC_NOT_ADMITTED => timeout = 0,
-            _ => return Err(error(py, status)),
+            Answer::Told(HC_TIMEOUT) => return Ok(Claim::Busy),
+            Answer::Told(HC_NOT_FOUND) => return Ok(Claim::Absent),
+            Answer::Told(HC_NOT_ADMITTED) => {
+                // Nothing could hold the value. Who loaded it in another language kept it; then
+                // one of those who wait here loads it for them.
+                let offered = waiting.take().map(|waiting| waiting.offered(py, &this.codec));
+                if let Some(value) = offered.transpose()?.flatten() {
+                    return Ok(Claim::Value(value));
+                }
+            }
+            // Views hold all that may be held, so that it cannot be shown in place: copied then.
+            Answer::Told(HC_ERR_NO_SPACE) if waiting.take().is_some() => {}
+            Answer::Told(status) => return Err(error(py, status)),
         }
     }
+}
+
+/// What came of asking once.
+enum Answer<'py> {
+    Value(Bound<'py, PyAny>),
+    Told(hc_status),
 }
 
 /// What the library writes an answer to.
 struct Place {
     buffer: MaybeUninit<[u8; BUFFER]>,
-    long: Vec<u8>,
     info: MaybeUninit<hc_info>,
     lease: hc_lease,
 }
@@ -199,68 +257,113 @@ impl Place {
     fn new() -> Self {
         Self {
             buffer: MaybeUninit::uninit(),
-            long: Vec::new(),
             info: MaybeUninit::uninit(),
             lease: hc_lease { id: 0, generation: 0 },
         }
     }
 
-    fn buffer(&mut self) -> (*mut u8, usize) {
-        if self.long.capacity() > 0 {
-            (self.long.as_mut_ptr(), self.long.capacity())
-        } else {
-            (self.buffer.as_mut_ptr().cast(), BUFFER)
-        }
-    }
-
+    /// Claims without waiting.
+    ///
     /// # Safety
     /// The key's bytes stay alive through the call.
-    unsafe fn ask(
+    #[inline]
+    unsafe fn ask<'py>(
         &mut self,
-        py: Python<'_>,
+        py: Python<'py>,
         cache: &CacheBase,
         key: KeyRef,
         flags: u32,
-        timeout: u64,
-    ) -> PyResult<hc_status> {
-        struct Shared(KeyRef, *mut u8, usize, *mut hc_info, *mut hc_lease);
-        // SAFETY: one thread uses them at a time: the one that waits for the work.
-        unsafe impl Sync for Shared {}
-        let (data, cap) = self.buffer();
-        let places = Shared(key, data, cap, self.info.as_mut_ptr(), &raw mut self.lease);
-        let ask = |store| {
-            let Shared(key, data, cap, info, lease) = &places;
+    ) -> PyResult<Answer<'py>> {
+        let status = cache.call(py, |store| {
+            let (data, len, buffer) = (key.data.cast(), key.len, self.buffer.as_mut_ptr().cast());
+            let (info, lease) = (self.info.as_mut_ptr(), &raw mut self.lease);
             // SAFETY: the key's bytes are alive (the caller's word); the buffer has its capacity,
             // metadata and lease have a place.
-            unsafe {
-                let (key, len, data) = (key.data.cast(), key.len, data.cast());
-                hc_get_or_claim(store, key, len, flags, timeout, data, *cap, *info, *lease)
+            unsafe { hc_get_or_claim(store, data, len, flags, 0, buffer, BUFFER, info, lease) }
+        })?;
+        match status {
+            HC_OK => {
+                // SAFETY: with this status both were written, the buffer for `len` bytes.
+                let (info, bytes) = unsafe {
+                    let info = self.info.assume_init_ref();
+                    (info, std::slice::from_raw_parts(self.buffer.as_ptr().cast(), info.len))
+                };
+                value::decode(py, info.r#type, bytes, &cache.codec).map(Answer::Value)
             }
-        };
-        if timeout == 0 { cache.call(py, ask) } else { cache.long(py, ask) }
-    }
-
-    /// What was found: only after `HC_OK`.
-    fn found(&mut self) -> (hc_info, &[u8]) {
-        // SAFETY: with this status both were written, the buffer for `len` bytes.
-        unsafe {
-            let info = *self.info.assume_init_ref();
-            let (data, _) = self.buffer();
-            (info, std::slice::from_raw_parts(data, info.len))
+            // SAFETY: with this status the metadata was written; else the caller's word.
+            HC_SMALL_BUFFER => unsafe { self.ask_long(py, cache, key, flags) },
+            status => Ok(Answer::Told(status)),
         }
     }
 
-    /// Room for what did not fit: only after `HC_SMALL_BUFFER`.
-    fn grow(&mut self) {
-        // SAFETY: with this status the metadata was written.
-        self.long.reserve(unsafe { self.info.assume_init_ref() }.len);
+    /// The same for a value that did not fit the buffer.
+    ///
+    /// # Safety
+    /// The key's bytes stay alive through the call, and the metadata was written.
+    #[cold]
+    unsafe fn ask_long<'py>(
+        &mut self,
+        py: Python<'py>,
+        cache: &CacheBase,
+        key: KeyRef,
+        flags: u32,
+    ) -> PyResult<Answer<'py>> {
+        struct Shared(*mut hc_lease);
+        // SAFETY: one thread uses it at a time: the one that waits for the work.
+        unsafe impl Sync for Shared {}
+        let lease = Shared(&raw mut self.lease);
+        // SAFETY: the caller's word.
+        let info = unsafe { self.info.assume_init_mut() };
+        let found = read_long(py, cache, info, |store, data, cap, info| {
+            let (Shared(lease), (key, len)) = (&lease, key.parts());
+            // SAFETY: as in `ask`; `data` has `cap` bytes.
+            unsafe { hc_get_or_claim(store, key, len, flags, 0, data, cap, info, *lease) }
+        })?;
+        Ok(found.map_or_else(Answer::Told, Answer::Value))
+    }
+
+    /// Claims, and waits for somebody else's load for a while, which other Python threads use. What
+    /// is found is shown in place: a value that was only passed on can be taken once.
+    ///
+    /// # Safety
+    /// The key's bytes stay alive through the call.
+    unsafe fn wait<'py>(
+        &mut self,
+        py: Python<'py>,
+        cache: &CacheBase,
+        key: KeyRef,
+        flags: u32,
+    ) -> PyResult<Answer<'py>> {
+        struct Shared(*mut hc_view, *mut hc_lease);
+        // SAFETY: one thread uses them at a time: the one that waits for the work.
+        unsafe impl Sync for Shared {}
+        // SAFETY: all zeroes is a cleared view.
+        let mut view: hc_view = unsafe { std::mem::zeroed() };
+        let places = Shared(&raw mut view, &raw mut self.lease);
+        let status = cache.long(py, |store| {
+            let (Shared(view, lease), (key, len)) = (&places, key.parts());
+            // SAFETY: the key's bytes are alive (the caller's word), view and lease are places.
+            unsafe { hc_claim(store, key, len, flags, SLICE_MS, *view, *lease) }
+        })?;
+        if status != HC_OK {
+            return Ok(Answer::Told(status));
+        }
+        let value = value::decode_view(py, &view, &cache.codec);
+        // SAFETY: it is pinned, and given back once.
+        unsafe { hc_unpin(&raw mut view) };
+        value.map(Answer::Value)
     }
 
     /// What was granted: only after `HC_CLAIMED`.
-    fn leased(&self, cache: &Bound<'_, CacheBase>) -> PyResult<Lease> {
+    ///
+    /// # Safety
+    /// The key's bytes are alive.
+    unsafe fn leased(&self, cache: &Bound<'_, CacheBase>, key: KeyRef) -> PyResult<Lease> {
         let share = cache.get().share(cache.py())?;
+        // SAFETY: the caller's word.
+        let name = passed::name(share.store, unsafe { key.bytes() });
         let cache = cache.clone().unbind();
-        Ok(Lease { lease: Mutex::new(self.lease), cache, share })
+        Ok(Lease { lease: Mutex::new(self.lease), name, cache, share })
     }
 }
 
@@ -270,10 +373,11 @@ pub struct Waits {
     waits: Mutex<Opened>,
     cache: Py<CacheBase>,
     /// The store stays as long as anything waits.
-    _share: Arc<Owned>,
+    share: Arc<Owned>,
 }
 
-struct Opened(*mut hc_waits);
+/// The waits, and by cookie those who wait.
+struct Opened(*mut hc_waits, BTreeMap<u64, Joined>);
 
 // SAFETY: waits may be used from any thread; the lock has them used by one at a time.
 unsafe impl Send for Opened {}
@@ -301,7 +405,7 @@ impl Waits {
             return Err(error_with(py, status, &why));
         }
         let cache = cache.clone().unbind();
-        Ok(Self { waits: Mutex::new(Opened(waits)), cache, _share: share })
+        Ok(Self { waits: Mutex::new(Opened(waits, BTreeMap::new())), cache, share })
     }
 
     /// The descriptor: readable while `ended` has something to tell.
@@ -318,16 +422,21 @@ impl Waits {
         let mut scratch = Scratch::default();
         // SAFETY: the caller holds the object through this function.
         let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
-        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         if waits.0.is_null() {
             return Err(PyRuntimeError::new_err("the waits are closed"));
         }
+        // SAFETY: the key's bytes are alive.
+        let joined = Joined::new(passed::name(self.share.store, unsafe { key.bytes() }));
         let mut left = 0;
         // SAFETY: the waits are open; the key's bytes are alive; `left` is a place.
         let status =
             unsafe { hc_waits_add(waits.0, key.data.cast(), key.len, cookie, &raw mut left) };
         match status {
-            HC_OK => Ok(Some(left)),
+            HC_OK => {
+                waits.1.insert(cookie, joined);
+                Ok(Some(left))
+            }
             HC_NOT_FOUND => Ok(None),
             _ => Err(error(py, status)),
         }
@@ -341,32 +450,38 @@ impl Waits {
             // SAFETY: all zeroes is a cleared view.
             let mut view: hc_view = unsafe { std::mem::zeroed() };
             let (mut cookie, mut outcome) = (0, HC_OK);
-            let status = {
-                let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            let (status, joined) = {
+                let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
                 if waits.0.is_null() {
                     return Ok(all);
                 }
                 // SAFETY: the waits are open; the outputs are places.
-                unsafe { hc_waits_next(waits.0, &raw mut cookie, &raw mut outcome, &raw mut view) }
+                let status = unsafe {
+                    hc_waits_next(waits.0, &raw mut cookie, &raw mut outcome, &raw mut view)
+                };
+                (status, waits.1.remove(&cookie))
             };
+            let codec = &self.cache.get().codec;
             if status == HC_DONE {
                 return Ok(all);
             }
             check(py, status)?;
             all.push(match outcome {
                 HC_OK => {
-                    // SAFETY: the pinned view shows `len` bytes until it is unpinned, once.
-                    let value = unsafe {
-                        let bytes = std::slice::from_raw_parts(view.data.cast::<u8>(), view.len);
-                        let codec = &self.cache.get().codec;
-                        let value = value::decode(py, view.r#type, bytes, codec);
-                        hc_unpin(&raw mut view);
-                        value
-                    };
+                    let value = value::decode_view(py, &view, codec);
+                    // SAFETY: it is pinned, and given back once.
+                    unsafe { hc_unpin(&raw mut view) };
                     match value {
                         Ok(value) => (cookie, "value", Some(value)),
                         // The one who waits will meet the same failure with its own claim.
                         Err(_) => (cookie, "again", None),
+                    }
+                }
+                HC_NOT_ADMITTED => {
+                    let offered = joined.map(|joined| joined.offered(py, codec));
+                    match offered.transpose().ok().flatten().flatten() {
+                        Some(value) => (cookie, "value", Some(value)),
+                        None => (cookie, "again", None),
                     }
                 }
                 HC_NOT_FOUND => (cookie, "absent", None),
@@ -379,6 +494,6 @@ impl Waits {
     /// Forgets all waits. Take the descriptor out of the event loop first.
     fn close(&self) {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        *waits = Opened(ptr::null_mut());
+        *waits = Opened(ptr::null_mut(), BTreeMap::new());
     }
 }

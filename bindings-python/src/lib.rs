@@ -9,7 +9,7 @@
 //! - [`handle`], [`cache`]: one store, and the calls that are rare enough for PyO3's wrappers;
 //! - [`open`]: how a store is opened, byte sizes and times to live;
 //! - [`hot`], [`batch`], [`arguments`]: those that are not, in the interpreter's calling convention;
-//! - [`lease`], [`memo`]: read-through and memoization;
+//! - [`lease`], [`memo`], [`passed`]: read-through and memoization;
 //! - [`pool`], [`filter`], [`view`], [`scan`], [`stats`]: the other objects;
 //! - [`errors`]: statuses as exceptions; [`stack`]: recursion before it is a fault.
 //!
@@ -27,6 +27,7 @@ mod key;
 mod lease;
 mod memo;
 mod open;
+mod passed;
 mod pool;
 mod scan;
 mod stack;

@@ -4,6 +4,8 @@
 //! C, C++ and Node read them. Everything else, subclasses of these included, goes through the
 //! cache's codec, so that what comes out has the type that went in.
 
+use std::ptr;
+
 use hypercache_sys::*;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
@@ -11,6 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::errors;
+use crate::hot::LONG;
+use crate::passed::Held;
 
 /// How objects of other types become bytes.
 pub struct Codec {
@@ -20,23 +24,23 @@ pub struct Codec {
     pub loads: Py<PyAny>,
 }
 
-/// A value to be stored. `data` points into the object, into `small`, or into `_owner`.
+/// A value to be stored. `data` points into the object, into `small`, or into `owner`.
 pub struct Encoded<'py> {
     data: *const u8,
     len: usize,
     pub tag: u32,
     small: [u8; 8],
     /// What `data` points into where it is not the caller's object.
-    _owner: Option<Bound<'py, PyAny>>,
+    owner: Option<Bound<'py, PyAny>>,
 }
 
 impl<'py> Encoded<'py> {
     fn borrowed(data: *const u8, len: usize, tag: u32) -> Self {
-        Self { data, len, tag, small: [0; 8], _owner: None }
+        Self { data, len, tag, small: [0; 8], owner: None }
     }
 
     fn small(small: [u8; 8], len: usize, tag: u32) -> Self {
-        Self { data: std::ptr::null(), len, tag, small, _owner: None }
+        Self { data: ptr::null(), len, tag, small, owner: None }
     }
 
     fn owned(bytes: Bound<'py, PyAny>, tag: u32) -> PyResult<Self> {
@@ -44,7 +48,7 @@ impl<'py> Encoded<'py> {
             .cast_exact::<PyBytes>()
             .map_err(|_| PyTypeError::new_err("the codec's dumps did not return bytes"))?;
         let (data, len) = (inner.as_bytes().as_ptr(), inner.as_bytes().len());
-        Ok(Self { data, len, tag, small: [0; 8], _owner: Some(bytes) })
+        Ok(Self { data, len, tag, small: [0; 8], owner: Some(bytes) })
     }
 
     /// The bytes; small values live in `self`.
@@ -55,6 +59,21 @@ impl<'py> Encoded<'py> {
 
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// The value held for others to decode; `object` is what it was made of.
+    pub fn held(&self, object: &Bound<'py, PyAny>) -> Held {
+        let py = object.py();
+        let (owner, data) = match &self.owner {
+            Some(owner) => (owner.clone(), self.data),
+            None if self.data.is_null() => {
+                let copy = PyBytes::new(py, &self.small[..self.len]);
+                let data = copy.as_bytes().as_ptr();
+                (copy.into_any(), data)
+            }
+            None => (object.clone(), self.data),
+        };
+        Held { owner: owner.unbind(), data, len: self.len, tag: self.tag }
     }
 }
 
@@ -136,6 +155,37 @@ pub fn decode<'py>(
         HC_TYPE_NULL => Ok(py.None().into_bound(py)),
         _ => decode_other(py, tag, bytes, codec),
     }
+}
+
+/// The object that a pinned view shows; a long one is copied while other threads run.
+pub fn decode_view<'py>(
+    py: Python<'py>,
+    view: &hc_view,
+    codec: &Codec,
+) -> PyResult<Bound<'py, PyAny>> {
+    struct Place(*mut u8);
+    // SAFETY: one thread uses it: the one that copies.
+    unsafe impl Sync for Place {}
+    // SAFETY: the pinned view shows `len` bytes; an empty one has no address.
+    let bytes: &[u8] = unsafe {
+        if view.len == 0 { &[] } else { std::slice::from_raw_parts(view.data.cast(), view.len) }
+    };
+    if view.r#type != HC_TYPE_BYTES || bytes.len() < LONG {
+        return decode(py, view.r#type, bytes, codec);
+    }
+    // SAFETY: NULL asks for bytes of this length that the caller fills; nobody else has them.
+    let object = unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), bytes.len().cast_signed());
+        Bound::from_owned_ptr_or_err(py, object)?
+    };
+    // SAFETY: they are bytes, of this length.
+    let place = Place(unsafe { ffi::PyBytes_AsString(object.as_ptr()) }.cast());
+    py.detach(|| {
+        let Place(data) = &place;
+        // SAFETY: both are as long, and the object is this function's own.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), *data, bytes.len()) };
+    });
+    Ok(object)
 }
 
 fn eight(bytes: &[u8]) -> PyResult<[u8; 8]> {

@@ -192,6 +192,8 @@ def test_times_to_live(cache: Cache) -> None:
         other["k"] = 1
         assert other.ttl("k") == pytest.approx(30, abs=5)
         assert other.config().ttl == 30
+        other.set("k", 1, ttl=100)
+        assert other.expire("k", None) and other.ttl("k") == pytest.approx(30, abs=5)
 
 
 def test_counters(cache: Cache) -> None:

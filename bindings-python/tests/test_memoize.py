@@ -602,3 +602,81 @@ def test_leases_are_the_stores(cache: Cache) -> None:
         assert results == [1] * 16
         assert a.stats().leases == 1
     assert hypercache.Memoized is not None
+
+
+@pytest.mark.parametrize(
+    "value", [b"x" * (2 << 20), "y" * (2 << 20), ["z" * (2 << 20)]], ids=["bytes", "str", "list"]
+)
+def test_what_fits_nowhere_is_loaded_once_for_all_who_wait(value: Any) -> None:
+    calls = Calls()
+
+    def load() -> Any:
+        calls()
+        time.sleep(0.2)
+        return value
+
+    async def load_later() -> Any:
+        calls()
+        await asyncio.sleep(0.2)
+        return value
+
+    async def ask(cache: Cache) -> list[Any]:
+        return await asyncio.gather(*(cache.get_or_load_async("t", load_later) for _ in range(8)))
+
+    with Cache("1MiB") as cache:
+        found = in_threads(8, lambda: cache.get_or_load("k", load))
+        assert calls.count == 1
+        found += asyncio.run(ask(cache))
+        assert calls.count == 2 and "k" not in cache and "t" not in cache
+        assert all(one == value for one in found)
+        if isinstance(value, list):
+            assert len({id(one) for one in found}) == 15, "who waits has its own"
+        assert cache.get_or_load("k", load) == value and calls.count == 3, "and nothing is kept"
+
+
+def test_a_loop_may_begin_to_wait_while_another_looks(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shared(weakref.WeakValueDictionary[Any, Any]):
+        """What other threads have their waits in as well."""
+
+        def values(self) -> Any:
+            for at, value in enumerate(super().values()):
+                self["another thread's", at] = value
+                yield value
+
+    async def main() -> None:
+        async def slow() -> int:
+            await asyncio.sleep(0.05)
+            return 1
+
+        waiting = [cache.get_or_load_async("k", slow) for _ in range(3)]
+        assert await asyncio.gather(*waiting) == [1, 1, 1]
+
+    class Loop:
+        def is_closed(self) -> bool:
+            return False
+
+    class Waiting:
+        _loop = Loop()
+
+    shared, other = Shared(), Waiting()
+    shared["other"] = other
+    monkeypatch.setattr(hypercache._memoize, "_waiting", shared)
+    asyncio.run(main())
+
+
+def test_times_are_the_packages() -> None:
+    """One rule for all times: what is given in seconds goes to the library as it is."""
+    told: list[Any] = []
+
+    class Told:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *given: told.append((name, *given))
+
+    lease: Any = Told()
+    terms = hypercache._memoize.Terms(0.0014, 0.0, 0.0014, 0.0004, 1.0)
+    terms.finish(lease, None)
+    terms.finish(lease, 7)
+    terms.failed(lease, KeyError())
+    assert told == [("absent", 0.0014), ("put", 7, 1.0014, 0.0014), ("fail", 0.0004)]

@@ -181,12 +181,6 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
 
     # What a cache has beside a mapping.
 
-    def expire(self, key: Key, ttl: float | None) -> bool:
-        """Has an entry expire in so many seconds (None: the cache's own); whether it is there."""
-        if ttl is None:
-            ttl = self.config().ttl
-        return self.touch(key, ttl)
-
     def entry(self, key: Key) -> Entry | None:
         """What is known of an entry besides its value; None if it is not there."""
         parts = self._entry_tuple(key)

@@ -166,15 +166,14 @@ class Terms(NamedTuple):
         """Ends a lease with what was loaded."""
         try:
             if value is None and self.negative_ttl is not None:
-                lease.absent(max(1, round(self.negative_ttl * 1000)))
+                lease.absent(self.negative_ttl)
                 return
-            ttl = self.ttl
+            ttl, soft = self.ttl, None
             if ttl is not None and self.jitter:
                 ttl *= 1 - self.jitter * random.random()
-            soft_ms = 0
             if ttl is not None and self.stale:
-                ttl, soft_ms = ttl + self.stale, max(1, round(ttl * 1000))
-            lease.put(value, ttl, soft_ms)
+                ttl, soft = ttl + self.stale, ttl
+            lease.put(value, ttl, soft)
         except BaseException:
             lease.fail()
             raise
@@ -182,7 +181,7 @@ class Terms(NamedTuple):
     def failed(self, lease: Lease, error: BaseException) -> None:
         """Ends a lease without a value. What is no error of the load passes the task on."""
         if isinstance(error, Exception) and not isinstance(error, asyncio.CancelledError):
-            lease.fail(round(self.error_ttl * 1000))
+            lease.fail(self.error_ttl)
         else:
             lease.cancel()
 
@@ -229,8 +228,10 @@ class _LoopWaits:
         self._place = id(loop), id(cache)
         self._next = 0
         self._futures: dict[int, asyncio.Future[Any]] = {}
-        for other in list(_waiting.values()):
-            if other._loop.is_closed():
+        # References, and not values: walking those while one goes is an error.
+        for reference in _waiting.valuerefs():
+            other = reference()
+            if other is not None and other._loop.is_closed():
                 other._close()
         loop.add_reader(self._waits.fileno(), self._told)
         _waiting[self._place] = self
