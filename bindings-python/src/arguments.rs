@@ -116,7 +116,7 @@ pub fn of_type<'a, 'py, T: FromPyObject<'a, 'py>>(
 }
 
 /// An object as messages show it, cut if it is long.
-fn shown(value: &Bound<'_, PyAny>) -> String {
+pub fn shown(value: &Bound<'_, PyAny>) -> String {
     const MOST: usize = 100;
     let text = value.repr().map_or_else(|_| "?".into(), |text| text.to_string());
     match text.char_indices().nth(MOST) {

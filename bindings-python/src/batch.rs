@@ -278,9 +278,20 @@ fn pairs<'py>(entries: &Bound<'py, PyAny>) -> PyResult<(Objects<'py>, Objects<'p
         let dict = if cfg!(Py_GIL_DISABLED) { dict.copy()? } else { dict.clone() };
         return Ok(dict.iter().unzip());
     }
-    let entries =
-        if entries.hasattr("keys")? { entries.call_method0("items")? } else { entries.clone() };
     let (mut keys, mut objects) = (Vec::new(), Vec::new());
+    let entries = if !entries.hasattr("keys")? {
+        entries.clone()
+    } else if entries.hasattr("items")? {
+        entries.call_method0("items")?
+    } else {
+        // What has keys is a mapping for dict.update, whatever else a mapping has.
+        for key in entries.call_method0("keys")?.try_iter()? {
+            let key = key?;
+            objects.push(entries.get_item(&key)?);
+            keys.push(key);
+        }
+        return Ok((keys, objects));
+    };
     for (at, pair) in entries.try_iter()?.enumerate() {
         // A pair is what has two parts, as dict.update takes it.
         let parts: Vec<Bound<'_, PyAny>> = pair?.try_iter()?.collect::<PyResult<_>>()?;

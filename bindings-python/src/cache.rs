@@ -5,6 +5,7 @@
 //! enough for PyO3's wrappers. Rules, defaults and limits are the library's: what an argument leaves
 //! out is passed on as "the default".
 
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use hypercache_bindings::policy;
@@ -210,12 +211,10 @@ impl CacheBase {
         self.opening.name.as_ref().map(|name| name.to_string_lossy().into_owned())
     }
 
-    /// The pool that the cache's memory is in.
-    #[getter(_pool)]
-    fn native_pool(&self, py: Python<'_>) -> PyResult<PoolBase> {
-        // SAFETY: the share holds the pool while it is retained.
-        let pool = unsafe { hc_pool_retain(self.share(py)?.pool) };
-        Ok(PoolBase::adopt(pool))
+    /// A number that all who have the store open share.
+    #[getter(_store_number)]
+    fn store_number(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.share(py)?.store.addr())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
@@ -362,23 +361,44 @@ impl CacheBase {
         let mut scratch = Scratch::default();
         // SAFETY: the caller holds the object through this function.
         let key = unsafe { key::encode(py, key.as_ptr(), &mut scratch) }?;
-        let mut buffer: Vec<u8> = Vec::with_capacity(4096);
-        // SAFETY: all zeroes is a valid hc_info.
-        let mut info: hc_info = unsafe { std::mem::zeroed() };
+        // The value is decoded before it is removed: what the codec cannot read stays.
         loop {
-            // SAFETY: the key's bytes live through the call; the buffer has its capacity.
-            let status = self.call(py, |store| unsafe {
-                let (data, cap) = (buffer.as_mut_ptr().cast(), buffer.capacity());
-                hc_take(store, key.data.cast(), key.len, data, cap, &raw mut info)
+            let mut buffer = MaybeUninit::<[u8; hot::BUFFER]>::uninit();
+            // SAFETY: all zeroes is a valid hc_info.
+            let mut info: hc_info = unsafe { std::mem::zeroed() };
+            let status = self.call(py, |store| {
+                let ((data, len), to) = (key.parts(), buffer.as_mut_ptr().cast());
+                // SAFETY: the key's bytes live through the call; the buffer has its capacity.
+                unsafe { hc_get_info(store, data, len, 0, to, hot::BUFFER, &raw mut info) }
             })?;
-            match status {
+            let value = match status {
                 HC_OK => {
                     // SAFETY: the call wrote `len` bytes, at most the capacity.
-                    unsafe { buffer.set_len(info.len) };
-                    return value::decode(py, info.r#type, &buffer, &self.codec);
+                    let bytes =
+                        unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast(), info.len) };
+                    Ok(value::decode(py, info.r#type, bytes, &self.codec)?)
                 }
-                HC_SMALL_BUFFER => buffer.reserve(info.len),
-                HC_NOT_FOUND => return Ok(default),
+                HC_SMALL_BUFFER => hot::read_long(py, self, &mut info, |store, to, cap, info| {
+                    let (data, len) = key.parts();
+                    // SAFETY: as above; `to` has `cap` bytes.
+                    unsafe { hc_get_info(store, data, len, 0, to, cap, info) }
+                })?,
+                status => Err(status),
+            };
+            let value = match value {
+                Ok(value) => value,
+                Err(HC_NOT_FOUND) => return Ok(default),
+                Err(status) => return Err(error(py, status)),
+            };
+            let status = self.call(py, |store| {
+                let (data, len) = key.parts();
+                // SAFETY: the key's bytes live through the call.
+                unsafe { hc_delete_if(store, data, len, info.version) }
+            })?;
+            match status {
+                HC_OK => return Ok(value),
+                // Written or taken by another meanwhile: whoever has removed it has it.
+                HC_CONFLICT | HC_NOT_FOUND => py.check_signals()?,
                 _ => return Err(error(py, status)),
             }
         }
@@ -458,7 +478,8 @@ impl CacheBase {
             1 => Shown::Values,
             _ => Shown::Items,
         };
-        Ok(Scan::new(scan, shown, slf.clone().unbind(), this.share(py)?))
+        let matches = entries.is_some();
+        Ok(Scan::new(scan, shown, matches, slf.clone().unbind(), this.share(py)?))
     }
 
     /// Removes what matches and returns how many there were.
@@ -529,12 +550,22 @@ impl CacheBase {
     }
 
     /// Ends the cache for everybody who has it open, in any language, and closes it.
-    fn destroy(&self, py: Python<'_>) {
+    fn destroy(&self, py: Python<'_>) -> PyResult<()> {
         if let Some(share) = self.handle.share() {
+            // A forked child has nothing of the parent's to end, and is told so.
+            // SAFETY: all zeroes are valid statistics.
+            let mut stats: hc_store_stats = unsafe { std::mem::zeroed() };
+            stats.size = size_of::<hc_store_stats>();
+            // SAFETY: the share holds the store through the call; the struct is a place.
+            let status = unsafe { hc_store_stats_get(share.store, &raw mut stats) };
+            if status == HC_ERR_FORKED && !self.fresh_after_fork {
+                return Err(error(py, status));
+            }
             // SAFETY: the share holds the store through the call.
             py.detach(|| unsafe { hc_store_destroy(share.store) });
         }
         self.close(py);
+        Ok(())
     }
 
     /// Checks every invariant of the store.

@@ -41,6 +41,12 @@ fn config(capacity: u64, fpr: f64, pool: *mut hc_pool) -> hc_filter_config {
     hc_filter_config { size, capacity, fpr, pool, hash_seed: 0, flags: 0, reserved: 0 }
 }
 
+/// How a filter is made.
+struct Opening(hc_filter_config);
+
+// SAFETY: the config is only read, and its pool is held by the caller.
+unsafe impl Sync for Opening {}
+
 impl FilterBase {
     /// The library's handle, valid while this object is.
     pub fn raw(&self) -> *mut hc_filter {
@@ -83,18 +89,23 @@ impl FilterBase {
         let pool: Option<Bound<'_, PoolBase>> =
             pool.map(|pool| of_type(pool, "pool", "a Pool, or None")).transpose()?;
         let pool = pool.map(|pool| pool.get().share(py)).transpose()?;
-        let config = config(capacity, fpr, pool.as_ref().map_or(ptr::null_mut(), |pool| pool.0));
-        let config = &raw const config;
-        let (mut filter, mut why) = (ptr::null_mut(), detail());
-        let status = match path.map(self::path).transpose()? {
-            // SAFETY: the config lives through the call, the outputs are places.
-            None => unsafe { hc_filter_create(config, &raw mut filter, &raw mut why) },
-            // SAFETY: as above, and the path is NUL-terminated.
-            Some(path) => unsafe {
-                hc_filter_load(path.as_ptr(), config, &raw mut filter, &raw mut why)
-            },
-        };
-        if status == HC_OK { Ok(Self { filter }) } else { Err(error_with(py, status, &why)) }
+        let pool = pool.as_ref().map_or(ptr::null_mut(), |pool| pool.0);
+        let parts = Opening(config(capacity, fpr, pool));
+        let path = path.map(self::path).transpose()?;
+        let (status, made, why) = py.detach(|| {
+            let (Opening(config), mut filter, mut why) = (&parts, ptr::null_mut(), detail());
+            // SAFETY: config and path live through the call, the outputs are places.
+            let status = unsafe {
+                match &path {
+                    None => hc_filter_create(config, &raw mut filter, &raw mut why),
+                    Some(path) => {
+                        hc_filter_load(path.as_ptr(), config, &raw mut filter, &raw mut why)
+                    }
+                }
+            };
+            (status, Self { filter }, why)
+        });
+        if status == HC_OK { Ok(made) } else { Err(error_with(py, status, &why)) }
     }
 
     /// Saves the filter; the path names the old file or the whole new one.

@@ -31,7 +31,7 @@ use crate::value::{self, Encoded};
 pub const LONG: usize = 128 << 10;
 
 /// Values up to this length are read into a buffer on the stack.
-const BUFFER: usize = 2048;
+pub const BUFFER: usize = 2048;
 
 /// The cache behind `self`.
 ///

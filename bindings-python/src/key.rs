@@ -173,7 +173,7 @@ pub fn push(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyRes
     } else if let Some(value) = small_int(object)? {
         out.extend_from_slice(&key::int(value));
     } else if let Ok(large) = object.cast_exact::<PyInt>() {
-        let decimal = large.str()?;
+        let decimal = large.str().map_err(|error| too_many_digits(&error, large))?;
         key::push_decimal(out, decimal.to_str()?).map_err(refused)?;
     } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
         let writer = TupleWriter::begin(out, depth).map_err(refused)?;
@@ -202,9 +202,33 @@ fn refused(error: KeyError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
+/// The refusal of an int that the interpreter makes no text of.
+#[cold]
+fn too_many_digits(error: &PyErr, int: &Bound<'_, PyInt>) -> PyErr {
+    let py = int.py();
+    if !error.is_instance_of::<PyValueError>(py) {
+        return error.clone_ref(py);
+    }
+    let bits = int.call_method0("bit_length").map_or_else(|_| "?".into(), |bits| bits.to_string());
+    let most = py
+        .import("sys")
+        .and_then(|sys| sys.call_method0("get_int_max_str_digits"))
+        .map_or_else(|_| "?".into(), |most| most.to_string());
+    PyValueError::new_err(format!(
+        "key is an int of {bits} bits; it takes up to {most} decimal digits \
+         (sys.set_int_max_str_digits)"
+    ))
+}
+
 /// The key as the type that was put in.
 pub fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    build(py, &key::decode(bytes))
+    match build(py, &key::decode(bytes)) {
+        // An int of more digits than the interpreter takes: the key as it is written.
+        Err(error) if error.is_instance_of::<PyValueError>(py) => {
+            Ok(Bound::new(py, RawKey::of(bytes.to_vec()))?.into_any())
+        }
+        built => built,
+    }
 }
 
 fn build<'py>(py: Python<'py>, key: &Key<'_>) -> PyResult<Bound<'py, PyAny>> {

@@ -398,6 +398,11 @@ impl Memo {
         RawKey::of(self.prefix.clone())
     }
 
+    /// Counts a call that waited for another's load, and was answered by it.
+    fn waited(&self) {
+        self.hits.fetch_add(1, Relaxed);
+    }
+
     /// Calls that were answered from the cache, and those that were not.
     #[getter]
     fn counts(&self) -> (u64, u64) {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arguments::{U32, of_type, whole};
+use crate::cache::CacheBase;
 use crate::errors::{self, Names, check, detail, error, error_naming, error_with};
 use crate::open::{c_text, size};
 
@@ -84,6 +85,12 @@ impl PoolBase {
     }
 }
 
+/// How a pool is opened; NULL to find it.
+struct Opening(*const hc_pool_config);
+
+// SAFETY: the config is only read, and outlives the call.
+unsafe impl Sync for Opening {}
+
 /// Writes one byte into the pipe of whoever waits for the pool's level to change.
 unsafe extern "C" fn wake(ctx: *mut c_void, _level: i32, _used: u64, _limit: u64) {
     // The pipe does not block: a byte that does not fit tells nothing new.
@@ -95,7 +102,8 @@ unsafe extern "C" fn wake(ctx: *mut c_void, _level: i32, _used: u64, _limit: u64
 #[pyclass(module = "hypercache._native", frozen)]
 pub struct Watch {
     watch: Mutex<Registered>,
-    _pool: Arc<OwnedPool>,
+    /// What is watched, for as long as it is.
+    pool: Arc<OwnedPool>,
 }
 
 struct Registered(*mut hc_watch);
@@ -105,6 +113,12 @@ unsafe impl Send for Registered {}
 
 #[pymethods]
 impl Watch {
+    /// The level of pressure now, also where the pool was closed meanwhile.
+    fn level(&self) -> i32 {
+        // SAFETY: the share holds the pool through the call.
+        unsafe { hc_pool_pressure(self.pool.0) }
+    }
+
     /// Ends the watch; afterwards nothing is written any more. Idempotent.
     fn cancel(&self, py: Python<'_>) {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +143,7 @@ impl Drop for Watch {
 #[pymethods]
 impl PoolBase {
     #[new]
-    #[pyo3(signature = (limit, name, elevated, high, critical, pin_limit, limit_max, flags))]
+    #[pyo3(signature = (limit, name, elevated, high, critical, pin_limit, limit_max, flags, of=None))]
     #[allow(clippy::too_many_arguments, reason = "one a parameter of Pool, which names them")]
     fn new(
         py: Python<'_>,
@@ -141,7 +155,12 @@ impl PoolBase {
         pin_limit: Option<&Bound<'_, PyAny>>,
         limit_max: Option<&Bound<'_, PyAny>>,
         flags: u32,
+        of: Option<&Bound<'_, CacheBase>>,
     ) -> PyResult<Self> {
+        if let Some(cache) = of {
+            // SAFETY: the share holds the pool while it is retained.
+            return Ok(Self::adopt(unsafe { hc_pool_retain(cache.get().share(py)?.pool) }));
+        }
         let name: Option<&str> =
             name.map(|name| of_type(name, "name", "a str, or None")).transpose()?;
         let name = name.map(|name| c_text(name, "name")).transpose()?;
@@ -157,20 +176,24 @@ impl PoolBase {
         config.flags = flags;
         config.pin_limit_bytes = bytes(pin_limit, "pin_limit")?;
         config.limit_max_bytes = bytes(limit_max, "limit_max")?;
-        let mut why = detail();
-        let mut pool = ptr::null_mut();
-        let status = match &name {
-            None if limit.is_none() => {
-                return Err(PyTypeError::new_err("a pool takes a limit, or the name of one"));
-            }
+        if name.is_none() && limit.is_none() {
+            return Err(PyTypeError::new_err("a pool takes a limit, or the name of one"));
+        }
+        // Taking all memory now (`prefault`) takes as long as that is much.
+        let parts = Opening(if limit.is_some() { &raw const config } else { ptr::null() });
+        let (status, Borrowed(pool), why) = py.detach(|| {
+            let (parts, mut opened, mut why) = (&parts, ptr::null_mut(), detail());
             // SAFETY: config, name and outputs live through the call.
-            None => unsafe { hc_pool_create(&raw const config, &raw mut pool, &raw mut why) },
-            Some(name) => {
-                let config = if limit.is_none() { ptr::null() } else { &raw const config };
-                // SAFETY: as above.
-                unsafe { hc_pool_open(name.as_ptr(), config, &raw mut pool, &raw mut why) }
-            }
-        };
+            let status = unsafe {
+                match &name {
+                    None => hc_pool_create(parts.0, &raw mut opened, &raw mut why),
+                    Some(name) => {
+                        hc_pool_open(name.as_ptr(), parts.0, &raw mut opened, &raw mut why)
+                    }
+                }
+            };
+            (status, Borrowed(opened), why)
+        });
         match status {
             HC_OK => Ok(Self::adopt(pool)),
             HC_NOT_FOUND => {
@@ -242,7 +265,7 @@ impl PoolBase {
         // SAFETY: the callback needs the number only; the output is a place.
         let status = unsafe { hc_pool_watch(pool.0, Some(wake), ctx, None, &raw mut watch) };
         check(py, status)?;
-        Ok(Watch { watch: Mutex::new(Registered(watch)), _pool: pool })
+        Ok(Watch { watch: Mutex::new(Registered(watch)), pool })
     }
 
     /// The pool's statistics by name.

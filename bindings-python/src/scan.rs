@@ -1,7 +1,7 @@
 //! Walks over a store as Python iterators.
 
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hypercache_sys::*;
 use pyo3::exceptions::PyTypeError;
@@ -21,7 +21,14 @@ pub enum Shown {
     Items,
 }
 
-struct Walk(*mut hc_scan);
+/// How many keys that match are taken at a time: looking for them is without the interpreter's lock.
+const AHEAD: usize = 64;
+
+/// A walk, and keys that were found on it and not given yet, the next one last.
+struct Walk {
+    scan: *mut hc_scan,
+    found: Vec<Vec<u8>>,
+}
 
 // SAFETY: a scan belongs to one thread at a time: the lock around it sees to that.
 unsafe impl Send for Walk {}
@@ -29,7 +36,36 @@ unsafe impl Send for Walk {}
 impl Drop for Walk {
     fn drop(&mut self) {
         // SAFETY: the scan is open, or NULL, and is not used again.
-        unsafe { hc_scan_close(self.0) };
+        unsafe { hc_scan_close(self.scan) };
+    }
+}
+
+impl Walk {
+    const fn new(scan: *mut hc_scan) -> Self {
+        Self { scan, found: Vec::new() }
+    }
+
+    /// Looks for more keys; the status that ended that, if it was not their number.
+    fn look_ahead(&mut self) -> hc_status {
+        let mut status = HC_OK;
+        while self.found.len() < AHEAD && !self.scan.is_null() {
+            let mut slice = hc_slice { data: ptr::null(), len: 0 };
+            // SAFETY: the scan is open and this thread has it; the output is a place.
+            status = unsafe { hc_scan_next(self.scan, &raw mut slice, ptr::null_mut()) };
+            if status != HC_OK {
+                if status == HC_DONE {
+                    // SAFETY: it is open, and not used again.
+                    unsafe { hc_scan_close(self.scan) };
+                    self.scan = ptr::null_mut();
+                }
+                break;
+            }
+            // SAFETY: the key stays valid until the next call on this scan.
+            let bytes = unsafe { std::slice::from_raw_parts(slice.data.cast::<u8>(), slice.len) };
+            self.found.push(bytes.to_vec());
+        }
+        self.found.reverse();
+        status
     }
 }
 
@@ -38,14 +74,50 @@ impl Drop for Walk {
 pub struct Scan {
     walk: Mutex<Walk>,
     shown: Shown,
+    /// Whether it is of few keys among many.
+    matches: bool,
     cache: Py<CacheBase>,
     /// The store stays while it is walked.
     _share: Arc<Owned>,
 }
 
 impl Scan {
-    pub fn new(scan: *mut hc_scan, shown: Shown, cache: Py<CacheBase>, share: Arc<Owned>) -> Self {
-        Self { walk: Mutex::new(Walk(scan)), shown, cache, _share: share }
+    pub fn new(
+        scan: *mut hc_scan,
+        shown: Shown,
+        matches: bool,
+        cache: Py<CacheBase>,
+        share: Arc<Owned>,
+    ) -> Self {
+        Self { walk: Mutex::new(Walk::new(scan)), shown, matches, cache, _share: share }
+    }
+
+    fn walk(&self) -> MutexGuard<'_, Walk> {
+        self.walk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next key that matches: there may be a whole store between two, which other threads and
+    /// signals do not wait for.
+    fn next_match<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let found = self.walk().found.pop();
+        if let Some(bytes) = found {
+            return key::decode(py, &bytes).map(Some);
+        }
+        py.check_signals()?;
+        let (found, status) = py.detach(|| {
+            let mut walk = self.walk();
+            let status = if walk.found.is_empty() { walk.look_ahead() } else { HC_OK };
+            let found = walk.found.pop();
+            if found.is_none() {
+                *walk = Walk::new(ptr::null_mut());
+            }
+            (found, status)
+        });
+        match found {
+            Some(bytes) => key::decode(py, &bytes).map(Some),
+            None if status == HC_OK || status == HC_DONE => Ok(None),
+            None => Err(error(py, status)),
+        }
     }
 }
 
@@ -56,20 +128,23 @@ impl Scan {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.matches && self.shown == Shown::Keys {
+            return self.next_match(py);
+        }
         let mut slice = hc_slice { data: ptr::null(), len: 0 };
         // SAFETY: all zeroes is a cleared view.
         let mut view: hc_view = unsafe { std::mem::zeroed() };
         let place = if self.shown == Shown::Keys { ptr::null_mut() } else { &raw mut view };
         let key = {
-            let mut walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
-            if walk.0.is_null() {
+            let mut walk = self.walk();
+            if walk.scan.is_null() {
                 return Ok(None);
             }
             // SAFETY: the scan is open and this thread has it; the outputs are places.
-            match unsafe { hc_scan_next(walk.0, &raw mut slice, place) } {
+            match unsafe { hc_scan_next(walk.scan, &raw mut slice, place) } {
                 HC_OK => {}
                 HC_DONE => {
-                    *walk = Walk(ptr::null_mut());
+                    *walk = Walk::new(ptr::null_mut());
                     return Ok(None);
                 }
                 status => return Err(error(py, status)),

@@ -12,6 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::arguments::shown;
 use crate::errors;
 use crate::hot::LONG;
 use crate::passed::Held;
@@ -44,9 +45,12 @@ impl<'py> Encoded<'py> {
     }
 
     fn owned(bytes: Bound<'py, PyAny>, tag: u32) -> PyResult<Self> {
-        let inner = bytes
-            .cast_exact::<PyBytes>()
-            .map_err(|_| PyTypeError::new_err("the codec's dumps did not return bytes"))?;
+        let inner = bytes.cast_exact::<PyBytes>().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "the codec's dumps returned {}; it returns bytes",
+                shown(&bytes)
+            ))
+        })?;
         let (data, len) = (inner.as_bytes().as_ptr(), inner.as_bytes().len());
         Ok(Self { data, len, tag, small: [0; 8], owner: Some(bytes) })
     }
@@ -128,10 +132,11 @@ fn length(len: ffi::Py_ssize_t) -> usize {
 fn by_codec<'py>(object: &Bound<'py, PyAny>, codec: &Codec) -> PyResult<Encoded<'py>> {
     let Some(tag) = codec.tag else {
         let name = object.get_type().fully_qualified_name()?;
-        return Err(PyTypeError::new_err(format!(
+        let text = format!(
             "this cache has no codec, so values are bytes, str, int of 64 bits, float, bool or \
              None, of exactly these types; not {name}"
-        )));
+        );
+        return Err(errors::named(object.py(), "CodecError", text));
     };
     Encoded::owned(codec.dumps.bind(object.py()).call1((object,))?, tag)
 }

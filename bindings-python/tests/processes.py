@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 
@@ -24,3 +26,31 @@ def in_a_child(work: Any) -> int:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def lets_others_run(work: Any, seconds: float = 60) -> bool:
+    """Whether another thread gets to run while `work` is called for so long.
+
+    Nobody has to give the interpreter's lock up for having had it long: who has it keeps it, unless
+    `work` lets go of it. Once may be too short for the other thread to be awake.
+    """
+    interval = sys.getswitchinterval()
+    go, ran = threading.Lock(), threading.Event()
+    go.acquire()
+
+    def other() -> None:
+        with go:
+            ran.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    sys.setswitchinterval(3600)
+    try:
+        go.release()
+        until = time.monotonic() + seconds
+        while not ran.is_set() and time.monotonic() < until:
+            work()
+        return ran.is_set()
+    finally:
+        sys.setswitchinterval(interval)
+        thread.join()

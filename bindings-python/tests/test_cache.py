@@ -3,6 +3,7 @@
 import gc
 import math
 import pickle
+import sqlite3
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -90,6 +91,7 @@ def test_get_and_writes_say_what_they_did(cache: Cache) -> None:
         (lambda c: c.get_or_load("k", 5), "fn is 5; it takes a function"),
         (lambda c: c.get_or_load("k", dict, ttl="x"), "ttl is 'x'; it takes seconds as a number"),
         (lambda c: c.memoize(key=5), "key is 5; it takes a function"),
+        (lambda c: c.memoize(key=str, typed=True)(len), "typed tells arguments apart"),
         (lambda _: package.Pool("1MiB").on_pressure(5), "callback is 5; it takes a function"),
         (lambda _: package.CuckooFilter("x"), "capacity is 'x'; it takes an int"),
         (lambda _: package.CuckooFilter(10, "x"), "fpr is 'x'; it takes a number"),
@@ -168,6 +170,43 @@ def test_pairs_are_what_has_two_parts(cache: Cache) -> None:
     cache.update(pairs)
     with pytest.raises(TypeError):
         cache.set_many([1])  # type: ignore[list-item]
+
+
+def test_what_has_keys_and_items_of_them_is_a_mapping(cache: Cache) -> None:
+    row: Any = sqlite3.connect(":memory:").cursor()
+    row.row_factory = sqlite3.Row
+    row = row.execute("select 'Ada' as name, 7 as number").fetchone()
+    cache.update(row)
+    assert dict(cache.items()) == {"name": "Ada", "number": 7}
+    cache.clear()
+    assert cache.set_many(row, ttl=100) == 2 and cache["number"] == 7
+
+
+def test_values_are_searched_without_counting_accesses(cache: Cache) -> None:
+    cache.update({f"k{i}": i for i in range(100)})
+    nan = [float("nan")]
+    before = cache.stats()
+    assert 7 in cache.values() and 100 not in cache.values() and nan not in cache.values()
+    after = cache.stats()
+    assert (after.hits, after.misses) == (before.hits, before.misses)
+
+    class Own(Cache):
+        def __getitem__(self, key: Any, /) -> Any:
+            raise KeyError(key)
+
+    with Own("1MiB") as own:
+        own["k"] = 1
+        assert 1 in own.values() and 2 not in own.values()
+
+
+def test_a_cache_says_what_pool_it_is_in(cache: Cache) -> None:
+    assert type(cache.pool) is Pool and cache.pool.stats().limit_bytes == 16 << 20
+    cache.pool.close()
+    cache["k"] = 1
+    with Pool("8MiB") as pool, Cache("1MiB", pool=pool) as other:
+        assert other.pool.stats() == pool.stats() and other.pool.name is None
+    with pytest.raises(ClosedError):
+        other.pool
 
 
 def test_times_to_live(cache: Cache) -> None:
@@ -317,7 +356,7 @@ def test_pools_are_shared_by_caches() -> None:
         assert b.config().limit_bytes == 2 << 20
         b.resize("1MiB")
         assert b.config().limit_bytes == 1 << 20
-        assert a._pool._stats_dict()["limit_bytes"] == 8 << 20
+        assert a.pool.stats().limit_bytes == 8 << 20
 
 
 def test_a_filter_before_the_index() -> None:

@@ -1,14 +1,19 @@
 """What may be memoized, under which name, and how deep it may call itself."""
 
 import asyncio
+import copy
 import functools
+import itertools
+import pickle
 import sys
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, cast
 
 import pytest
 from processes import run_alone
 
-from hypercache import Cache
+from hypercache import Cache, DeadlockError, Pool
 
 
 def add(a: int, b: int = 0) -> tuple[int, int]:
@@ -177,7 +182,7 @@ def test_recursion_is_as_deep_as_without(cache: Cache) -> None:
 
 DEEP = """
 import sys, threading
-from hypercache import Cache
+from hypercache import Cache, DeadlockError, Pool
 cache = Cache("64MiB")
 sys.setrecursionlimit(10**9)
 @cache.memoize
@@ -209,3 +214,62 @@ print("whole")
 
 def test_recursion_beyond_the_stack_is_an_error() -> None:
     assert run_alone(DEEP) == "whole\n"
+
+
+calls_of_a_module = Cache("1MiB")
+
+
+@calls_of_a_module.memoize
+def squared(x: int) -> int:
+    """Can be found by its name."""
+    return x * x
+
+
+def test_memoized_functions_are_copied_as_functions_are() -> None:
+    for copied in (pickle.loads(pickle.dumps(squared)), copy.copy(squared), copy.deepcopy([squared])[0]):
+        assert copied is squared
+    with Cache("1MiB") as cache:
+        plain = cache.memoize(lambda x: x)
+        assert copy.copy(plain) is copy.deepcopy(plain) is plain
+        with pytest.raises((pickle.PicklingError, AttributeError)):
+            pickle.dumps(plain)
+        with pytest.raises(TypeError, match="no name"):
+            pickle.dumps(cache.memoize(functools.partial(add, 1)))
+
+
+def test_tasks_that_wait_are_counted(cache: Cache) -> None:
+    @cache.memoize(ttl=60, negative_ttl=60)
+    async def find(x: int) -> int | None:
+        await asyncio.sleep(0.01)
+        return x or None
+
+    async def main() -> None:
+        for x in (0, 1):
+            assert await asyncio.gather(*(find(x) for _ in range(10))) == [x or None] * 10
+
+    asyncio.run(main())
+    assert find.cache_info() == (18, 2)
+
+
+def test_times_of_any_kind_of_number(cache: Cache) -> None:
+    calls = itertools.count(7)
+    times: dict[str, Any] = {"ttl": Decimal("60"), "jitter": Fraction(1, 2), "stale": Decimal(1)}
+    function = cache.memoize(**times)(lambda: next(calls))
+    assert function() == function() == 7
+    lives = cache.ttl(function.cache_key())
+    assert lives is not None and 30 <= lives <= 61
+    assert cache.get_or_load("k", lambda: None, negative_ttl=Decimal(60)) is None  # type: ignore[arg-type]
+
+
+def test_a_task_does_not_wait_for_itself_in_another_cache_on_the_store() -> None:
+    with Pool("8MiB") as pool:
+        one, two = (Cache(pool=pool, name="s", lease=600) for _ in range(2))
+
+        async def inner() -> Any:
+            return await two.get_or_load_async("k", inner)
+
+        async def main() -> None:
+            with pytest.raises(DeadlockError):
+                await asyncio.wait_for(one.get_or_load_async("k", inner), 30)
+
+        asyncio.run(main())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy
 import pytest
-from processes import in_a_child, run_alone
+from processes import in_a_child, lets_others_run, run_alone
 
 import hypercache
 from hypercache import Cache, CuckooFilter, ForkedError, Pool, Pressure, View
@@ -124,6 +124,115 @@ def test_pressure_callbacks_may_fail_and_cancel(monkeypatch: pytest.MonkeyPatch)
         watch._thread.join(20)
         assert len(failures) == 1
         del views
+
+
+def test_a_watch_without_a_name_goes_on() -> None:
+    told = threading.Event()
+    lock = threading.Lock()
+
+    def callback(level: Pressure) -> None:
+        with lock:
+            if level >= Pressure.ELEVATED:
+                told.set()
+
+    with Pool("4MiB", elevated=20, high=60, critical=90) as pool, Cache(pool=pool) as cache:
+        with lock:
+            pool.on_pressure(callback)
+            gc.collect()
+        cache.update({i: b"x" * 50_000 for i in range(18)})
+        views = [cache.view(i) for i in range(18)]
+        assert told.wait(20)
+        del views
+    for watch in list(hypercache._pool._watches):
+        watch.cancel()
+    assert not hypercache._pool._watches
+
+
+def test_a_watch_outlives_the_pools_handle(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    told: list[Pressure] = []
+    more = threading.Event()
+
+    def callback(level: Pressure) -> None:
+        told.append(level)
+        more.set()
+        if len(told) == 1:
+            raise SystemExit
+
+    pool = Pool("4MiB", elevated=20, high=60, critical=90)
+    with Cache(pool=pool) as cache, pool.on_pressure(callback):
+        pool.close()
+        cache.update({i: b"x" * 50_000 for i in range(18)})
+        views = [cache.view(i) for i in range(18)]
+        assert more.wait(20)
+        more.clear()
+        del views
+        while Pressure.NONE not in told:
+            assert more.wait(20), "also after a callback that would end its thread"
+            more.clear()
+    assert [failure.exc_type for failure in failures] == [SystemExit]
+
+
+def test_long_work_lets_other_threads_run(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "keys.filter"
+    CuckooFilter(500_000).save(path)
+    assert lets_others_run(lambda: CuckooFilter(500_000))
+    assert lets_others_run(lambda: CuckooFilter.load(path))
+    assert lets_others_run(lambda: Pool("8MiB", prefault=True))
+    with Cache("64MiB") as cache:
+        cache.update({f"k{i}": b"" for i in range(50_000)})
+        assert lets_others_run(lambda: list(cache.keys(glob="z*")))
+        assert not lets_others_run(lambda: cache.get("k1"), 0.2), "a short call does not"
+        read = cache.memoize(lambda: b"x" * 1_000_000)
+        read()
+        assert lets_others_run(read)
+
+
+def test_taking_a_long_value_lets_other_threads_run() -> None:
+    class Unread:
+        def dumps(self, value: Any) -> bytes:
+            return b"x" * 1_000_000
+
+        def loads(self, data: bytes) -> Any:
+            raise LookupError
+
+    def take() -> None:
+        with pytest.raises(LookupError):
+            cache.pop("k")
+
+    with Cache("8MiB", codec=Unread()) as cache:
+        cache["k"] = []
+        assert lets_others_run(take)
+
+
+def test_walks_of_what_matches_give_each_once(cache: Cache) -> None:
+    keys = {f"{name}:{i}" for name in "ab" for i in range(1000)}
+    cache.update(dict.fromkeys(keys, 1))
+    for glob, count in (("a:*", 1000), ("*:7", 2), ("z*", 0), ("*", 2000)):
+        found = list(cache.keys(glob=glob))
+        assert len(found) == len(set(found)) == count and set(found) <= keys
+    walk = iter(cache.keys(prefix="a:"))
+    assert next(walk) in keys
+    assert len(list(walk)) == 999 and next(walk, None) is None
+    walk = iter(cache.keys(prefix="a:"))
+    next(walk)
+    del walk
+
+
+def test_destroying_is_the_parents() -> None:
+    with Cache("1MiB") as cache, Cache("1MiB", after_fork="fresh") as fresh:
+        cache["k"] = fresh["k"] = 1
+
+        def work() -> None:
+            with pytest.raises(ForkedError):
+                cache.destroy()
+            assert not cache.closed
+            fresh.destroy()
+            assert fresh.closed
+
+        assert in_a_child(work) == 0
+        assert cache["k"] == fresh["k"] == 1
 
 
 def test_filters(tmp_path: pathlib.Path) -> None:

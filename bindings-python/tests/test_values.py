@@ -4,6 +4,8 @@ import enum
 import math
 import pickle
 import random
+import sys
+import threading
 from typing import Any
 
 import numpy
@@ -70,7 +72,7 @@ def test_other_values_go_through_the_codec(cache: Cache, value: Any) -> None:
 
 def test_no_codec_refuses() -> None:
     with Cache("1MiB", codec=None) as cache:
-        with pytest.raises(TypeError, match="has no codec"):
+        with pytest.raises(CodecError, match="has no codec"):
             cache["k"] = [1]
         with pytest.raises(TypeError, match="not .*Colour"):
             cache["k"] = Colour.RED
@@ -95,6 +97,73 @@ def test_json_and_msgpack() -> None:
             json["p"]
 
 
+def test_msgpack_reads_back_what_it_wrote() -> None:
+    with Cache("1MiB", codec="msgpack") as cache:
+        for value in ({1: "a"}, {b"k": [{2.5: None}]}, {True: 1}):
+            cache["k"] = value
+            assert cache["k"] == value
+        with pytest.raises(CodecError, match=r"'\\ud800'.*lone surrogate"):
+            cache["k"] = ["\ud800"]
+        with pytest.raises(CodecError, match="surrogate"):
+            cache["k"] = "a\ud800"
+
+
+def test_json_has_lone_surrogates_escaped() -> None:
+    with Cache("1MiB", codec="json") as cache:
+        for value in ("\ud800", ["\udfff", "ü"], {"a\ud800": 1}):
+            cache["k"] = value
+            assert cache["k"] == value
+        cache["k"] = ["ü"]
+        assert bytes(cache.view("k")) == '["ü"]'.encode()  # type: ignore[arg-type]
+
+
+def test_what_the_codec_cannot_read_is_not_taken_out() -> None:
+    with Pool("8MiB") as pool:
+        pickled = Cache(pool=pool, name="s")
+        json = Cache(pool=pool, name="s", codec="json")
+        pickled["p"] = pickled["long"] = [1] * 3000
+        for call in (lambda: json.pop("p"), lambda: json.pop("long"), json.popitem):
+            with pytest.raises(CodecError, match="not pickle"):
+                call()
+        assert pickled.pop("p") == pickled.pop("long") == [1] * 3000
+        assert not pickled
+
+
+def test_of_several_who_take_a_value_one_gets_it(cache: Cache) -> None:
+    taken: list[Any] = []
+
+    def take() -> None:
+        for i in range(500):
+            taken.extend([found] if (found := cache.pop(f"k{i}", None)) else [])
+
+    cache.update({f"k{i}": [i] for i in range(500)})
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == [[i] for i in range(500)] and not cache
+
+
+def test_ints_of_more_digits_than_python_reads(cache: Cache) -> None:
+    key = 7**6000
+    with pytest.raises(ValueError, match="key is an int of 16845 bits; it takes up to 4300 decimal"):
+        cache[key] = 1
+    with pytest.raises(ValueError, match="key is an int of 16845 bits"):
+        cache[("a", key)] = 1
+    most = sys.get_int_max_str_digits()
+    try:
+        sys.set_int_max_str_digits(0)
+        cache[key] = cache[("a", key)] = 1
+    finally:
+        sys.set_int_max_str_digits(most)
+    cache["other"] = 1
+    keys = list(cache)
+    assert len(keys) == 3 and "other" in keys
+    raw = [key for key in keys if isinstance(key, hypercache.RawKey)]
+    assert len(raw) == 2 and cache.get_many(raw) == dict.fromkeys(raw, 1)
+
+
 def test_a_codec_of_ones_own() -> None:
     class Reversed:
         type_code = 200
@@ -116,7 +185,7 @@ def test_a_codec_of_ones_own() -> None:
 
         loads = dumps
 
-    with Cache("1MiB", codec=Wrong()) as cache, pytest.raises(TypeError, match="did not return bytes"):
+    with Cache("1MiB", codec=Wrong()) as cache, pytest.raises(TypeError, match="dumps returned 'text'; it returns bytes"):
         cache["k"] = [1]
     with pytest.raises(TypeError, match="dumps"):
         Cache("1MiB", codec=object())  # type: ignore[arg-type]

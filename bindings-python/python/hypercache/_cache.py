@@ -295,6 +295,11 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
         return CacheConfig(**self._config_dict())
 
     @property
+    def pool(self) -> Pool:
+        """The pool that the cache's memory is in: the one it was given, or its own."""
+        return Pool._of(self)
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed."""
         return self._closed
@@ -345,6 +350,9 @@ class _Values(ValuesView[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return self._cache._walk(1)
+
+    def __contains__(self, value: object) -> bool:
+        return any(other is value or other == value for other in self)
 
 
 class _Items(ItemsView[Any, Any]):

@@ -38,31 +38,43 @@ class Codec(Protocol):
         ...
 
 
-Parts = tuple[int | None, Callable[[Any], bytes], Callable[[bytes], Any]]
+Functions = tuple[Callable[[Any], bytes], Callable[[bytes], Any]]
+Parts = tuple[int | None, Callable[[Any], bytes] | None, Callable[[bytes], Any] | None]
 
 
 def _json_dumps(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # Lone surrogates: JSON has them only escaped.
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _msgpack() -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+def _msgpack() -> Functions:
     try:
         msgpack: Any = importlib.import_module("msgpack")
     except ImportError:
         raise CodecError(
             "msgpack is not installed; it comes with `pip install hypercache[msgpack]`"
         ) from None
-    return msgpack.packb, msgpack.unpackb
 
+    def dumps(value: Any) -> Any:
+        try:
+            return msgpack.packb(value)
+        except UnicodeEncodeError as error:
+            raise CodecError(
+                f"the value holds {ascii(error.object[error.start])}, half of a character (a lone "
+                "surrogate); MessagePack's text is UTF-8, which has none"
+            ) from None
 
-def _refuse(value: Any) -> Any:
-    raise CodecError("this cache has no codec")
+    # Keys of maps may be numbers, as those of a dict may.
+    return dumps, partial(msgpack.unpackb, strict_map_key=False)
 
 
 def resolve(codec: str | Codec | None) -> Parts:
     """The type that encoded entries carry, and the two functions."""
     if codec is None:
-        return None, _refuse, _refuse
+        return None, None, None
     if codec == "pickle":
         return TYPE_PICKLE, partial(pickle.dumps, protocol=5), pickle.loads
     if codec == "json":

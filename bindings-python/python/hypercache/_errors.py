@@ -30,7 +30,7 @@ class UnsupportedError(HyperCacheError, NotImplementedError):
 
 
 class CodecError(HyperCacheError, TypeError):
-    """The entry was written with another codec than this cache's."""
+    """The cache's codec cannot take the value, or did not write the entry; or there is no codec."""
 
 
 class CorruptError(HyperCacheError, ValueError):

@@ -44,7 +44,7 @@ class _Mark:
 BUSY = _Mark("busy")
 ABSENT = _Mark("absent")
 
-# A cache, and the bytes of a key.
+# A store, which several caches may be open on, and the bytes of a key.
 Load = tuple[int, bytes]
 
 
@@ -131,9 +131,13 @@ class Terms(NamedTuple):
     stale: float = 0.0
 
     def checked(self) -> "Terms":
-        """The same, or a TypeError or ValueError."""
+        """The same in floats, or a TypeError or ValueError."""
+        if self == _PLAIN:
+            return _PLAIN
         try:
-            return self._in_range()
+            self._in_range()
+            floats: Any = (None if value is None else float(value) for value in self)
+            return Terms(*floats)
         except TypeError:
             for name, value in zip(self._fields, self, strict=True):
                 if not (isinstance(value, SupportsFloat) or value is None and name in _MAY_BE_NONE):
@@ -141,7 +145,7 @@ class Terms(NamedTuple):
                     raise TypeError(f"{name} is {value!r}; it takes {kind} as a number") from None
             raise
 
-    def _in_range(self) -> "Terms":
+    def _in_range(self) -> None:
         if not 0 <= self.jitter < 1:
             raise ValueError(f"jitter is {self.jitter}; it takes a share from 0 to below 1")
         if self.jitter and self.ttl is None:
@@ -160,7 +164,6 @@ class Terms(NamedTuple):
             value = getattr(self, name)
             if not 0 <= value <= 1e9:
                 raise ValueError(f"{name} is {value}; it takes seconds from 0 to 1e9")
-        return self
 
     def finish(self, lease: Lease, value: Any) -> None:
         """Ends a lease with what was loaded."""
@@ -184,6 +187,9 @@ class Terms(NamedTuple):
             lease.fail(self.error_ttl)
         else:
             lease.cancel()
+
+
+_PLAIN = Terms()
 
 
 def load(lease: Lease, function: Callable[[], R], terms: Terms) -> R:
@@ -292,8 +298,10 @@ def _waits_of(cache: "Cache") -> _LoopWaits:
     return _waiting.get((id(loop), id(cache))) or _LoopWaits(cache, loop)
 
 
-async def claim_async(cache: "Cache", key: "Key", claim: Callable[[], Any]) -> Any:
-    """A value, `ABSENT` or a lease; waits for somebody else's load."""
+async def claim_async(
+    cache: "Cache", key: "Key", claim: Callable[[], Any], waited: Callable[[], None] | None = None
+) -> Any:
+    """A value, `ABSENT` or a lease; waits for somebody else's load, and tells `waited` of its value."""
     while True:
         found = claim()
         if found is not BUSY:
@@ -303,12 +311,14 @@ async def claim_async(cache: "Cache", key: "Key", claim: Callable[[], Any]) -> A
             raise DeadlockError("this task is loading the key and would wait for itself")
         found = await _waits_of(cache).wait(key)
         if found is not BUSY:
+            if waited is not None:
+                waited()
             return found
 
 
 def load_of(cache: "Cache", key: "Key") -> Load:
     """What is being loaded, as the tasks remember it."""
-    return id(cache), key_bytes(key)
+    return cache._store_number, key_bytes(key)
 
 
 def _other_argument(value: Any) -> bytes:
@@ -369,7 +379,19 @@ def _runs(function: Callable[..., Any]) -> Any:
 
 
 class _Function(Memo):
-    """A memoized function, which has attributes as functions do."""
+    """A memoized function, which has attributes as functions do, and is copied as they are."""
+
+    def __reduce__(self) -> str:
+        name = getattr(self, "__qualname__", None)
+        if name is None:
+            raise TypeError(f"{self!r} cannot be pickled: what is memoized has no name to find it by")
+        return str(name)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any], /) -> Self:
+        return self
 
     def __repr__(self) -> str:
         return f"<memoized {getattr(self, '__wrapped__', None)!r}>"
@@ -421,7 +443,8 @@ class _Memoizer(Generic[P, R]):
         return self.cache.delete(self.key_of(*args, **kwargs))
 
     def coroutine(self) -> Callable[P, Awaitable[Any]]:
-        claim, cache, terms = self.memo.claim, self.cache, self.terms
+        claim, waited = self.memo.claim, self.memo.waited
+        cache, terms = self.cache, self.terms
         function = cast(Callable[P, Awaitable[Any]], self.function)
 
         async def memoized(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -429,7 +452,7 @@ class _Memoizer(Generic[P, R]):
             if found is BUSY or found.__class__ is Lease:
                 key = self.key_of(*args, **kwargs)
                 if found is BUSY:
-                    found = await claim_async(cache, key, lambda: claim(args, kwargs))
+                    found = await claim_async(cache, key, lambda: claim(args, kwargs), waited)
                 if found.__class__ is Lease:
                     return await load_async(
                         found, lambda: function(*args, **kwargs), terms, load_of(cache, key)
@@ -452,6 +475,8 @@ def memoize(
         raise TypeError(f"put memoize below {kind}, next to the function")
     if not callable(function):
         raise TypeError(f"memoize takes a function, and {function!r} cannot be called")
+    if key is not None and typed:
+        raise TypeError("typed tells arguments apart in keys that are made here; with key= it has none")
     inner = getattr(function, "_hypercache", None)
     if inner is not None and inner.cache is cache and inner.own_key is key is None:
         raise TypeError(f"{function!r} is memoized in this cache already")

@@ -4,12 +4,11 @@ import atexit
 import enum
 import os
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Self
 
 from hypercache._closing import Closing
-from hypercache._native import PoolBase, Watch
+from hypercache._native import CacheBase, PoolBase, Watch
 from hypercache._stats import PoolStats
 
 
@@ -57,6 +56,11 @@ class Pool(PoolBase, Closing):
             cls, limit, name, elevated, high, critical, pin_limit, limit_max, flags
         )
 
+    @classmethod
+    def _of(cls, cache: CacheBase) -> Self:
+        """The pool that a cache is in, as one more who has it open."""
+        return super().__new__(cls, None, None, 0, 0, 0, None, None, 0, cache)
+
     @property
     def pressure(self) -> Pressure:
         """The level of pressure now."""
@@ -70,7 +74,8 @@ class Pool(PoolBase, Closing):
         """Calls `callback(level)` on a thread of its own at each change of the level.
 
         Several changes before a call are seen as the latest. The watch ends with `cancel()`, at the
-        end of its `with` block, or at interpreter exit. What the callback raises goes to
+        end of its `with` block, or at interpreter exit, and with nothing else: it holds the pool,
+        which may be closed here meanwhile, and need not be kept. What the callback raises goes to
         `threading.excepthook`, and the watch goes on.
         """
         return PressureWatch(self, callback)
@@ -92,13 +97,17 @@ def _level(level: int) -> Pressure:
     return max(known for known in Pressure if known <= level)
 
 
-_watches: "weakref.WeakSet[PressureWatch]" = weakref.WeakSet()
+# Those that were not cancelled.
+_watches: "set[PressureWatch]" = set()
+
+# How long the end of the interpreter waits for a callback that runs, in seconds.
+_AT_EXIT = 1.0
 
 
 @atexit.register
 def _cancel_all() -> None:
     for watch in list(_watches):
-        watch.cancel()
+        watch._end(_AT_EXIT)
 
 
 class PressureWatch(Closing):
@@ -119,40 +128,40 @@ class PressureWatch(Closing):
             os.close(read)
             os.close(write)
             raise
-        # The thread holds the pool, not the watch: a watch that nobody has ends.
         self._thread = threading.Thread(
-            target=_listen, args=(read, pool, callback), name="hypercache-pressure", daemon=True
+            target=_listen, args=(read, self._native, callback), name="hypercache-pressure", daemon=True
         )
-        self._thread.start()
+        # Nobody else need hold it: a watch without a name goes on as well.
         _watches.add(self)
+        self._thread.start()
 
     def cancel(self) -> None:
         """Ends the watch. Returns once no call is running, except from inside the callback."""
+        self._end(None)
+
+    def _end(self, patience: float | None) -> None:
         with self._lock:
             native, self._native = self._native, None
         if native is None:
             return
         native.cancel()
         os.close(self._pipe)
+        _watches.discard(self)
         if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(patience)
 
     def close(self) -> None:
         """The same as `cancel`."""
         self.cancel()
 
-    def __del__(self) -> None:
-        if getattr(self, "_native", None) is not None:
-            self.cancel()
 
-
-def _listen(read: int, pool: PoolBase, callback: Callable[[Pressure], object]) -> None:
+def _listen(read: int, native: Watch, callback: Callable[[Pressure], object]) -> None:
     """Waits for the pipe until its other end is closed."""
     try:
         while os.read(read, 4096):
             try:
-                callback(_level(pool._pressure_level()))
-            except Exception as error:
+                callback(_level(native.level()))
+            except BaseException as error:
                 about = (type(error), error, error.__traceback__, threading.current_thread())
                 threading.excepthook(threading.ExceptHookArgs(about))
     finally:
