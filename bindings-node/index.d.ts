@@ -74,7 +74,7 @@ export interface CacheOptions {
   staleIfError?: number;
   /** Nothing is loaded anew before its time. By default, one of many callers may do so shortly before, so that not all have to wait at once. */
   noEarlyRefresh?: boolean;
-  /** How long a key is remembered whose loader gave undefined, in milliseconds: 1,000 unless given. */
+  /** How long a key is remembered whose loader gave undefined, in milliseconds: 1,000 unless given, 0 for not at all. */
   absentTtl?: number;
   /** A filter before the index, asked where most look-ups miss; the share of keys it may err for, 1e-9 to 0.1. None unless given. */
   filterFpr?: number;
@@ -104,7 +104,7 @@ export interface FetchOptions {
   staleWhileRevalidate?: number;
   /** Ends the wait; who loads is told, and leaves the load to another. */
   signal?: AbortSignal;
-  /** How long to remember that there is no such value; the cache's own `absentTtl` unless given. */
+  /** How long to remember that there is no such value; the cache's own `absentTtl` unless given, 0 for not at all. */
   absentTtl?: number;
 }
 
@@ -181,7 +181,7 @@ export class Cache<V = any> implements Iterable<[Key, V]> {
   /** The value with what is kept beside it; with `peek` no hit is counted, with `raw` the value is its bytes. */
   getEntry(key: Key, options?: { peek?: boolean; raw?: false }): Entry<V> | undefined;
   getEntry(key: Key, options: { peek?: boolean; raw: true }): Entry<Buffer> | undefined;
-  /** `get` and `delete` in one step: of several callers one gets the value. */
+  /** `get` and `delete` in one: of several callers one gets the value. What the codec cannot read stays. */
   take(key: Key): V | undefined;
   /** Whether there is an entry, without counting a hit. */
   has(key: Key): boolean;

@@ -181,7 +181,11 @@ class Cache extends Uncloneable {
   }
 
   take(key) {
-    return this.#entry(native.entry(this.#id, key, 2, false))?.value;
+    for (;;) {
+      const found = this.#entry(native.entry(this.#id, key, 0, false));
+      // Decoded before it is removed: what the codec cannot read stays.
+      if (found === undefined || remove(this.#id, key, found.version) === 0) return found?.value;
+    }
   }
 
   getMany(keys) {

@@ -62,10 +62,10 @@ class Wait {
     }
   }
 
-  /** Ends it with what it came to, the same object for all who wait: a status and, for `OK`, a value. */
-  end(status, value) {
+  /** Ends it with what it came to: a status and, for `OK`, what makes the value for each who waits. */
+  end(status, copy) {
     clearTimeout(this.timer);
-    this.resolve({ status, value, error: this.error, loaded: this.loaded });
+    this.resolve({ status, copy, error: this.error, loaded: this.loaded });
   }
 }
 
@@ -109,10 +109,10 @@ class Waits {
     return wait;
   }
 
-  #end(cookie, wait, status, value) {
+  #end(cookie, wait, status, copy) {
     this.#byCookie.delete(cookie);
     if (this.#byName.get(wait.name) === wait) this.#byName.delete(wait.name);
-    wait.end(status, value);
+    wait.end(status, copy);
   }
 
   /** Why the load failed that those wait for who are here: others learn only that it did. */
@@ -149,13 +149,9 @@ class Waits {
         this.#end(cookie, wait, status);
         continue;
       }
-      try {
-        const [value] = passed;
-        this.#end(cookie, wait, OK, encoded === 0 ? value : decode(this.#codec, type, value));
-      } catch (error) {
-        wait.error = error;
-        this.#end(cookie, wait, LOAD_FAILED);
-      }
+      const [value] = passed;
+      const codec = this.#codec;
+      this.#end(cookie, wait, OK, encoded === 0 ? () => value : () => decode(codec, type, Buffer.from(value)));
     }
   }
 
@@ -229,14 +225,19 @@ class Lease {
   }
 }
 
+/** For how long the library is to know that there is no value: 0 is its own time, and not "at all". */
+function remembered(absentTtl) {
+  return absentTtl === undefined ? 0 : Math.max(1, Math.ceil(absentTtl));
+}
+
 /** Loads a key that this caller has the lease for. */
-async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, absentTtl = 0 }, isOld) {
+async function load(lease, waits, codec, key, loader, { ttl, softTtl, signal, absentTtl }, isOld) {
   // Who gave up has not failed: another one may load, now.
   const abort = () => lease.drop(CANCELLED);
   signal?.addEventListener('abort', abort, { once: true });
   try {
     const value = await loader(key, { signal });
-    if (value === undefined) lease.drop(ABSENT, absentTtl);
+    if (value === undefined) lease.drop(ABSENT, remembered(absentTtl));
     else if (!lease.put(codec, value, ttl, softTtl)) waits.keep(key, value);
     return value;
   } catch (error) {
@@ -331,7 +332,8 @@ async function fetch(storeOf, waits, codec, given, loader, settings) {
     let ended;
     if (status === TIMEOUT) {
       ended = await waits.of(key).endedOr(signal);
-      ({ status, value } = ended);
+      status = ended.status;
+      if (status === OK) value = ended.copy();
     }
     switch (status) {
       case OK:

@@ -243,7 +243,10 @@ pub fn open_store<'a>(call: Call<'a>, [pool_id, object, find]: [Value<'a>; 3]) -
     config.soft_ttl_ms = options.natural("softTtl", MILLIS_MAX)?;
     config.idle_ttl_ms = options.natural("idleTtl", u32::MAX.into())?;
     config.stale_if_error_ms = options.natural("staleIfError", MILLIS_MAX)?;
-    config.negative_ttl_ms = options.natural("absentTtl", MILLIS_MAX)?;
+    let absent_ttl = options.natural("absentTtl", MILLIS_MAX)?;
+    // In C, 0 is the default; here it says that nothing is remembered.
+    let is_given = !call.is_undefined(options.get("absentTtl")?);
+    config.negative_ttl_ms = if is_given { absent_ttl.max(1) } else { 0 };
     config.filter_fpr = options.number("filterFpr")?;
     config.flags = options.flag("latency", hc::HC_STORE_LATENCY)?
         | options.flag("noEarlyRefresh", hc::HC_STORE_NO_EARLY)?;

@@ -400,19 +400,12 @@ pub fn may_exist<'a>(call: Call<'a>, arguments: [Value<'a>; 2]) -> Js<Value<'a>>
 }
 
 /// `entry(store, key, mode)`: a value with what is said of it, as an array; `undefined` for a miss.
-/// The mode is 0 to read, 1 to read without counting a hit, 2 to take it out; `raw` leaves bytes bytes.
+/// The mode is 0 to read, 1 to read without counting a hit; `raw` leaves bytes bytes.
 pub fn entry<'a>(call: Call<'a>, [id, key, mode, raw]: [Value<'a>; 4]) -> Js<Value<'a>> {
     let mut buffer = KeyBuffer::new();
     let (store, key) = keyed(call, id, key, &mut buffer)?;
-    let found = match call.i32(mode) {
-        2 => copied_by(call, |to, capacity, info| {
-            // SAFETY: as in `copied`.
-            unsafe { hc::hc_take(store, key.as_ptr().cast(), key.len(), to, capacity, info) }
-        })?,
-        1 => copied(call, store, key, hc::HC_PEEK)?,
-        _ => copied(call, store, key, 0)?,
-    };
-    let Some((info, bytes)) = found else { return call.undefined() };
+    let flags = if call.i32(mode) == 1 { hc::HC_PEEK } else { 0 };
+    let Some((info, bytes)) = copied(call, store, key, flags)? else { return call.undefined() };
     let raw = call.bool(raw);
     let simple = if raw { None } else { values::to_value(call, info.r#type, &bytes)? };
     let (value, decoded) = match simple {

@@ -167,6 +167,43 @@ test('what is not there is remembered for a while', async () => {
   cache.close();
 });
 
+test('a time of 0 remembers nothing, and parts of a millisecond round up', async () => {
+  const never = open({ absentTtl: 0 });
+  const loader = counted(undefined, 1);
+  for (let i = 0; i < 2; i += 1) {
+    await never.fetch('k', loader);
+    await sleep(20);
+  }
+  assert.equal(loader.calls, 2);
+  const long = open({ absentTtl: 600_000 });
+  for (const absentTtl of [0, 0.5]) {
+    const before = loader.calls;
+    for (let i = 0; i < 2; i += 1) {
+      await long.fetch('k', loader, { absentTtl });
+      await sleep(20);
+    }
+    assert.equal(loader.calls, before + 2);
+  }
+  await long.fetch('k', loader, { absentTtl: Infinity });
+  const before = loader.calls;
+  assert.equal(await long.fetch('k', loader), undefined);
+  assert.equal(loader.calls, before);
+  never.close();
+  long.close();
+});
+
+test('who waits in one thread has a value of its own', async () => {
+  for (const made of [() => ({ list: [1] }), () => Buffer.from('bytes')]) {
+    const cache = open();
+    const given = await times(5, () => cache.fetch('k', counted(made)));
+    assert.equal(new Set(given).size, 5);
+    given[0].changed = true;
+    if (Buffer.isBuffer(given[1])) given[1].fill(0);
+    for (const one of given.slice(2)) assert.deepEqual(one, made());
+    cache.close();
+  }
+});
+
 test('a write during the load stands', async () => {
   const cache = open();
   const loading = cache.fetch('k', counted('loaded', 30));

@@ -293,3 +293,24 @@ test('text that no string can hold is an error, not a miss', async () => {
   assert.equal(cache.getBuffer('k').length, bytes);
   cache.close();
 });
+
+test('what the codec cannot read is not taken out', () => {
+  let fails = true;
+  const codec = {
+    encode: (value) => Buffer.from(JSON.stringify(value)),
+    decode: (bytes) => {
+      if (fails) throw new Error('cannot decode');
+      return JSON.parse(bytes);
+    },
+  };
+  const cache = new Cache({ maxBytes: '4MiB', codec });
+  for (const value of [{ a: 1 }, { long: 'x'.repeat(100_000) }]) {
+    fails = true;
+    cache.set('k', value);
+    assert.throws(() => cache.take('k'), /cannot decode/);
+    fails = false;
+    assert.deepEqual(cache.take('k'), value);
+    assert.equal(cache.take('k'), undefined);
+  }
+  cache.close();
+});
