@@ -680,3 +680,18 @@ def test_times_are_the_packages() -> None:
     terms.finish(lease, 7)
     terms.failed(lease, KeyError())
     assert told == [("absent", 0.0014), ("put", 7, 1.0014, 0.0014), ("fail", 0.0004)]
+
+
+def test_a_long_value_that_is_only_passed_on_is_not_lost() -> None:
+    """More than a quarter of the limit is not stored, and is passed on by the library."""
+    calls = Calls()
+    value = b"x" * 2_000_000
+
+    def load() -> bytes:
+        calls()
+        time.sleep(0.25)
+        return value
+
+    with Cache("6MiB") as cache:
+        assert in_threads(8, lambda: cache.get_or_load("k", load)) == [value] * 8
+        assert calls.count == 1 and "k" not in cache
