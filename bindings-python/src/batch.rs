@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PyString, PyTuple};
 
 use crate::cache::CacheBase;
 use crate::errors::error;
-use crate::hot::{LONG, put_options, read, written};
+use crate::hot::{LONG, put_options, read, too_large, written};
 use crate::key::{self, KeyRef, Scratch};
 use crate::open::{Ttl, ttl};
 use crate::value::{self, Encoded};
@@ -64,7 +64,7 @@ impl Keys {
                 self.slices[at] = hc_slice { data: key.data.cast(), len: key.len };
             } else {
                 let start = self.encoded.len();
-                key::push(&object, &mut self.encoded, 1)?;
+                key::push_bounded(&object, &mut self.encoded)?;
                 self.places.push((at, start, self.encoded.len() - start));
             }
         }
@@ -262,7 +262,10 @@ fn put_chunk(
         return Err(error(py, status));
     }
     let mut stored = 0;
-    for status in &statuses[..entries.len()] {
+    for (status, entry) in statuses.iter().zip(entries) {
+        if *status == HC_ERR_TOO_LARGE {
+            return Err(too_large(py, entry.key.len, entry.value.len));
+        }
         stored += usize::from(written(py, *status)?);
     }
     Ok(stored)

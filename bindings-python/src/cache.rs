@@ -345,7 +345,10 @@ impl CacheBase {
             HC_OVERFLOW => Err(pyo3::exceptions::PyOverflowError::new_err(
                 "the sum does not fit 64 bits; the value is unchanged",
             )),
-            HC_NOT_ADMITTED => Err(error(py, HC_ERR_NO_SPACE)),
+            HC_NOT_ADMITTED => {
+                let text = "the policy declined the counter, and what the key had is gone";
+                Err(errors::named(py, "NoSpaceError", text.into()))
+            }
             _ => Err(error(py, status)),
         }
     }

@@ -340,8 +340,9 @@ pub unsafe fn store_object(
     written(py, status)
 }
 
+/// The refusal of an entry that could never fit.
 #[cold]
-fn too_large(py: Python<'_>, key: usize, value: usize) -> PyErr {
+pub fn too_large(py: Python<'_>, key: usize, value: usize) -> PyErr {
     let text = format!(
         "the key takes {key} bytes and the value {value}; this cache never has room for that"
     );

@@ -8,12 +8,12 @@
 use std::ffi::c_void;
 
 use hypercache_bindings::key::{self, Key, KeyError, TupleWriter};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyUnicodeEncodeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyString, PyTuple, PyType};
 
-use crate::arguments::of_type;
+use crate::arguments::{of_type, shown};
 
 /// A key that C or another language wrote, byte for byte.
 ///
@@ -107,7 +107,9 @@ unsafe fn utf8(py: Python<'_>, object: *mut ffi::PyObject) -> PyResult<KeyRef> {
     // SAFETY: the caller's word: a str.
     let data = unsafe { ffi::PyUnicode_AsUTF8AndSize(object, &raw mut len) };
     if data.is_null() {
-        return Err(PyErr::fetch(py));
+        // SAFETY: as above.
+        let object = unsafe { Borrowed::from_ptr(py, object) };
+        return Err(no_text(PyErr::fetch(py), &object));
     }
     Ok(KeyRef { data: data.cast(), len: len.cast_unsigned() })
 }
@@ -164,10 +166,18 @@ fn small_int(object: &Bound<'_, PyAny>) -> PyResult<Option<i64>> {
     Ok((overflow == 0).then_some(value))
 }
 
+/// Appends the encoding of any key, and refuses one that is too long.
+pub fn push_bounded(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
+    let start = out.len();
+    push(object, out, 1)?;
+    bounded(KeyRef::of(&out[start..])).map(drop)
+}
+
 /// Appends the encoding of any key.
 pub fn push(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyResult<()> {
     if let Ok(text) = object.cast_exact::<PyString>() {
-        out.extend_from_slice(text.to_str()?.as_bytes());
+        let utf8 = text.to_str().map_err(|error| no_text(error, object))?;
+        out.extend_from_slice(utf8.as_bytes());
     } else if let Ok(bytes) = object.cast_exact::<PyBytes>() {
         key::push_bytes(out, bytes.as_bytes());
     } else if let Some(value) = small_int(object)? {
@@ -200,6 +210,18 @@ pub fn push(object: &Bound<'_, PyAny>, out: &mut Vec<u8>, depth: usize) -> PyRes
 #[cold]
 fn refused(error: KeyError) -> PyErr {
     PyValueError::new_err(error.to_string())
+}
+
+/// The refusal of a str that has no UTF-8.
+#[cold]
+fn no_text(error: PyErr, key: &Bound<'_, PyAny>) -> PyErr {
+    if !error.is_instance_of::<PyUnicodeEncodeError>(key.py()) {
+        return error;
+    }
+    PyValueError::new_err(format!(
+        "key is {}; it takes text that is Unicode, without lone surrogates",
+        shown(key)
+    ))
 }
 
 /// The refusal of an int that the interpreter makes no text of.

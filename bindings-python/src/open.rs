@@ -5,11 +5,11 @@ use std::ptr;
 
 use hypercache_bindings::{bytes, time};
 use hypercache_sys::*;
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyInt, PyString};
 
-use crate::arguments::of_type;
+use crate::arguments::{of_type, shown};
 use crate::errors::{Names, detail, error, error_naming};
 use crate::handle::Owned;
 use crate::pool::PoolBase;
@@ -21,15 +21,24 @@ pub fn size(value: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
         return parsed.map_err(|error| PyValueError::new_err(format!("{what}: {error}")));
     }
     value.extract().map_err(|_| {
-        PyValueError::new_err(format!(
-            "{what} is {value}; it takes a number of bytes, at least 0, or text such as \"64MiB\" \
-             or \"25%\""
-        ))
+        let text = format!(
+            "{what} is {}; it takes a number of bytes, at least 0, or text such as \"64MiB\" or \
+             \"25%\"",
+            shown(value)
+        );
+        if value.is_instance_of::<PyInt>() {
+            PyValueError::new_err(text)
+        } else {
+            PyTypeError::new_err(text)
+        }
     })
 }
 
 pub fn c_text(text: &str, what: &str) -> PyResult<CString> {
-    CString::new(text).map_err(|_| PyValueError::new_err(format!("{what} contains a NUL")))
+    CString::new(text).map_err(|_| {
+        let start: String = text.chars().take(40).collect();
+        PyValueError::new_err(format!("{what} begins with {start:?}; it takes text without a NUL"))
+    })
 }
 
 pub fn pointer(text: Option<&CString>) -> *const std::ffi::c_char {

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::arguments::{U32, of_type, whole};
+use crate::arguments::{of_type, whole};
 use crate::cache::CacheBase;
 use crate::errors::{self, Names, check, detail, error, error_naming, error_with};
 use crate::open::{c_text, size};
@@ -61,7 +61,7 @@ fn thresholds(
     high: &Bound<'_, PyAny>,
     critical: &Bound<'_, PyAny>,
 ) -> PyResult<[u32; 3]> {
-    let percent = |value, what| whole(value, what, U32);
+    let percent = |value, what| whole(value, what, "0 to 100");
     Ok([percent(elevated, "elevated")?, percent(high, "high")?, percent(critical, "critical")?])
 }
 
