@@ -10,15 +10,25 @@ from typing import Any, Protocol, runtime_checkable
 from hypercache._errors import CodecError
 
 TYPE_BYTES = 0
+"""`bytes`, and what nobody here knows how to decode."""
 TYPE_STRING = 1
+"""`str`, as UTF-8."""
 TYPE_INT64 = 2
+"""`int` of 64 bits, little-endian."""
 TYPE_FLOAT64 = 3
+"""`float`, 8 bytes, little-endian."""
 TYPE_BOOL = 4
+"""`bool`, one byte, 0 or 1."""
 TYPE_NULL = 5
+"""`None`, no bytes."""
 TYPE_JSON = 6
+"""What the codec "json" made, here or in another language."""
 TYPE_MSGPACK = 7
+"""What the codec "msgpack" made, here or in another language."""
 TYPE_PICKLE = 64
+"""What the codec "pickle" made: for Python only."""
 TYPE_APP = 128
+"""The first of the application's own types, which go to 255."""
 
 
 @runtime_checkable

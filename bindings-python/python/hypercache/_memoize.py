@@ -66,7 +66,11 @@ _nameless = itertools.count(1)
 
 
 class CacheInfo(NamedTuple):
-    """What a memoized function's calls came to in this process."""
+    """What a memoized function's calls came to in this process.
+
+    - `hits`: answered from the cache, or by another's load;
+    - `misses`: those that called the function.
+    """
 
     hits: int
     misses: int

@@ -13,7 +13,10 @@ from hypercache._stats import PoolStats
 
 
 class Pressure(enum.IntEnum):
-    """How much of a pool is held by what eviction cannot give back: views, raw memory, tables."""
+    """How much of a pool is held by what eviction cannot give back: views, raw memory, tables.
+
+    `NONE`, then `ELEVATED`, `HIGH` and `CRITICAL` from the pool's thresholds on; they are ordered.
+    """
 
     NONE = 0
     ELEVATED = 10
