@@ -353,7 +353,7 @@ impl CacheBase {
         }
     }
 
-    /// Reads and removes an entry in one step; the default if it is not there.
+    /// Reads and removes an entry in one step, once it is decoded; the default if it is not there.
     #[pyo3(name = "_take", signature = (key, default, /))]
     fn take<'py>(
         &self,
@@ -552,7 +552,8 @@ impl CacheBase {
         py.detach(|| drop(owned));
     }
 
-    /// Ends the cache for everybody who has it open, in any language, and closes it.
+    /// Ends the cache for everybody who has it open, in any language, and closes it. A ForkedError in
+    /// a forked child: it is the parent's.
     fn destroy(&self, py: Python<'_>) -> PyResult<()> {
         if let Some(share) = self.handle.share() {
             // A forked child has nothing of the parent's to end, and is told so.

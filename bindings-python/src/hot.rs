@@ -169,13 +169,7 @@ pub fn read_long<'py>(
     loop {
         // The value may have been written anew since: if it is longer now, it is asked for again.
         let cap = info.len;
-        // SAFETY: NULL asks for bytes of this length that the caller fills; nobody else has them.
-        let object = unsafe {
-            let object = ffi::PyBytes_FromStringAndSize(ptr::null(), cap.cast_signed());
-            Bound::from_owned_ptr_or_err(py, object)?
-        };
-        // SAFETY: they are bytes, of this length.
-        let data = unsafe { ffi::PyBytes_AsString(object.as_ptr()) }.cast::<u8>();
+        let (object, data) = value::unfilled(py, cap)?;
         let places = Shared(data, info);
         let ask = |store| {
             let Shared(data, info) = &places;

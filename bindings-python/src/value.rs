@@ -162,6 +162,18 @@ pub fn decode<'py>(
     }
 }
 
+/// A bytes object of a length, and where to fill it before anybody else has it.
+pub fn unfilled(py: Python<'_>, len: usize) -> PyResult<(Bound<'_, PyAny>, *mut u8)> {
+    // SAFETY: NULL asks for bytes of this length that the caller fills; what comes is bytes, or NULL
+    // with an error.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), len.cast_signed());
+        let object = Bound::from_owned_ptr_or_err(py, object)?;
+        let data = ffi::PyBytes_AsString(object.as_ptr()).cast();
+        Ok((object, data))
+    }
+}
+
 /// The object that a pinned view shows; a long one is copied while other threads run.
 pub fn decode_view<'py>(
     py: Python<'py>,
@@ -178,13 +190,8 @@ pub fn decode_view<'py>(
     if view.r#type != HC_TYPE_BYTES || bytes.len() < LONG {
         return decode(py, view.r#type, bytes, codec);
     }
-    // SAFETY: NULL asks for bytes of this length that the caller fills; nobody else has them.
-    let object = unsafe {
-        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), bytes.len().cast_signed());
-        Bound::from_owned_ptr_or_err(py, object)?
-    };
-    // SAFETY: they are bytes, of this length.
-    let place = Place(unsafe { ffi::PyBytes_AsString(object.as_ptr()) }.cast());
+    let (object, data) = unfilled(py, bytes.len())?;
+    let place = Place(data);
     py.detach(|| {
         let Place(data) = &place;
         // SAFETY: both are as long, and the object is this function's own.

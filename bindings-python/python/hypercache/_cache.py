@@ -147,7 +147,7 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
     @overload
     def pop(self, key: Key, /, default: D) -> Any | D: ...
     def pop(self, key: Key, /, default: Any = _MISSING) -> Any:
-        """Reads and removes an entry in one step: of several callers one gets it."""
+        """Reads and removes an entry: of several callers one gets it. What the codec cannot read stays."""
         value = self._take(key, default)
         if value is _MISSING:
             raise KeyError(key)
@@ -270,8 +270,8 @@ class Cache(CacheBase, Closing, MutableMapping[Any, Any]):
 
         The key of a call is made of the function's name and the arguments; `key` is a function of
         the arguments that returns the whole key instead, as other languages shall read it. With
-        `typed`, arguments of different types are different (1 and True). Arguments that are no keys
-        are pickled, and equal pickles are equal arguments; a class with a method `__cache_key__` says
+        `typed`, which does not go with `key`, arguments of different types are different (1 and
+        True). Arguments that are no keys are pickled, and equal pickles are equal arguments; a class with a method `__cache_key__` says
         itself what stands for its objects, which is what methods want for `self`.
 
         The name is that of the module and the function, so a function that is defined anew under its
