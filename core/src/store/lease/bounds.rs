@@ -61,10 +61,15 @@ impl StoreInner {
 impl Writer<'_> {
     /// Whether one lease more, that takes so many bytes, is too many. One may always be.
     fn has_too_many(&self, more: u64) -> bool {
+        const RECORD: u64 = size_of::<Record>() as u64;
         let len = u64::from(self.state.leases.lists[In::Leases as usize].len);
         let bytes = self.state.leases.bytes[In::Leases as usize] + more;
+        // The usual case, before what the share is takes two divisions.
+        if bytes <= RECORDS_MIN * RECORD {
+            return false;
+        }
         let most = self.store.leases_max();
-        len >= most || bytes > LEASE_BYTES_MIN.max(most * size_of::<Record>() as u64)
+        len >= most || bytes > LEASE_BYTES_MIN.max(most * RECORD)
     }
 
     /// A record that is in no list, of this key, linked; room may be needed first.
