@@ -31,7 +31,7 @@ pub struct Args {
     /// beside each other; this decides nothing
     #[arg(long, value_name = "PAIRS", num_args = 0..=1, default_missing_value = "11")]
     times: Option<u32>,
-    /// Also count this build so many times more (the instructions of two cases), and fail unless
+    /// Also count this build again, so many times (the instructions of two cases), and fail unless
     /// every count is that of the first time
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeat: Option<u32>,
@@ -88,8 +88,8 @@ fn gate(args: &Args) -> Result<u8> {
     }
 
     if let Some(times) = args.repeat {
-        let each = repeat::repeat(&program, &record, times, &folder(&own))?;
-        println!("Counted {times} times more: all {each} figures were the same each time");
+        let each = repeat::repeat(&program, &record.origin, times, &folder(&own))?;
+        println!("Counted {times} times more: {each} figures, the same each time");
     }
     let past = args.history.clone().unwrap_or_else(|| folder(&own).join("history.jsonl"));
     history::append(&past, &record)?;
