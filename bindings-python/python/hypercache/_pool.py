@@ -32,7 +32,7 @@ class Pool(PoolBase, Closing):
     language; without a limit it must be open already.
 
     `elevated`, `high`, `critical` are the thresholds of pressure in percent (0: 85, 90, 95);
-    `pin_limit` bounds what views may hold back (a quarter); `limit_max` is the largest limit that it
+    `pin_limit` bounds views and waits (a quarter); `limit_max` is the largest limit that it
     may be given later (8 times the limit, but not beyond 32 GiB).
     """
 
