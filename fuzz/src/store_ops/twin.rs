@@ -2,7 +2,7 @@
 
 use super::life::{Life, Rules};
 use super::loads::Loads;
-use hypercache_core::{Info, Read, Store, StoreConfig, ValueType};
+use hypercache_core::{Info, PolicyKind, Read, Store, StoreConfig, ValueType};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -139,7 +139,12 @@ impl Twin {
 
     /// The key was not found. Rule 2.
     pub fn missing(&mut self, key: &[u8], now: u64, why: &str) {
+        let ends_sessions = self.config.policy == PolicyKind::Session;
         let Some(entry) = self.entries.get_mut(key) else { return };
+        // When a session is over its own tests say; here it takes what belongs to it.
+        if entry.session != 0 && ends_sessions {
+            entry.life = Life::until(now);
+        }
         if !entry.life.lives(now) {
             entry.life.missed_at(now);
             return;
