@@ -7,7 +7,10 @@
 //!
 //! - A newcomer is appended to the window. Main's two queues are probation, 20 %, and protected.
 //! - Room: the window's tail goes into main if main has room for it. Else it meets probation's
-//!   tail: the one that the sketch says was used less often goes, the newcomer on a tie.
+//!   tail: the one that the sketch says was used less often goes, the newcomer on a tie. One that
+//!   is longer than its rival takes the room of several, and must have been used more often than so
+//!   many together (aggregated victims: Einziger, Eytan, Friedman, Manes: "Lightweight robust size
+//!   aware cache management", TOS'22; all of them taken to be as the first).
 //! - A hit in probation moves the entry to protected. What protected holds above its share goes back
 //!   to probation, from the tail.
 //! - Shares are rounded down, and what was moved back into a probation that is full pushes its
@@ -279,8 +282,10 @@ impl Policy for WTinyLfu {
 
     #[inline]
     fn duel(&mut self, cx: &mut Context<'_>, entry: &EntryMeta, rival: &EntryMeta) -> Duel {
-        let used = Sketch::estimate(cx.memory, entry.fingerprint);
-        let wins = used > Sketch::estimate(cx.memory, rival.fingerprint);
+        let used = u64::from(Sketch::estimate(cx.memory, entry.fingerprint));
+        let rivals = u64::from(Sketch::estimate(cx.memory, rival.fingerprint));
+        let (size, room) = (cx.view.size(entry), cx.view.size(rival));
+        let wins = if size > room { used * room > rivals * size } else { used > rivals };
         self.sketch.count(cx.memory, entry.fingerprint);
         if wins { Duel::Win { hits: 0 } } else { Duel::Lose }
     }
@@ -320,5 +325,41 @@ impl Policy for WTinyLfu {
         let window = self.climber.window;
         self.climber = Climber { window, ..Climber::new(1) };
         (self.pushes, self.demotes, self.spared, self.fresh) = (false, false, 0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(fingerprint: u32, bytes: u32) -> EntryMeta {
+        EntryMeta {
+            bytes,
+            hits: 0,
+            queue: WINDOW,
+            fingerprint,
+            position: 0,
+            expires_ms: u64::MAX,
+            session: 0,
+        }
+    }
+
+    #[test]
+    fn who_takes_the_room_of_several_must_be_worth_several() {
+        let mut policy = WTinyLfu::new(None).unwrap();
+        let (view, mut memory) = (View::default(), vec![0; sketch::words(64)]);
+        let mut cx = Context { view: &view, memory: &mut memory };
+        for fingerprint in [7 << 20, 7 << 20, 7 << 20, 9 << 20, 9 << 20] {
+            policy.sketch.count(cx.memory, fingerprint);
+        }
+        let mut wins = |bytes| {
+            let (mine, rival) = (entry(7 << 20, bytes), entry(9 << 20, 100));
+            matches!(policy.duel(&mut cx, &mine, &rival), Duel::Win { .. })
+        };
+        // Used 3 times, and once more with each duel, against twice.
+        assert!(wins(100) && wins(50));
+        assert!(!wins(300), "5 are not more than 3 times 2");
+        assert!(!wins(300), "6 are not more than 3 times 2");
+        assert!(wins(300));
     }
 }
