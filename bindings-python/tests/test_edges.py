@@ -78,8 +78,7 @@ def test_what_is_closed_or_foreign_says_so() -> None:
 
         def work() -> None:
             assert "parent" in repr(cache) and "'mine'" in repr(cache)
-            assert repr(pool) == "<hypercache.Pool>"
-            repr(known)
+            assert "parent" in repr(pool) and "parent" in repr(known)
 
         assert in_a_child(work) == 0
     assert repr(cache) == "<hypercache.Cache 'mine', closed>"

@@ -3,6 +3,7 @@
 import os
 from typing import Self
 
+from hypercache._errors import HyperCacheError
 from hypercache._native import FilterBase
 from hypercache._pool import Pool
 from hypercache._stats import FilterStats
@@ -34,4 +35,7 @@ class CuckooFilter(FilterBase):
         return FilterStats(**self._stats_dict())
 
     def __repr__(self) -> str:
-        return f"<hypercache.CuckooFilter: {len(self):,} keys>"
+        try:
+            return f"<hypercache.CuckooFilter: {len(self):,} keys>"
+        except HyperCacheError as error:
+            return f"<hypercache.CuckooFilter: {error}>"

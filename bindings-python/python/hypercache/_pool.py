@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 from hypercache._closing import Closing
+from hypercache._errors import HyperCacheError
 from hypercache._native import CacheBase, PoolBase, Watch
 from hypercache._stats import PoolStats
 
@@ -91,7 +92,10 @@ class Pool(PoolBase, Closing):
     def __repr__(self) -> str:
         if self.closed:
             return "<hypercache.Pool, closed>"
-        name = f" {self.name!r}" if self.name else ""
+        try:
+            name = f" {self.name!r}" if self.name else ""
+        except HyperCacheError as error:
+            return f"<hypercache.Pool: {error}>"
         return f"<hypercache.Pool{name}>"
 
 
