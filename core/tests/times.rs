@@ -178,6 +178,34 @@ fn expired_entries_go_first() {
 }
 
 /// What is used often stays where LRU would lose it to a scan.
+/// Entries that end one after another give their room back in good time, though segments are not
+/// gone through for each of them.
+#[test]
+fn times_that_end_one_by_one_give_their_room_back() {
+    const ENTRIES: u64 = 20_000;
+    const OTHERS: u64 = 100;
+    let it = Fixture::new(PolicyKind::Fifo, 8, 0);
+    let mut dice = Dice::new(5);
+    let mut ends: Vec<u64> =
+        (0..ENTRIES).map(|_| 10 * SECOND + dice.roll() % (10 * SECOND)).collect();
+    for (number, &ttl) in ends.iter().enumerate() {
+        it.put(OTHERS + number as u64, Ttl::Millis(ttl), 64);
+    }
+    ends.sort_unstable();
+    for step in 1..=250 {
+        it.pass(SECOND / 10);
+        for number in 0..5 * OTHERS {
+            it.put(number % OTHERS, Ttl::Never, 64);
+        }
+        let alive = ENTRIES - ends.partition_point(|&end| end <= step * SECOND / 10) as u64;
+        let held = it.store.stats().entries - OTHERS;
+        assert!(held >= alive, "at {step}: {held} held of {alive} alive");
+        assert!(held - alive <= ENTRIES / 4, "at {step}: {held} held of {alive} alive");
+    }
+    assert_eq!(it.store.stats().entries, OTHERS);
+    check(&it.store);
+}
+
 #[test]
 fn hybrid_gives_a_second_chance() {
     let kept = [PolicyKind::Lru, PolicyKind::Hybrid].map(|policy| {

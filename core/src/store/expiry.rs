@@ -1,12 +1,19 @@
 //! Expiry that writes pay for: a sweep that looks at one segment at a time.
 //!
 //! Reads see by themselves that an entry's time is over. So that such entries also give their room
-//! back, every write moves a cursor: it looks at the earliest expiry of the next segment, and if
-//! that is past, it passes a few entries of the segment and takes out those that are over. A
-//! segment whose entries are all over ends up with nothing live and is retired whole.
+//! back, every write moves a cursor: it looks at when the next segment is due, and if that is past,
+//! it passes a few entries of the segment and takes out those that are over. A segment whose
+//! entries are all over ends up with nothing live and is retired whole.
+//!
+//! A segment is due first when the first of its entries is over. A pass that takes out one entry of
+//! hundreds is not worth its reads, so afterwards it is due when the harmonic mean of the times that
+//! its entries have left is over: that of equal times is that time, that of times spread evenly over
+//! a span comes when a seventh of a thousand is over, and of a few short times among long ones it is
+//! a small multiple of the short ones.
 //!
 //! Nothing happens in a shard whose entries never had a time to live.
 
+use super::entry::NEVER;
 use super::shard::Stage;
 use super::writer::Writer;
 use crate::pool::space::{SEG_NONE, SegId};
@@ -14,6 +21,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Entries a write passes in a segment that is due.
 const ENTRIES_A_WRITE: u32 = 8;
+
+/// What times are divided into for their harmonic mean: some 34 years in milliseconds.
+const UNIT: u64 = 1 << 40;
 
 /// Where the sweep is.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +36,32 @@ pub struct Sweep {
     seq: u64,
     /// Bytes passed in it; 0: not entered yet.
     at: u32,
-    /// Earliest expiry of the entries passed that stay.
-    earliest: u64,
+    /// Entries passed that stay and have a time to live.
+    timed: u32,
+    /// The sum over these of [`UNIT`] by the milliseconds that they have left.
+    urgency: u64,
 }
 
 impl Sweep {
     /// At the beginning.
-    pub const NONE: Self = Self { queue: 0, seg: SEG_NONE, seq: 0, at: 0, earliest: u64::MAX };
+    pub const NONE: Self = Self { queue: 0, seg: SEG_NONE, seq: 0, at: 0, timed: 0, urgency: 0 };
+}
+
+impl Sweep {
+    /// An entry stays that is over in so many milliseconds, not 0.
+    fn keep(&mut self, left: u64) {
+        self.timed += 1;
+        self.urgency += UNIT / left;
+    }
+
+    /// When the segment that was passed is due again.
+    fn due(&self, now: u64) -> u64 {
+        match (self.timed, self.urgency) {
+            (0, _) => u64::MAX,
+            (_, 0) => now.saturating_add(UNIT),
+            (timed, urgency) => now.saturating_add(u64::from(timed) * UNIT / urgency),
+        }
+    }
 }
 
 impl Writer<'_> {
@@ -67,7 +96,7 @@ impl Writer<'_> {
             }
             // From here on it says what came or was shortened behind the sweep.
             meta.earliest.store(u64::MAX, Relaxed);
-            sweep.earliest = u64::MAX;
+            (sweep.timed, sweep.urgency) = (0, 0);
             sweep.at = self.store.first_offset(sweep.seg);
         }
         self.state.expiry = self.sweep_entries(sweep, now);
@@ -91,7 +120,7 @@ impl Writer<'_> {
         for _ in 0..ENTRIES_A_WRITE {
             let meta = self.meta(sweep.seg);
             if sweep.at >= meta.fill.load(Relaxed) {
-                meta.earliest.fetch_min(sweep.earliest, Relaxed);
+                meta.earliest.fetch_min(sweep.due(now), Relaxed);
                 return self.next_segment(sweep);
             }
             let location = self.places.location(sweep.seg, sweep.at);
@@ -99,7 +128,9 @@ impl Writer<'_> {
             sweep.at += self.log_bytes(&entry);
             let expires = entry.expires();
             if expires > now {
-                sweep.earliest = sweep.earliest.min(expires);
+                if expires != NEVER {
+                    sweep.keep(expires - now);
+                }
                 continue;
             }
             let hash = self.store.hash.of(entry.key());
